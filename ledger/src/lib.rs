@@ -1,0 +1,21 @@
+//! The rules of stock, as pure functions: `apply(stock, command, now)` says what happens.
+//!
+//! One [`Stock`] is one SKU's state. Everything that changes it is a [`Command`], and every change
+//! becomes a [`JournalEntry`] with the counters before and after. The crate never reads a clock,
+//! does no I/O and knows no store: time comes in, [`Changes`] go out, and whoever owns the stock
+//! writes them in one atomic commit.
+//!
+//! Invariants, held by [`apply`] and tested as properties:
+//! 1. `available + held + confirmed` is the quantity last set; none of them is ever negative.
+//! 2. A hold ends once, and a repeated command changes nothing and gives the same outcome.
+//! 3. The journal has no gaps, and folding it gives the counters.
+
+mod apply;
+mod command;
+mod journal;
+mod stock;
+
+pub use apply::{Changes, Outcome, Refusal, apply};
+pub use command::{Command, CommandId, Fingerprint, InvalidCommandId, Reserve, UnixMs};
+pub use journal::{Cause, JournalEntry, JournalError, verify_next};
+pub use stock::{Counters, Reservation, ReservationState, Stock};
