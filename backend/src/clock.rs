@@ -1,0 +1,17 @@
+//! The one place where the service learns the time.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cartgate_ledger::UnixMs;
+
+/// Tells the time. The engine takes it as an argument, so that tests can set it.
+pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
+
+/// The machine's wall clock: what `expires_at` means to clients.
+pub fn wall() -> Clock {
+    Arc::new(|| {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMs(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    })
+}

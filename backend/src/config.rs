@@ -1,0 +1,222 @@
+//! What an operator can set, checked before a port is bound.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::lanes::{LaneSettings, Retention};
+
+/// The service's configuration. Every field has a default; a field that is not here is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// The directory of the embedded store; made if it is not there.
+    pub data: PathBuf,
+    /// How many buckets SKUs are spread over. Fixed when the store is made. 1 to 4096.
+    pub buckets: u16,
+    /// How long a hold lasts, in milliseconds. At most 30 days.
+    pub hold_ms: u64,
+    /// How long a caller waits for its outcome before it gets a ticket, in milliseconds. At most
+    /// 60,000.
+    pub wait_ms: u64,
+    /// How long a ticketed command may wait for its turn, in milliseconds. At most a day.
+    pub ticket_ttl_ms: u64,
+    /// The lanes.
+    pub lanes: LanesConfig,
+    /// What is remembered of reservations that have ended.
+    pub retention: RetentionConfig,
+}
+
+/// Bounds and pace of each lane.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LanesConfig {
+    /// The most reserve commands of one lane in one commit. 1 to 65,536.
+    pub batch_max: usize,
+    /// The most reserve commands waiting in one lane: one more is answered 503. 1 to 1,000,000.
+    pub reserve_queue_max: usize,
+    /// The most settle commands waiting in one lane: one more is answered 503. 1 to 1,000,000.
+    pub settle_queue_max: usize,
+    /// Reserve commands that one lane applies per second; left out: as many as it can.
+    pub reserves_per_s: Option<NonZeroU32>,
+}
+
+/// How long the answers to commands that have ended are kept for those who repeat them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// After a hold was confirmed, released or expired, in milliseconds.
+    pub settled_ms: u64,
+    /// After a refusal, in milliseconds.
+    pub refused_ms: u64,
+    /// The most refusals; the earliest give way. At most 10,000,000.
+    pub refused_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data: PathBuf::from("data"),
+            buckets: 64,
+            hold_ms: 15 * 60 * 1_000,
+            wait_ms: 8_000,
+            ticket_ttl_ms: 10 * 60 * 1_000,
+            lanes: LanesConfig::default(),
+            retention: RetentionConfig::default(),
+        }
+    }
+}
+
+impl Default for LanesConfig {
+    fn default() -> Self {
+        Self {
+            batch_max: 1_024,
+            reserve_queue_max: 10_000,
+            settle_queue_max: 10_000,
+            reserves_per_s: None,
+        }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { settled_ms: DAY_MS, refused_ms: 5 * 60 * 1_000, refused_max: 100_000 }
+    }
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+impl Config {
+    /// Reads and checks a TOML file.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text)
+    }
+
+    /// Reads and checks TOML.
+    ///
+    /// # Errors
+    /// Names the field that is wrong, and the remedy.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(ConfigError::Parse)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what types alone cannot.
+    ///
+    /// # Errors
+    /// Names the field that is wrong, and the remedy.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check("buckets", self.buckets.into(), 1..=4_096)?;
+        check("hold_ms", self.hold_ms, 1..=30 * DAY_MS)?;
+        check("wait_ms", self.wait_ms, 1..=60_000)?;
+        check("ticket_ttl_ms", self.ticket_ttl_ms, 1..=DAY_MS)?;
+        check("lanes.batch_max", count(self.lanes.batch_max), 1..=65_536)?;
+        check("lanes.reserve_queue_max", count(self.lanes.reserve_queue_max), 1..=1_000_000)?;
+        check("lanes.settle_queue_max", count(self.lanes.settle_queue_max), 1..=1_000_000)?;
+        // A repeat must get its answer for as long as somebody may believe in the hold.
+        let settled_min = self.hold_ms.min(DAY_MS);
+        check("retention.settled_ms", self.retention.settled_ms, settled_min..=366 * DAY_MS)?;
+        check("retention.refused_ms", self.retention.refused_ms, 1..=DAY_MS)?;
+        check("retention.refused_max", count(self.retention.refused_max), 1..=10_000_000)
+    }
+
+    /// The lanes' part of it.
+    pub fn lane_settings(&self) -> LaneSettings {
+        LaneSettings {
+            batch_max: self.lanes.batch_max,
+            reserve_queue_max: self.lanes.reserve_queue_max,
+            settle_queue_max: self.lanes.settle_queue_max,
+            reserves_per_s: self.lanes.reserves_per_s,
+            ticket_ttl_ms: self.ticket_ttl_ms,
+            retention: Retention {
+                settled_ms: self.retention.settled_ms,
+                refused_ms: self.retention.refused_ms,
+                refused_max: self.retention.refused_max,
+            },
+        }
+    }
+}
+
+fn count(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+fn check(field: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { field, value, min: *range.start(), max: *range.end() })
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No TOML, or a field that is unknown or of the wrong type: the source says which, and where.
+    #[error("the configuration is wrong")]
+    Parse(#[source] toml::de::Error),
+    /// A number is out of its range.
+    #[error("{field} = {value} is out of range: set it to {min} up to {max}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// What it was set to.
+        value: u64,
+        /// The least it can be.
+        min: u64,
+        /// The most it can be.
+        max: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<Config, &str>) {
+        let parsed = Config::parse(text).map_err(|error| match error {
+            ConfigError::Parse(source) => source.to_string(),
+            other => other.to_string(),
+        });
+        match (parsed, expected) {
+            (Ok(config), Ok(expected)) => assert_eq!(config, expected),
+            (Err(message), Err(part)) => assert!(message.contains(part), "{message}"),
+            (parsed, expected) => panic!("{parsed:?} instead of {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn every_field_has_a_default_and_a_check() {
+        check("", Ok(Config::default()));
+        check("wait_ms = 100", Ok(Config { wait_ms: 100, ..Config::default() }));
+        check("wait_ms = 0", Err("wait_ms = 0 is out of range: set it to 1 up to 60000"));
+        check("wait = 9", Err("unknown field `wait`, expected one of `listen`"));
+        check("[lanes]\nbatch_max = \"x\"", Err("batch_max = \"x\""));
+        check("[lanes]\nreserves_per_s = 0", Err("reserves_per_s"));
+        check("[lanes]\nbatch_max = 0", Err("lanes.batch_max = 0 is out of range"));
+        check("listen = \"localhost\"", Err("invalid socket address syntax"));
+        check("buckets = 5000", Err("buckets = 5000 is out of range: set it to 1 up to 4096"));
+        check("[retention]\nsettled_ms = 5", Err("retention.settled_ms = 5 is out of range"));
+    }
+}

@@ -1,0 +1,30 @@
+//! For operators: is it alive, is it ready, what does it count.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cartgate_policy::problem::{Problem, ProblemType};
+
+use super::App;
+use super::answer::Refused;
+
+/// The process answers.
+pub(super) async fn live() -> StatusCode {
+    StatusCode::OK
+}
+
+/// It takes reservations.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, Refused> {
+    if *app.lanes.stopped().borrow() {
+        return Err(Refused(Problem::new(ProblemType::Unavailable)));
+    }
+    Ok(StatusCode::OK)
+}
+
+/// The metrics, in the OpenMetrics text format.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], app.metrics.render(app.lanes.depths())).into_response()
+}

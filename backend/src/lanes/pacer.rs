@@ -1,0 +1,76 @@
+//! How fast a lane applies reserve commands.
+
+use std::num::NonZeroU32;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+
+#[cfg(not(test))]
+type PaceClock = governor::clock::DefaultClock;
+/// In tests time stands still, until they say otherwise.
+#[cfg(test)]
+type PaceClock = governor::clock::FakeRelativeClock;
+
+type Limiter =
+    RateLimiter<NotKeyed, InMemoryState, PaceClock, NoOpMiddleware<<PaceClock as Clock>::Instant>>;
+
+/// Lets reserve commands through at the lane's rate, so that what is downstream of the commit sees
+/// a bounded number of them.
+pub(super) struct Pacer {
+    limiter: Option<Limiter>,
+    clock: PaceClock,
+}
+
+impl Pacer {
+    /// A pacer for `per_s` commands per second; without a rate it lets everything through.
+    pub(super) fn new(per_s: Option<NonZeroU32>) -> Self {
+        let clock = PaceClock::default();
+        let limiter = per_s.map(|per_s| {
+            // What a twentieth of a second admits may come at once: enough to fill a batch, too
+            // little for those downstream to feel as a burst.
+            let burst = NonZeroU32::new(per_s.get() / 20).unwrap_or(NonZeroU32::MIN);
+            let quota = Quota::per_second(per_s).allow_burst(burst);
+            RateLimiter::direct_with_clock(quota, clock.clone())
+        });
+        Self { limiter, clock }
+    }
+
+    /// Lets one command through, or says in how many milliseconds it can.
+    pub(super) fn admit(&self) -> Result<(), u64> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        limiter.check().map_err(|not_until| {
+            let wait = not_until.wait_time_from(self.clock.now());
+            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn commands_pass_at_the_rate_and_a_little_at_once() {
+        let pacer = Pacer::new(NonZeroU32::new(40));
+        let admitted = |ms| {
+            pacer.clock.advance(Duration::from_millis(ms));
+            std::iter::from_fn(|| pacer.admit().ok()).count()
+        };
+        assert_eq!(admitted(0), 2);
+        assert_eq!(pacer.admit(), Err(26));
+        assert_eq!(admitted(24), 0);
+        assert_eq!(admitted(1), 1);
+        assert_eq!((0..1_000).map(|_| admitted(1)).sum::<usize>(), 40);
+        assert_eq!(admitted(60_000), 2, "idle time is not saved up");
+    }
+
+    #[test]
+    fn without_a_rate_everything_passes() {
+        let pacer = Pacer::new(None);
+        assert!((0..10_000).all(|_| pacer.admit() == Ok(())));
+    }
+}

@@ -1,0 +1,273 @@
+//! The engine, one turn at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cartgate_ledger::{Command, Outcome, Refusal, ReservationState, UnixMs};
+use tempfile::TempDir;
+
+use super::owner::Next;
+use super::rig::{
+    HOLD_MS, Rig, SETTINGS, STALLED, Watched, clock, id, is_held, outcome, reserve, sku, ticket,
+};
+use super::{Answer, EnqueueError, Lanes, Stopped};
+use crate::metrics::Metrics;
+use crate::store::{Embedded, EndedKind, Store};
+
+#[test]
+fn first_in_first_out() {
+    let mut rig = Rig::new(3, SETTINGS);
+    let waiters: Vec<_> = (1..=6).map(|n| rig.reserve(n).unwrap()).collect();
+    rig.turns();
+    let held: Vec<_> = waiters.into_iter().map(is_held).collect();
+    assert_eq!(held, [true, true, true, false, false, false]);
+    let journal = rig.store.journal(&sku(), 1, 9).unwrap();
+    assert_eq!(journal.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2, 3].map(|n| Some(id(n))));
+}
+
+#[test]
+fn a_turn_is_one_commit() {
+    let mut rig = Rig::new(5, SETTINGS);
+    let commits = rig.store.commits.load(Ordering::SeqCst);
+    for number in 1..=8 {
+        drop(rig.settle(Command::Release { id: id(number) }));
+    }
+    let waiters: Vec<_> = (1..=8).map(|n| rig.reserve(n).unwrap()).collect();
+    rig.turns();
+    assert_eq!(waiters.into_iter().filter_map(|w| is_held(w).then_some(())).count(), 5);
+    assert_eq!(rig.store.commits.load(Ordering::SeqCst), commits + 1);
+}
+
+#[test]
+fn a_full_lane_refuses_and_still_settles() {
+    let mut rig = Rig::new(9, STALLED);
+    let first = rig.reserve(1).unwrap();
+    rig.turns();
+    assert!(is_held(first));
+    let _waiting: Vec<_> = (2..=4).map(|n| rig.reserve(n).unwrap()).collect();
+    rig.turns();
+    assert_eq!(rig.reserve(5).err(), Some(EnqueueError::Full { depth: 3 }));
+    // A paid order does not wait behind them.
+    let confirm = rig.settle(Command::Confirm { id: id(1) });
+    rig.turns();
+    assert!(matches!(outcome(confirm), Ok(Outcome::Settled(_))));
+    let confirms: Vec<_> = (0..10).map(|_| rig.settle(Command::Confirm { id: id(1) })).collect();
+    let one_more = rig.shared.enqueue(sku(), Command::Confirm { id: id(1) }, "s");
+    assert_eq!(one_more.err(), Some(EnqueueError::Full { depth: 10 }));
+    rig.turns();
+    assert!(confirms.into_iter().all(|w| matches!(outcome(w), Ok(Outcome::Settled(_)))));
+}
+
+#[test]
+fn whoever_hung_up_takes_nothing_and_costs_no_pace() {
+    let mut rig = Rig::new(9, STALLED);
+    drop(rig.reserve(1).unwrap());
+    drop(rig.reserve(2).unwrap());
+    let third = rig.reserve(3).unwrap();
+    rig.turns();
+    assert!(is_held(third));
+    assert_eq!((rig.state(1), rig.state(2)), (None, None));
+    assert_eq!(rig.row().counters.held, 1);
+}
+
+#[test]
+fn holds_return_at_their_moment_without_a_request() {
+    let mut rig = Rig::new(1, SETTINGS);
+    let waiter = rig.reserve(1).unwrap();
+    rig.turns();
+    assert!(is_held(waiter));
+    rig.set_time(1_000 + HOLD_MS - 1);
+    assert_eq!(rig.owner.turn().unwrap(), Next::Sleep(Duration::from_millis(1)));
+    assert_eq!(rig.row().counters.available, 0);
+    rig.set_time(1_000 + HOLD_MS);
+    rig.turns();
+    assert_eq!(rig.row().counters.available, 1);
+    assert!(matches!(rig.state(1), Some(ReservationState::Expired { .. })));
+}
+
+/// The owner comes late, but the customer did not.
+#[test]
+fn what_is_settled_in_time_is_judged_by_its_own_time() {
+    let mut rig = Rig::new(2, SETTINGS);
+    let waiters = [rig.reserve(1).unwrap(), rig.reserve(2).unwrap()];
+    rig.turns();
+    assert!(waiters.into_iter().all(is_held));
+    rig.set_time(1_000 + HOLD_MS - 1);
+    let in_time = rig.settle(Command::Confirm { id: id(1) });
+    rig.set_time(1_000 + HOLD_MS);
+    let too_late = rig.settle(Command::Confirm { id: id(2) });
+    rig.set_time(99_000);
+    rig.turns();
+    assert!(matches!(outcome(in_time), Ok(Outcome::Settled(_))));
+    assert_eq!(outcome(too_late), Ok(Outcome::Refused(Refusal::AlreadyExpired)));
+}
+
+#[test]
+fn a_repeat_gets_the_first_answer_also_after_a_crash() {
+    let mut rig = Rig::new(1, SETTINGS);
+    let waiters = [1, 2, 1, 2].map(|n| rig.reserve(n).unwrap());
+    rig.turns();
+    let [held, refused, held_again, refused_again] = waiters.map(outcome);
+    assert!(matches!(held, Ok(Outcome::Held(_))));
+    assert_eq!(refused, Ok(Outcome::Refused(Refusal::SoldOut { available: 0 })));
+    assert_eq!((&held, &refused), (&held_again, &refused_again));
+    let confirm = rig.settle(Command::Confirm { id: id(1) });
+    rig.turns();
+    assert!(outcome(confirm).is_ok());
+
+    let mut rig = rig.crash(SETTINGS);
+    let waiters = [1, 2].map(|n| rig.reserve(n).unwrap());
+    rig.turns();
+    assert_eq!(waiters.map(outcome), [held, refused]);
+    assert_eq!(rig.row().counters.confirmed, 1);
+}
+
+#[tokio::test]
+async fn a_wait_that_ends_gives_a_ticket_that_survives() {
+    let mut rig = Rig::new(2, STALLED);
+    let first = rig.reserve(1).unwrap();
+    let second = rig.reserve(2).unwrap();
+    let third = rig.reserve(3).unwrap();
+    let gone = rig.reserve(4).err();
+    assert!(gone.is_some(), "the lane is full");
+    rig.turns();
+    assert!(is_held(first));
+    // In the other order than they came: the lane's order counts.
+    assert_eq!(ticket(&mut rig, third).await, Ok(Answer::Ticket));
+    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    assert!(rig.store.ticketed(id(2)).unwrap().is_some());
+
+    let mut rig = rig.crash(SETTINGS);
+    rig.turns();
+    assert!(matches!(rig.state(2), Some(ReservationState::Held { .. })));
+    assert_eq!(rig.state(3), Some(ReservationState::SoldOut { available: 0 }));
+    assert_eq!(rig.store.ticketed(id(2)).unwrap(), None, "decided in the same commit");
+    assert_eq!(rig.store.ticketed(id(3)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_ticket_asked_for_too_late_is_the_outcome() {
+    let mut rig = Rig::new(1, SETTINGS);
+    let waiter = rig.reserve(1).unwrap();
+    let answer = ticket(&mut rig, waiter).await;
+    assert!(matches!(answer, Ok(Answer::Outcome(Outcome::Held(_)))), "{answer:?}");
+    assert_eq!(rig.store.ticketed(id(1)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_ticket_that_lapsed_takes_nothing() {
+    let mut rig = Rig::new(2, STALLED);
+    let waiters = [rig.reserve(1).unwrap(), rig.reserve(2).unwrap()];
+    rig.turns();
+    let [first, second] = waiters;
+    assert!(is_held(first));
+    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    rig.set_time(1_000 + STALLED.ticket_ttl_ms + 1);
+    let mut rig = rig.crash(SETTINGS);
+    rig.turns();
+    assert_eq!(rig.state(2), None);
+    assert_eq!(rig.store.ticketed(id(2)).unwrap(), None);
+}
+
+#[test]
+fn refusals_are_forgotten_by_number_and_by_time() {
+    let mut rig = Rig::new(0, SETTINGS);
+    for number in 1..=5 {
+        let waiter = rig.reserve(number).unwrap();
+        rig.turns();
+        assert!(!is_held(waiter));
+    }
+    rig.turns();
+    let kept = |rig: &Rig| (1..=5).filter(|n| rig.state(*n).is_some()).collect::<Vec<_>>();
+    assert_eq!(kept(&rig), [3, 4, 5], "at most three");
+    rig.set_time(1_000 + SETTINGS.retention.refused_ms - 1);
+    let mut rig = rig.crash(SETTINGS);
+    rig.turns();
+    assert_eq!(kept(&rig), [3, 4, 5]);
+    rig.set_time(1_000 + SETTINGS.retention.refused_ms);
+    rig.turns();
+    assert_eq!(kept(&rig), [0; 0]);
+    assert_eq!(rig.store.ended(EndedKind::Refused, UnixMs(0), 9).unwrap(), []);
+}
+
+#[test]
+fn settled_reservations_are_forgotten_by_time() {
+    let mut rig = Rig::new(2, SETTINGS);
+    for (number, at) in [(1, 1_000), (2, 2_000)] {
+        rig.set_time(at);
+        let waiter = rig.reserve(number).unwrap();
+        rig.turns();
+        assert!(is_held(waiter));
+        let confirm = rig.settle(Command::Confirm { id: id(number) });
+        rig.turns();
+        assert!(outcome(confirm).is_ok());
+    }
+    let kept = |rig: &Rig| [1, 2].map(|n| rig.state(n).is_some());
+    rig.set_time(1_000 + SETTINGS.retention.settled_ms);
+    rig.turns();
+    assert_eq!(kept(&rig), [false, true]);
+    rig.set_time(2_000 + SETTINGS.retention.settled_ms);
+    rig.turns();
+    assert_eq!(kept(&rig), [false, false]);
+    assert_eq!(rig.row().counters.confirmed, 2, "what was sold stays sold");
+}
+
+#[test]
+fn a_clock_set_back_keeps_no_hold_longer() {
+    let mut rig = Rig::new(2, SETTINGS);
+    rig.set_time(5_000);
+    let first = rig.reserve(1).unwrap();
+    rig.turns();
+    assert!(is_held(first));
+    let mut rig = rig.crash(SETTINGS);
+    rig.set_time(1_000);
+    let second = rig.reserve(2).unwrap();
+    rig.turns();
+    assert!(is_held(second));
+    let expires_at = UnixMs(5_000 + HOLD_MS);
+    assert_eq!(rig.state(2), Some(ReservationState::Held { expires_at }));
+}
+
+#[tokio::test]
+async fn when_a_write_fails_everyone_is_told_and_nothing_more_is_taken() {
+    let directory = TempDir::new().unwrap();
+    let store = Arc::new(Watched::open(directory.path()));
+    let lanes = Lanes::start(
+        Arc::clone(&store) as Arc<dyn Store>,
+        SETTINGS,
+        clock(&Arc::new(AtomicU64::new(1))),
+        Arc::new(Metrics::default()),
+    )
+    .unwrap();
+    let set = lanes.settle(sku(), Command::Set { units: 1 }, "s").unwrap();
+    assert!(matches!(set.outcome().await, Ok(Outcome::Stock(_))));
+    store.is_broken.store(true, Ordering::SeqCst);
+    let waiter = lanes.settle(sku(), Command::Set { units: 2 }, "s").unwrap();
+    assert_eq!(waiter.outcome().await, Err(Stopped));
+    lanes.stopped().wait_for(|stopped| *stopped).await.unwrap();
+    let refused = lanes.settle(sku(), Command::Set { units: 3 }, "s").err();
+    assert_eq!(refused, Some(EnqueueError::Stopped));
+}
+
+#[tokio::test]
+async fn stopping_answers_those_who_wait() {
+    let directory = TempDir::new().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(directory.path(), 4).unwrap());
+    let clock = clock(&Arc::new(AtomicU64::new(1)));
+    let lanes = Lanes::start(store, SETTINGS, clock, Arc::new(Metrics::default())).unwrap();
+    let set = lanes.settle(sku(), Command::Set { units: 50 }, "s").unwrap();
+    let waiters: Vec<_> = (0..100)
+        .map(|n| match reserve(n) {
+            Command::Reserve(reserve) => lanes.reserve(sku(), reserve, "r").unwrap(),
+            _ => unreachable!(),
+        })
+        .collect();
+    drop(lanes);
+    assert!(set.outcome().await.is_ok());
+    let mut held = 0;
+    for waiter in waiters {
+        held += usize::from(matches!(waiter.outcome().await, Ok(Outcome::Held(_))));
+    }
+    assert_eq!(held, 50);
+}

@@ -1,0 +1,17 @@
+//! The service behind the edge: the reservation engine and its HTTP face.
+//!
+//! - [`http`] reads requests and writes answers;
+//! - [`lanes`] puts commands in order, applies them by the rules of `cartgate-ledger`, and answers
+//!   once they are durable;
+//! - [`store`] keeps everything;
+//! - [`config`] is what an operator can set, [`serve`] puts the parts together.
+
+pub mod clock;
+mod command_id;
+pub mod config;
+pub mod http;
+pub mod lanes;
+pub mod metrics;
+mod random;
+pub mod serve;
+pub mod store;

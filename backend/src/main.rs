@@ -1,0 +1,119 @@
+//! The `cartgate` command.
+
+use std::error::Error;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use cartgate_backend::config::{Config, ConfigError};
+use cartgate_backend::serve::serve;
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Protects a shop's "add to cart" button when a coveted product goes on sale.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Serve reservations over HTTP until SIGINT or SIGTERM.
+    Serve(ServeArguments),
+}
+
+#[derive(clap::Args)]
+struct ServeArguments {
+    /// A TOML file; without it, the defaults hold.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Address and port to listen on, instead of `listen` in the configuration.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Directory of the store, instead of `data` in the configuration.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// How to write logs to standard error. `RUST_LOG` says what: `debug`, `info,cartgate=debug`, ...
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let Action::Serve(arguments) = Arguments::parse().command;
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cartgate: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: ServeArguments) -> Result<(), Box<dyn Error>> {
+    let config = read_config(&arguments)?;
+    start_logging(arguments.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        Ok(serve(&config, stop).await?)
+    })
+}
+
+fn read_config(arguments: &ServeArguments) -> Result<Config, ConfigError> {
+    let mut config = arguments.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    if let Some(listen) = arguments.listen {
+        config.listen = listen;
+    }
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    Ok(config)
+}
+
+fn start_logging(format: LogFormat) -> Result<(), Box<dyn Error>> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(directives) => EnvFilter::try_new(directives)?,
+        // The database tells of every file it writes.
+        Err(_) => EnvFilter::new("info,fjall=warn,lsm_tree=warn"),
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// An error and everything that caused it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,177 @@
+//! What the service counts. Every name and every label value is known here, so that no client can
+//! make a metric: labels never carry a SKU, a customer or an id.
+
+use cartgate_ledger::{Command, Outcome, Refusal};
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::lanes::LaneDepth;
+
+/// The service's metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram>,
+    commands: Family<CommandLabels, Counter>,
+    /// Reserve commands dropped because nobody waited for them any more.
+    pub abandoned: Counter,
+    /// Commands decided per turn that decided any.
+    pub batch_size: Histogram,
+    /// Time of one durable commit.
+    pub commit_seconds: Histogram,
+    holds: Gauge,
+    lane_depth: Family<LaneLabels, Gauge>,
+    lane_age_ms: Family<BucketLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CommandLabels {
+    command: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabels {
+    bucket: u16,
+    queue: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BucketLabels {
+    bucket: u16,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // 100 us to 26 s: from a commit on a fast disk to a caller that waits to the end.
+        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 19));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("cartgate"),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+            commands: Family::default(),
+            abandoned: Counter::default(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
+            commit_seconds: seconds(),
+            holds: Gauge::default(),
+            lane_depth: Family::default(),
+            lane_age_ms: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("http_requests", "Requests answered", self.requests.clone());
+        r.register_with_unit(
+            "http_request",
+            "Time from a request's head to its answer",
+            Unit::Seconds,
+            self.request_seconds.clone(),
+        );
+        r.register("commands", "Commands decided and committed", self.commands.clone());
+        r.register("abandoned", "Reserve commands nobody waited for", self.abandoned.clone());
+        r.register("batch_size", "Commands decided in one turn", self.batch_size.clone());
+        r.register_with_unit(
+            "commit",
+            "Time of one durable commit",
+            Unit::Seconds,
+            self.commit_seconds.clone(),
+        );
+        r.register("holds", "Holds that have not ended", self.holds.clone());
+        r.register("lane_depth", "Commands waiting in a lane", self.lane_depth.clone());
+        r.register(
+            "lane_oldest_age_ms",
+            "Milliseconds since the oldest command waiting in a lane came",
+            self.lane_age_ms.clone(),
+        );
+    }
+
+    /// Counts an answered request. `route` is the pattern, not the path.
+    pub fn count_request(&self, method: &'static str, route: &str, status: u16, seconds: f64) {
+        let labels = RequestLabels { method, route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+        let labels = RouteLabels { route: route.to_owned() };
+        self.request_seconds.get_or_create(&labels).observe(seconds);
+    }
+
+    /// Counts a committed command, named by [`command_name`] and [`outcome_name`].
+    pub fn count_command(&self, command: &'static str, outcome: &'static str) {
+        self.commands.get_or_create(&CommandLabels { command, outcome }).inc();
+    }
+
+    /// Says how many holds have not ended.
+    pub fn set_holds(&self, count: usize) {
+        self.holds.set(gauge_value(count));
+    }
+
+    /// Everything, in the OpenMetrics text format, with the lanes as they stand.
+    pub fn render(&self, lanes: impl Iterator<Item = (u16, LaneDepth)>) -> String {
+        for (bucket, depth) in lanes {
+            for (queue, depth) in [("reserve", depth.reserve), ("settle", depth.settle)] {
+                let labels = LaneLabels { bucket, queue };
+                self.lane_depth.get_or_create(&labels).set(gauge_value(depth));
+            }
+            let age_ms = i64::try_from(depth.oldest_age_ms).unwrap_or(i64::MAX);
+            self.lane_age_ms.get_or_create(&BucketLabels { bucket }).set(age_ms);
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn gauge_value(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A command's name in metrics and logs.
+pub fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::Set { .. } => "set",
+        Command::Reserve(_) => "reserve",
+        Command::Confirm { .. } => "confirm",
+        Command::Release { .. } => "release",
+        Command::Expire => "expire",
+    }
+}
+
+/// An outcome's name in metrics and logs.
+pub fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Stock(_) => "stock",
+        Outcome::Held(_) => "held",
+        Outcome::Settled(_) => "settled",
+        Outcome::Refused(refusal) => match refusal {
+            Refusal::UnknownSku => "unknown-sku",
+            Refusal::SoldOut { .. } => "sold-out",
+            Refusal::Abandoned => "abandoned",
+            Refusal::KeyReused => "key-reused",
+            Refusal::BelowCommitted { .. } => "below-committed",
+            Refusal::UnknownHold => "unknown-hold",
+            Refusal::AlreadyConfirmed => "already-confirmed",
+            Refusal::AlreadyReleased => "already-released",
+            Refusal::AlreadyExpired => "already-expired",
+        },
+    }
+}

@@ -1,0 +1,228 @@
+//! Where stock, journal, reservations and tickets are kept.
+//!
+//! A store knows how to write a [`Commit`] atomically and durably, and how to read it back. It
+//! knows no rules: those are in `cartgate-ledger`, applied by the owner of a bucket before it
+//! commits. Every store passes the same conformance suite (`conformance.rs`).
+
+mod embedded;
+
+#[cfg(test)]
+mod conformance;
+
+use cartgate_ledger::{
+    CommandId, Counters, JournalEntry, JournalError, Reservation, Reserve, UnixMs,
+};
+use cartgate_policy::Sku;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use embedded::Embedded;
+
+/// A durable home for buckets.
+pub trait Store: Send + Sync {
+    /// How many buckets there are; fixed for the life of the store.
+    fn buckets(&self) -> u16;
+
+    /// A random secret made with the store, under which ids are derived from idempotency keys, so
+    /// that knowing a key is not enough to know the reservation.
+    fn secret(&self) -> [u8; 32];
+
+    /// Reads back all that its owner needs in memory, and checks it.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Writes everything in `commit`, or nothing; returns once it is durable.
+    ///
+    /// # Errors
+    /// It is unknown whether the commit was written. The owner must discard its memory.
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// A SKU's stock; `None` if it was never set.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError>;
+
+    /// What became of a command, and of which SKU's stock it was.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn reservation(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, StoreError>;
+
+    /// The command that a ticket was given for, while it waits.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn ticketed(&self, id: CommandId) -> Result<Option<Ticketed>, StoreError>;
+
+    /// At most `limit` entries of a SKU's journal, in order, from the one after version `after`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn journal(&self, sku: &Sku, after: u64, limit: usize)
+    -> Result<Vec<JournalEntry>, StoreError>;
+
+    /// At most `limit` reservations that ended in that way at `from` or later, earliest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn ended(&self, kind: EndedKind, from: UnixMs, limit: usize) -> Result<Vec<Ended>, StoreError>;
+}
+
+/// Everything that one turn of an owner changes: written as a whole or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// SKUs whose stock changed.
+    pub skus: Vec<SkuCommit>,
+    /// Reservations that are new or stand elsewhere, each once.
+    pub reservations: Vec<(Sku, Reservation)>,
+    /// Commands that a ticket is being given for: from now on they survive a crash.
+    pub ticketed: Vec<Ticketed>,
+    /// Ticketed commands that are decided, or abandoned.
+    pub unticketed: Vec<CommandId>,
+    /// Reservations that ended: they are kept for a while, so that a repeat gets its answer.
+    pub ended: Vec<Ended>,
+    /// Ended reservations that have been kept for long enough.
+    pub forgotten: Vec<Ended>,
+}
+
+impl Commit {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What changed for one SKU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkuCommit {
+    /// The SKU.
+    pub sku: Sku,
+    /// Its stock from now on.
+    pub row: StockRow,
+    /// Its new journal entries, in order.
+    pub entries: Vec<JournalEntry>,
+}
+
+/// A SKU's stock as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockRow {
+    /// Where the units are.
+    pub counters: Counters,
+    /// The version of the last journal entry.
+    pub version: u64,
+    /// The latest time the SKU has seen.
+    pub now: UnixMs,
+}
+
+/// A reserve command that waits in a lane after its caller was given a ticket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticketed {
+    /// Its place in the lane: commands of one SKU are applied in this order.
+    pub seq: u64,
+    /// The SKU whose stock it is about.
+    pub sku: Sku,
+    /// The command, with the ticket's own `claim_by`.
+    pub reserve: Reserve,
+    /// The request that brought it.
+    pub request_id: Box<str>,
+    /// When it was put in the lane.
+    pub enqueued_at: UnixMs,
+}
+
+/// A reservation that can no longer change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ended {
+    /// What kind of end it was: kinds are kept for different times.
+    pub kind: EndedKind,
+    /// When it ended.
+    pub at: UnixMs,
+    /// The reservation.
+    pub id: CommandId,
+}
+
+/// How a reservation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum EndedKind {
+    /// It was refused, and never held anything.
+    Refused = 0,
+    /// Its hold was confirmed, released, or expired.
+    Settled = 1,
+}
+
+/// What [`Store::load`] reads back.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Every SKU's stock.
+    pub stocks: Vec<(Sku, StockRow)>,
+    /// Every hold that has not ended.
+    pub holds: Vec<(Sku, Reservation)>,
+    /// Every ticketed command, in the order of `seq`.
+    pub ticketed: Vec<Ticketed>,
+    /// Every refused reservation that is kept, earliest first.
+    pub refused: Vec<Ended>,
+}
+
+/// What can go wrong with a store.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The underlying database failed.
+    #[error("the store cannot {action}")]
+    Database {
+        /// What was being done.
+        action: &'static str,
+        /// Its error.
+        #[source]
+        source: fjall::Error,
+    },
+    /// A stored value cannot be decoded.
+    #[error("the store holds a {what} that cannot be read")]
+    Undecodable {
+        /// What it should have been.
+        what: &'static str,
+        /// Why it is none.
+        #[source]
+        source: postcard::Error,
+    },
+    /// The number of buckets was set when the store was made.
+    #[error(
+        "buckets: the store was made with {stored}, the configuration says {configured}: \
+         set `buckets = {stored}`, or start with an empty data directory"
+    )]
+    BucketsDiffer {
+        /// The number it was made with.
+        stored: u16,
+        /// The number asked for.
+        configured: u16,
+    },
+    /// The store was written by another version of cartgate.
+    #[error("data: the store has format {stored}, this cartgate reads format {supported}")]
+    Format {
+        /// The store's format.
+        stored: u16,
+        /// The format that can be read.
+        supported: u16,
+    },
+    /// A SKU's stock does not agree with its journal.
+    #[error("the stock of {sku} does not agree with its journal")]
+    Journal {
+        /// The SKU.
+        sku: Sku,
+        /// What is wrong.
+        #[source]
+        source: JournalError,
+    },
+    /// A SKU's stock does not agree with its holds.
+    #[error("the stock of {sku} says that {counted} units are held, its holds have {held}")]
+    Holds {
+        /// The SKU.
+        sku: Sku,
+        /// Units by the counter.
+        counted: u64,
+        /// Units by the holds.
+        held: u64,
+    },
+}
