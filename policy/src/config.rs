@@ -1,0 +1,270 @@
+//! The filter's configuration.
+//!
+//! It is JSON, and strict: an unknown or misspelt field, a
+//! value out of range or two parts that contradict each other make the whole configuration invalid,
+//! with a message that names the field. An edge must never run on less than what was written down.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::error::Error as _;
+use std::fmt;
+use std::rc::Rc;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::Sku;
+use crate::document;
+use crate::extract::{Head, Route, Source};
+use crate::gcra::Limit;
+
+/// What the filter is told when it starts. `envoy/envoy.yaml` shows one in use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How requests wait for the verdict on their body.
+    #[serde(default)]
+    body_mode: BodyMode,
+    /// The largest body that is read, in bytes: 1 to 1 MiB. Larger ones are refused, on routes that
+    /// need the body. Envoy's own buffer limit must be above it.
+    #[serde(default)]
+    body_bytes_max: BodyBytes,
+    /// The limit of each SKU that is not listed in `limits`.
+    default_limit: Limit,
+    /// Limits of single SKUs, by SKU.
+    #[serde(default, deserialize_with = "limits")]
+    limits: BTreeMap<Sku, Limit>,
+    /// The table for SKUs that are not listed in `limits`.
+    #[serde(default)]
+    slots: Slots,
+    /// The requests that are limited. Of several that match, the first counts; what none matches
+    /// passes.
+    routes: Vec<Rc<Route>>,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// Names the first field that is wrong, and what would be right.
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+        let json = document::parse_json(json).map_err(|error| {
+            let reason = error.source().map(ToString::to_string).unwrap_or_default();
+            ConfigError::at(
+                "",
+                format!("not a JSON object in a google.protobuf.StringValue: {reason}"),
+            )
+        })?;
+        let config: Self = serde_path_to_error::deserialize(json).map_err(|error| {
+            ConfigError::at(error.path().to_string(), error.inner().to_string())
+        })?;
+        config.check_routes()?;
+        Ok(config)
+    }
+
+    /// The route that is for this request, `None` if the request is not limited.
+    pub fn route(&self, head: &Head<'_>) -> Option<&Rc<Route>> {
+        self.routes.iter().find(|route| route.matches(head))
+    }
+
+    /// The limit that the configuration gives this very SKU.
+    pub fn limit_of(&self, sku: &Sku) -> Option<Limit> {
+        self.limits.get(sku).copied()
+    }
+
+    /// The limit of each other SKU.
+    pub fn default_limit(&self) -> Limit {
+        self.default_limit
+    }
+
+    /// The largest body that is read, in bytes.
+    pub fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max.0
+    }
+
+    /// How many sets of slots the other SKUs share.
+    pub fn slot_sets_count(&self) -> u32 {
+        self.slots.sets_count.0
+    }
+
+    fn check_routes(&self) -> Result<(), ConfigError> {
+        if self.routes.is_empty() {
+            return Err(ConfigError::at("routes", "nothing is limited: give at least one route"));
+        }
+        for (n, route) in self.routes.iter().enumerate() {
+            if route.sku.is_empty() {
+                let reason = "no source: say where the SKU is, such as {\"json\": \"/sku\"}";
+                return Err(ConfigError::at(format!("routes[{n}].sku"), reason));
+            }
+            check_sources(route, &route.sku, &format!("routes[{n}].sku"))?;
+            check_sources(route, &route.quantity, &format!("routes[{n}].quantity"))?;
+            let before = self.routes.iter().take(n).position(|other| other.is_same_as(route));
+            if let Some(before) = before {
+                let reason = format!("the same method and path as routes[{before}]: merge the two");
+                return Err(ConfigError::at(format!("routes[{n}]"), reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_sources(route: &Route, sources: &[Source], field: &str) -> Result<(), ConfigError> {
+    for (n, source) in sources.iter().enumerate() {
+        if let Source::Path(name) = source
+            && !route.path.has(name.as_str())
+        {
+            let name = name.as_str();
+            let reason =
+                format!("the path {} has no {{{name}}}: name one of its segments", route.path);
+            return Err(ConfigError::at(format!("{field}[{n}].path"), reason));
+        }
+        if sources.iter().take(n).any(|other| other == source) {
+            return Err(ConfigError::at(format!("{field}[{n}]"), "listed before: leave it out"));
+        }
+    }
+    Ok(())
+}
+
+impl Route {
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.method == other.method && self.path.is_same_as(&other.path)
+    }
+}
+
+/// How requests wait for the verdict on their body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyMode {
+    /// Nothing of a request reaches the service before the verdict. Needs
+    /// `allow_on_headers_stop_iteration: true` in the Envoy configuration of the filter (Envoy 1.35
+    /// or later): without it such requests hang.
+    #[default]
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+struct BodyBytes(usize);
+
+impl BodyBytes {
+    /// The parsed form of a body can be thirty times as large, and is held for one verdict.
+    const MAX: usize = 1 << 20;
+}
+
+impl Default for BodyBytes {
+    fn default() -> Self {
+        Self(64 << 10)
+    }
+}
+
+impl TryFrom<u64> for BodyBytes {
+    type Error = RangeError;
+
+    fn try_from(bytes: u64) -> Result<Self, RangeError> {
+        in_range(bytes, Self::MAX).map(Self)
+    }
+}
+
+/// The size of the slot table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slots {
+    /// The number of sets, each for eight SKUs that owe something at the same time: 1 to 65536. A
+    /// set takes up to 172 bytes in Envoy's memory, for good. Changing the number makes most SKUs
+    /// start afresh.
+    #[serde(default)]
+    sets_count: SetsCount,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+struct SetsCount(u32);
+
+impl Default for SetsCount {
+    /// 32768 SKUs at a time.
+    fn default() -> Self {
+        Self(4096)
+    }
+}
+
+impl TryFrom<u64> for SetsCount {
+    type Error = RangeError;
+
+    fn try_from(count: u64) -> Result<Self, RangeError> {
+        in_range(count, 65_536).map(Self)
+    }
+}
+
+fn in_range<T: TryFrom<u64> + PartialOrd + fmt::Display>(
+    value: u64,
+    max: T,
+) -> Result<T, RangeError> {
+    match T::try_from(value) {
+        Ok(number) if value > 0 && number <= max => Ok(number),
+        _ => Err(RangeError { value, max: max.to_string() }),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("must be a whole number from 1 to {max}, not {value}")]
+struct RangeError {
+    value: u64,
+    max: String,
+}
+
+/// Reads `limits`, in which a SKU must not be listed twice in two spellings: the maps of serde
+/// would keep the last.
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Sku, Limit>, D::Error> {
+    struct Limits;
+
+    impl<'de> Visitor<'de> for Limits {
+        type Value = BTreeMap<Sku, Limit>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map from SKU to limit")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut limits = BTreeMap::new();
+            while let Some((raw, limit)) = entries.next_entry::<String, Limit>()? {
+                let sku = Sku::parse(&raw).map_err(|error| {
+                    <A::Error as de::Error>::custom(format_args!("{raw:?}: {error}"))
+                })?;
+                match limits.entry(sku) {
+                    Entry::Vacant(place) => place.insert(limit),
+                    Entry::Occupied(place) => {
+                        let sku = place.key();
+                        let reason = format_args!("{sku} is there twice: leave one out");
+                        return Err(<A::Error as de::Error>::custom(reason));
+                    }
+                };
+            }
+            Ok(limits)
+        }
+    }
+
+    deserializer.deserialize_map(Limits)
+}
+
+/// What is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("configuration{field}: {reason}")]
+pub struct ConfigError {
+    /// Where: ` field routes[0].sku[1].json`; empty for the whole.
+    field: String,
+    reason: String,
+}
+
+impl ConfigError {
+    fn at(field: impl AsRef<str>, reason: impl Into<String>) -> Self {
+        let field = match field.as_ref() {
+            "" | "." => String::new(),
+            field => format!(" field {field}"),
+        };
+        Self { field, reason: reason.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

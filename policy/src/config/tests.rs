@@ -1,0 +1,172 @@
+//! What the strict configuration accepts, and how it says what is wrong.
+
+use super::*;
+use serde_json::{Value, json};
+
+fn sample() -> Value {
+    json!({
+        "body_mode": "strict",
+        "body_bytes_max": 1024,
+        "default_limit": {"per_second": 50, "burst": 100},
+        "limits": {"LIMITED-SNEAKER": {"per_second": 5, "burst": 5}},
+        "slots": {"sets_count": 16},
+        "routes": [
+            {"method": "POST", "path": "/v1/reservations",
+             "sku": [{"json": "/sku"}, {"form": "sku"}], "quantity": [{"json": "/quantity"}]},
+            {"method": "POST", "path": "/cart/{sku}/add", "sku": [{"path": "sku"}]},
+        ],
+    })
+}
+
+/// Parses the sample with `value` at `pointer` (absent if `null`), which is refused for `expected`.
+fn refused(pointer: &str, value: Value, expected: &str) {
+    check(pointer, value, Err(expected));
+}
+
+fn check(pointer: &str, value: Value, expected: Result<(), &str>) {
+    let mut config = sample();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = config.pointer_mut(parent).unwrap();
+    match parent {
+        Value::Object(object) if value.is_null() => drop(object.remove(key)),
+        Value::Object(object) => drop(object.insert(key.to_owned(), value)),
+        Value::Array(array) => array[key.parse::<usize>().unwrap()] = value,
+        _ => panic!("nothing at {pointer}"),
+    }
+    let parsed = Config::parse(config.to_string().as_bytes());
+    let parsed = parsed.map(|_| ()).map_err(|error| error.to_string());
+    let parsed = parsed.as_ref().copied();
+    // What every message starts with says nothing here.
+    let prefix = "configuration field ";
+    let parsed = parsed.map_err(|error| error.strip_prefix(prefix).unwrap_or(error));
+    assert_eq!(parsed, expected);
+}
+
+#[test]
+fn sample_and_defaults() {
+    let config = Config::parse(sample().to_string().as_bytes()).unwrap();
+    let sku = |raw| Sku::parse(raw).unwrap();
+    assert_eq!(config.limit_of(&sku("LIMITED-SNEAKER")), Limit::new(5, 5).ok());
+    assert_eq!(config.limit_of(&sku("OTHER")), None);
+    assert_eq!(config.default_limit(), Limit::new(50, 100).unwrap());
+    assert_eq!((config.body_bytes_max(), config.slot_sets_count()), (1024, 16));
+    for optional in ["/body_mode", "/body_bytes_max", "/limits", "/slots"] {
+        check(optional, Value::Null, Ok(()));
+    }
+    check("/slots", json!({}), Ok(()));
+    assert_eq!((BodyBytes::default().0, SetsCount::default().0), (65_536, 4096));
+}
+
+#[test]
+fn errors_name_the_field() {
+    let range = |field: &str, max: &str, value: &str| {
+        format!("{field}: must be a whole number from 1 to {max}, not {value}")
+    };
+    let limit = |field, value| range(field, "1000000", value);
+    refused("/default_limit/burst", json!(0), &limit("default_limit.burst", "0"));
+    let sneaker = limit("limits.LIMITED-SNEAKER.per_second", "1000001");
+    refused("/limits/LIMITED-SNEAKER/per_second", json!(1_000_001), &sneaker);
+    refused("/body_bytes_max", json!(0), &range("body_bytes_max", "1048576", "0"));
+    refused("/slots/sets_count", json!(65_537), &range("slots.sets_count", "65536", "65537"));
+    let float = "invalid type: floating point `0.5`, expected u64";
+    let field = "default_limit.per_second";
+    refused("/default_limit/per_second", json!(0.5), &format!("{field}: {float}"));
+    let missing = "configuration: missing field `default_limit`";
+    refused("/default_limit", Value::Null, missing);
+    refused(
+        "/body_mode",
+        json!("compat"),
+        "body_mode: unknown variant `compat`, expected `strict`",
+    );
+    refused(
+        "/body_mod",
+        json!(1),
+        "body_mod: unknown field `body_mod`, expected one of `body_mode`, `body_bytes_max`, `default_limit`, `limits`, `slots`, `routes`",
+    );
+    refused(
+        "/routes/0/burst",
+        json!(1),
+        "routes[0].burst: unknown field `burst`, expected one of `method`, `path`, `sku`, `quantity`",
+    );
+    refused(
+        "/routes/0/method",
+        json!("post"),
+        "routes[0].method: \"post\" is no method: use capital letters, such as POST",
+    );
+    refused(
+        "/routes/0/sku/1",
+        json!({"json": "sku"}),
+        "routes[0].sku[1].json: \"sku\" is no JSON Pointer: it starts with /, such as /sku",
+    );
+    refused(
+        "/routes/0/sku/1",
+        json!({"json": "/~2"}),
+        "routes[0].sku[1].json: \"/~2\" is no JSON Pointer: write ~ as ~0",
+    );
+    refused(
+        "/routes/0/sku/1",
+        json!({"header": "X-Sku"}),
+        "routes[0].sku[1].header: \"X-Sku\" is no header name: use lower-case letters, digits and -, such as x-sku",
+    );
+    refused(
+        "/routes/0/sku/1",
+        json!({"cookie": "a"}),
+        "routes[0].sku[1]: unknown variant `cookie`, expected one of `path`, `query`, `header`, `json`, `form`",
+    );
+    refused("/routes/1/path", json!("cart"), "routes[1].path: a path starts with /");
+}
+
+#[test]
+fn parts_must_fit_together() {
+    refused("/routes", json!([]), "routes: nothing is limited: give at least one route");
+    refused(
+        "/routes/0/sku",
+        json!([]),
+        "routes[0].sku: no source: say where the SKU is, such as {\"json\": \"/sku\"}",
+    );
+    refused(
+        "/routes/1/path",
+        json!("/cart/{id}/add"),
+        "routes[1].sku[0].path: the path /cart/{id}/add has no {sku}: name one of its segments",
+    );
+    refused(
+        "/routes/1/quantity",
+        json!([{"path": "n"}]),
+        "routes[1].quantity[0].path: the path /cart/{sku}/add has no {n}: name one of its segments",
+    );
+    refused(
+        "/routes/0/sku/1",
+        json!({"json": "/sku"}),
+        "routes[0].sku[1]: listed before: leave it out",
+    );
+    refused(
+        "/routes/0",
+        json!({"method": "POST", "path": "/cart/{n}/add", "sku": [{"query": "a"}]}),
+        "routes[1]: the same method and path as routes[0]: merge the two",
+    );
+    refused(
+        "/limits/a b",
+        json!({"per_second": 1, "burst": 1}),
+        "limits: \"a b\": a SKU consists of ASCII letters, digits and -._~: but this one has ' '",
+    );
+    refused(
+        "/limits/ LIMITED-SNEAKER",
+        json!({"per_second": 1, "burst": 1}),
+        "limits: LIMITED-SNEAKER is there twice: leave one out",
+    );
+}
+
+#[test]
+fn what_is_no_json() {
+    for (json, reason) in [
+        ("", "EOF while parsing a value at line 1 column 0"),
+        ("{} {}", "trailing characters at line 1 column 4"),
+        (r#"{"slots":{},"slots":{}}"#, "duplicate key \"slots\" at line 1 column 23"),
+    ] {
+        let error = Config::parse(json.as_bytes()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("configuration: not a JSON object in a google.protobuf.StringValue: {reason}")
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! A request's head, as the proxy hands it over.
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::ExtractError;
+
+/// Method, path and headers of a request: nothing more than bytes, in the order they came in.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    headers: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Head<'a> {
+    /// Takes headers with lower-case names, among them `:method` and `:path` (RFC 9113, section
+    /// 8.3.1).
+    pub fn new(headers: Vec<(&'a [u8], &'a [u8])>) -> Self {
+        Self { headers }
+    }
+
+    /// The method, empty if there is none.
+    pub fn method(&self) -> &'a [u8] {
+        self.all(":method").next().unwrap_or_default()
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &'a [u8] {
+        self.target().0
+    }
+
+    /// The query without its `?`, empty if there is none.
+    pub fn query(&self) -> &'a [u8] {
+        self.target().1
+    }
+
+    /// The first value of the header `name`: for what decides nothing, such as a request's id.
+    pub fn first(&self, name: &str) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// The value of the header `name`, `None` if there is none.
+    ///
+    /// # Errors
+    /// The header is there more than once.
+    pub fn single(&self, name: &str) -> Result<Option<&'a [u8]>, ExtractError> {
+        let mut values = self.all(name);
+        match (values.next(), values.next()) {
+            (first, None) => Ok(first),
+            (_, Some(_)) => Err(ExtractError::Duplicate { place: format!("the header {name}") }),
+        }
+    }
+
+    /// All values of the header `name`.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |(key, _)| *key == name.as_bytes()).map(|(_, value)| *value)
+    }
+
+    fn target(&self) -> (&'a [u8], &'a [u8]) {
+        let target = self.all(":path").next().unwrap_or_default();
+        // A fragment is no part of the request (RFC 9112, section 3.2); nobody may hide behind one.
+        let target = target.split(|b| *b == b'#').next().unwrap_or_default();
+        match target.iter().position(|b| *b == b'?') {
+            Some(at) => (&target[..at], &target[at + 1..]),
+            None => (target, b""),
+        }
+    }
+}
+
+/// An HTTP method: `POST`. Methods are case-sensitive (RFC 9110, section 9.1).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Method(String);
+
+impl Method {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl TryFrom<String> for Method {
+    type Error = MethodError;
+
+    fn try_from(raw: String) -> Result<Self, MethodError> {
+        let is_method = !raw.is_empty() && raw.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        if is_method { Ok(Self(raw)) } else { Err(MethodError { raw }) }
+    }
+}
+
+/// Not a method.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{raw:?} is no method: use capital letters, such as POST")]
+pub(crate) struct MethodError {
+    raw: String,
+}

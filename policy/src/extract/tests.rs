@@ -1,0 +1,253 @@
+//! Extraction tables: each source, and what hostile clients send.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// Finds SKU and quantity in the query, a header, JSON and a form, and in the path if it has one.
+fn route(path: &str) -> Route {
+    let mut sources = vec![
+        json!({"query": "sku"}),
+        json!({"header": "x-sku"}),
+        json!({"json": "/sku"}),
+        json!({"json": "/lines/0/sku"}),
+        json!({"form": "sku"}),
+    ];
+    if path.contains("{sku}") {
+        sources.push(json!({"path": "sku"}));
+    }
+    let quantity = json!([
+        {"query": "qty"}, {"header": "x-qty"}, {"json": "/qty"}, {"form": "qty"},
+    ]);
+    let route = json!({"method": "POST", "path": path, "sku": sources, "quantity": quantity});
+    serde_json::from_value(route).unwrap()
+}
+
+/// A request to try, built up from a plain POST.
+#[derive(Clone, Default)]
+struct Request<'a> {
+    target: &'a [u8],
+    headers: Vec<(&'a str, &'a [u8])>,
+    body: &'a [u8],
+}
+
+fn get(target: &str) -> Request<'_> {
+    Request { target: target.as_bytes(), ..Request::default() }
+}
+
+impl<'a> Request<'a> {
+    fn header(mut self, name: &'a str, value: impl Into<&'a [u8]>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn json(self, body: &'a str) -> Self {
+        self.body("application/json", body.as_bytes())
+    }
+
+    fn form(self, body: &'a str) -> Self {
+        self.body("application/x-www-form-urlencoded", body.as_bytes())
+    }
+
+    fn body(mut self, content_type: &'a str, body: &'a [u8]) -> Self {
+        self.body = body;
+        self.header("content-type", content_type.as_bytes())
+    }
+
+    fn read(&self, route: &Route) -> Result<Line, ExtractError> {
+        let mut headers = vec![(&b":method"[..], &b"POST"[..]), (b":path", self.target)];
+        headers.extend(self.headers.iter().map(|(name, value)| (name.as_bytes(), *value)));
+        let head = Head::new(headers);
+        assert!(route.matches(&head));
+        let reading = route.read_head(&head)?;
+        route.read_body(reading, self.body)
+    }
+}
+
+/// `expected` is `SKU*quantity`, or the error.
+fn check(request: Request<'_>, expected: Result<&str, &str>) {
+    let path = if request.target.starts_with(b"/cart/") { "/cart/{sku}/add" } else { "/add" };
+    let read = request.read(&route(path));
+    let read = read.map(|line| format!("{}*{}", line.sku, line.quantity));
+    let read = read.map_err(|error| error.to_string());
+    assert_eq!(read.as_deref().map_err(String::as_str), expected);
+}
+
+#[test]
+fn each_source() {
+    check(get("/cart/A-1/add"), Ok("A-1*1"));
+    check(get("/add?sku=A-1&qty=2"), Ok("A-1*2"));
+    check(get("/add").header("x-sku", "A-1".as_bytes()).header("x-qty", &b"3"[..]), Ok("A-1*3"));
+    check(get("/add").json(r#"{"sku":"A-1","qty":4}"#), Ok("A-1*4"));
+    check(get("/add").json(r#"{"lines":[{"sku":"A-1"}],"qty":"5"}"#), Ok("A-1*5"));
+    check(get("/add").json(r#"{"sku":4711}"#), Ok("4711*1"));
+    check(get("/add").form("sku=A-1&qty=6"), Ok("A-1*6"));
+}
+
+#[test]
+fn nothing_found() {
+    let none = Err("the request names no SKU");
+    check(get("/add"), none);
+    check(get("/add?Sku=A&sku2=A#sku=A"), none);
+    check(get("/add#?sku=A"), none);
+    check(get("/add").json("{}"), none);
+    check(get("/add").json("[]"), none);
+    check(get("/add").json("null"), none);
+    check(get("/add").json(r#"{"sku":null,"lines":[]}"#), none);
+    check(get("/add").json(r#"{"lines":{"00":{"sku":"A"}}}"#), none);
+    check(get("/add").form("SKU=A"), none);
+    check(get("/add").form(""), none);
+    // An empty body has no kind.
+    check(get("/add").body("text/plain", b""), none);
+    check(get("/add?sku=A").body("text/plain", b""), Ok("A*1"));
+    check(get("/add?sku=A").json(r#"{"qty":null}"#), Ok("A*1"));
+}
+
+#[test]
+fn sources_must_agree() {
+    check(get("/cart/A/add?sku=A").header("x-sku", &b" A"[..]).json(r#"{"sku":"A"}"#), Ok("A*1"));
+    let two = Err("the request names more than one SKU");
+    check(get("/cart/A/add?sku=B"), two);
+    check(get("/add?sku=A").header("x-sku", &b"B"[..]), two);
+    check(get("/add?sku=A").json(r#"{"sku":"B"}"#), two);
+    check(get("/add").json(r#"{"sku":"A","lines":[{"sku":"B"}]}"#), two);
+    check(get("/add?sku=A").form("sku=a"), two);
+    check(
+        get("/add?sku=A&qty=1").json(r#"{"qty":2}"#),
+        Err("the request names more than one quantity"),
+    );
+}
+
+#[test]
+fn nothing_is_there_twice() {
+    let header = Err("the header x-sku is there more than once");
+    check(get("/add").header("x-sku", &b"A"[..]).header("x-sku", &b"A"[..]), header);
+    check(get("/add?sku=A&sku=A"), Err("the query parameter sku is there more than once"));
+    check(get("/add?sku=A&s%6bu=B"), Err("the query parameter sku is there more than once"));
+    check(get("/add").form("sku=A&qty=1&sku=B"), Err("the form field sku is there more than once"));
+    check(get("/add").form("sku=A&qty=1&qty=9"), Err("the form field qty is there more than once"));
+    let content_type = Err("the header content-type is there more than once");
+    check(get("/add").json("{}").header("content-type", &b"text/plain"[..]), content_type);
+    check(get("/add").json(r#"{"sku":"A","sku":"A"}"#), Err("the body is not valid JSON"));
+    check(get("/add").json(r#"{"sku":"A","s\u006bu":"B"}"#), Err("the body is not valid JSON"));
+}
+
+#[test]
+fn what_is_there_must_be_readable() {
+    check(get("/add").header("x-sku", &b"\xff\xfe"[..]), Err("the header x-sku is not UTF-8"));
+    check(get("/add").header("x-sku", &b""[..]), Err("the header x-sku: a SKU must not be empty"));
+    check(get("/cart/%FF/add"), Err("the path segment {sku} is not UTF-8"));
+    check(get("/cart/A%2D1/add"), Ok("A-1*1"));
+    let forbidden = |place: &str, character: char| {
+        format!(
+            "{place}: a SKU consists of ASCII letters, digits and -._~: but this one has {character:?}"
+        )
+    };
+    let path = "the path segment {sku}";
+    check(get("/cart/A;x=1/add"), Err(&forbidden(path, ';')));
+    check(get("/cart/A%2FB/add"), Err(&forbidden(path, '/')));
+    check(get("/cart/A%252FB/add"), Err(&forbidden(path, '%')));
+    check(get("/cart/A%00/add"), Err(&forbidden(path, '\0')));
+    check(get("/cart/A+B/add"), Err(&forbidden(path, '+')));
+    check(get("/add?sku=A+B"), Err(&forbidden("the query parameter sku", ' ')));
+    check(get("/add?sku=%ff"), Err(&forbidden("the query parameter sku", '\u{fffd}')));
+    check(get("/add").header("x-sku", &b"A,B"[..]), Err(&forbidden("the header x-sku", ',')));
+    check(get("/add").form("sku=%F0%9F%91%9F"), Err(&forbidden("the form field sku", '👟')));
+    let kind = "the JSON value at \"/sku\" must be a string or a whole number";
+    for sku in ["-1", "1.5", "1e2", "true", "[]", "[\"A\"]", "{}", "99999999999999999999"] {
+        check(get("/add").json(&format!(r#"{{"sku":{sku}}}"#)), Err(kind));
+    }
+}
+
+#[test]
+fn quantities() {
+    let json = |qty: &str, expected| {
+        check(get("/add?sku=A").json(&format!(r#"{{"qty":{qty}}}"#)), expected);
+    };
+    let place = "the JSON value at \"/qty\"";
+    let range = format!("{place}: a quantity is 1 to 1000000");
+    let number = format!("{place}: a quantity is a whole number");
+    json("1000000", Ok("A*1000000"));
+    json("0", Err(&range));
+    json("1000001", Err(&range));
+    json("-1", Err(&number));
+    json("1.0", Err(&number));
+    json("1e400", Err("the body is not valid JSON"));
+    json("\"x\"", Err(&number));
+    json("[1]", Err("the JSON value at \"/qty\" must be a whole number"));
+    let query = "the query parameter qty: a quantity is a whole number";
+    check(get("/add?sku=A&qty="), Err(query));
+    check(get("/add?sku=A&qty=-1"), Err(query));
+}
+
+#[test]
+fn bodies_that_are_not_read() {
+    let kind = Err("the body must be application/json or application/x-www-form-urlencoded");
+    check(get("/add").body("text/plain", b"{}"), kind);
+    check(get("/add?sku=A").body("multipart/form-data; boundary=x", b"--x--"), kind);
+    let plain = Request { body: b"{}", ..get("/add") };
+    check(plain, Err("the request has a body, but no Content-Type"));
+    let encoded = Err("the body must come without Content-Encoding");
+    check(get("/add").json("{}").header("content-encoding", &b"gzip"[..]), encoded);
+    check(get("/add").json("{}").header("content-encoding", &b"identity, br"[..]), encoded);
+    check(
+        get("/add").json(r#"{"sku":"A"}"#).header("content-encoding", &b" Identity"[..]),
+        Ok("A*1"),
+    );
+    let invalid = Err("the body is not valid JSON");
+    check(get("/add").json(r#"{"sku":"A""#), invalid);
+    check(get("/add").json("\u{feff}{\"sku\":\"A\"}"), invalid);
+    check(get("/add").body("application/json", b"{\"sku\":\"\xff\"}"), invalid);
+    check(get("/add").json(&"[".repeat(60_000)), invalid);
+    check(get("/add").json(&format!("{}1{}", r#"{"sku":"#.repeat(200), "}".repeat(200))), invalid);
+}
+
+#[test]
+fn a_route_that_reads_no_body_does_not_look_at_it() {
+    let route: Route = serde_json::from_value(json!({
+        "method": "POST", "path": "/cart/{sku}/add", "sku": [{"path": "sku"}],
+    }))
+    .unwrap();
+    let request =
+        get("/cart/A/add").body("text/plain", b"anything").header("content-type", &b"x"[..]);
+    assert!(!route.reads_body());
+    assert_eq!(request.read(&route).unwrap().sku.as_str(), "A");
+}
+
+#[test]
+fn method_and_path_choose_the_route() {
+    let matches = |method: &[u8], path: &[u8]| {
+        route("/add").matches(&Head::new(vec![(b":method", method), (b":path", path)]))
+    };
+    assert!(matches(b"POST", b"/add?x=/y"));
+    assert!(!matches(b"post", b"/add"));
+    assert!(!matches(b"GET", b"/add"));
+    assert!(!matches(b"POST", b"/add/"));
+    assert!(!route("/add").matches(&Head::new(vec![])));
+}
+
+#[test]
+fn problem_types() {
+    let problem = |request: Request<'_>| request.read(&route("/add")).unwrap_err().problem_type();
+    assert_eq!(problem(get("/add")), ProblemType::NoSku);
+    assert_eq!(problem(get("/add?sku=")), ProblemType::InvalidRequest);
+    assert_eq!(problem(get("/add").json("{")), ProblemType::InvalidRequest);
+    assert_eq!(problem(get("/add").body("a/b", b"x")), ProblemType::UnsupportedMediaType);
+    let encoded = get("/add").json("{}").header("content-encoding", &b"br"[..]);
+    assert_eq!(problem(encoded), ProblemType::UnsupportedMediaType);
+}
+
+proptest! {
+    /// Whatever comes is read or refused; nothing panics.
+    #[test]
+    fn any_bytes(
+        target: Vec<u8>, sku: Vec<u8>, body: Vec<u8>, is_json: bool, query in "[a-z=&%0-9+]{0,40}",
+    ) {
+        let content_type = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
+        let target = [b"/add?sku=".as_slice(), &target, query.as_bytes()].concat();
+        let request = Request { target: &target, ..Request::default() };
+        let request = request.header("x-sku", sku.as_slice()).body(content_type, &body);
+        let _ = request.read(&route("/add"));
+    }
+}

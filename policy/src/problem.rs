@@ -1,0 +1,173 @@
+//! Answers to requests that did not get what they asked for: problem details (RFC 9457).
+//!
+//! Every problem that the edge or the service can answer is listed here, with its stable `type`,
+//! its status and its title.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The media type of a problem (RFC 9457, section 3).
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+macro_rules! problem_types {
+    ($($(#[$meta:meta])* $name:ident, $slug:literal, $status:literal, $title:literal;)*) => {
+        /// What went wrong, as clients can rely on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ProblemType { $($(#[$meta])* $name,)* }
+
+        impl ProblemType {
+            /// Every type there is, in the order of this page.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The last part of the `type` URI: `over-limit`.
+            pub fn slug(self) -> &'static str {
+                match self { $(Self::$name => $slug,)* }
+            }
+
+            /// The HTTP status.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// The summary for people; the same for every occurrence.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+problem_types! {
+    /// Edge: the SKU's limit does not admit the request now.
+    OverLimit, "over-limit", 429, "Too many people are asking for this product";
+    /// Edge: the quantity is above the SKU's burst, so that it could never be admitted.
+    OverBurst, "over-burst", 422, "The quantity is more than this product's limit ever admits at once";
+    /// Edge: the route needs a SKU and the request names none.
+    NoSku, "no-sku", 400, "The request names no product";
+    /// Edge and service: the request cannot be understood.
+    InvalidRequest, "invalid-request", 400, "The request cannot be understood";
+    /// Edge and service: the body is larger than is read.
+    BodyTooLarge, "body-too-large", 413, "The request body is too large";
+    /// Edge and service: a kind of body, or an encoding, that is not read.
+    UnsupportedMediaType, "unsupported-media-type", 415, "This kind of request body is not supported";
+    /// Service: nothing available now; holds may still expire.
+    SoldOut, "sold-out", 409, "This product is sold out";
+    /// Service: no such SKU in stock.
+    UnknownSku, "unknown-sku", 404, "There is no such product";
+    /// Service: no such reservation.
+    UnknownReservation, "unknown-reservation", 404, "There is no such reservation";
+    /// Service: no such ticket, or one that has lapsed.
+    UnknownTicket, "unknown-ticket", 404, "There is no such ticket";
+    /// Service: the hold has expired.
+    HoldExpired, "hold-expired", 409, "The reservation has expired";
+    /// Service: the hold was released before.
+    HoldReleased, "hold-released", 409, "The reservation was released";
+    /// Service: the hold was confirmed before.
+    HoldConfirmed, "hold-confirmed", 409, "The reservation is already confirmed";
+    /// Service: less stock than is held and confirmed already.
+    StockBelowCommitted, "stock-below-committed", 409, "More than this is already held or sold";
+    /// Service: the key came before, with another body (draft-ietf-httpapi-idempotency-key-header).
+    IdempotencyKeyReused, "idempotency-key-reused", 422, "This Idempotency-Key belongs to another request";
+    /// Service: the SKU's lane holds as many commands as it may.
+    LaneFull, "lane-full", 503, "Too many reservations are waiting";
+    /// Service: it is stopping, or its store failed.
+    Unavailable, "unavailable", 503, "The service cannot take reservations now";
+    /// Edge and service: no such route.
+    NotFound, "not-found", 404, "There is nothing here";
+    /// Service: the route exists, with other methods.
+    MethodNotAllowed, "method-not-allowed", 405, "This method is not allowed here";
+}
+
+impl ProblemType {
+    /// The `type` member: a stable name, not a place to fetch from.
+    pub fn uri(self) -> String {
+        format!("urn:cartgate:problem:{}", self.slug())
+    }
+}
+
+/// One occurrence of a problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What went wrong.
+    pub problem_type: ProblemType,
+    /// Earliest sensible time for another try, in whole seconds from now: `Retry-After`.
+    pub retry_after_s: Option<u32>,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem without details.
+    pub fn new(problem_type: ProblemType) -> Self {
+        Self { problem_type, retry_after_s: None, members: Map::new() }
+    }
+
+    /// Says what is particular about this occurrence: for people, not to branch on.
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        self.with("detail", detail.into())
+    }
+
+    /// Adds an extension member (RFC 9457, section 3.2), such as `sku`.
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// Says when to try again.
+    pub fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// An extension member that was added, or `detail`.
+    pub fn member(&self, member: &str) -> Option<&Value> {
+        self.members.get(member)
+    }
+
+    /// The body, as JSON.
+    pub fn body(&self) -> Vec<u8> {
+        let body = Body {
+            r#type: self.problem_type.uri(),
+            title: self.problem_type.title(),
+            status: self.problem_type.status(),
+            members: &self.members,
+        };
+        // Nothing in it can fail to be JSON: no maps but with text keys.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    #[serde(flatten)]
+    members: &'a Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn body_has_the_members_of_rfc_9457() {
+        let problem = Problem::new(ProblemType::SoldOut).detail("0 left").with("sku", "A");
+        let body: Value = serde_json::from_slice(&problem.body()).unwrap_or_default();
+        assert_eq!(
+            body,
+            json!({
+                "type": "urn:cartgate:problem:sold-out", "title": "This product is sold out",
+                "status": 409, "detail": "0 left", "sku": "A",
+            })
+        );
+    }
+
+    #[test]
+    fn slugs_are_distinct() {
+        let mut slugs: Vec<_> = ProblemType::ALL.iter().map(|t| t.slug()).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), ProblemType::ALL.len());
+    }
+}
