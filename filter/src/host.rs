@@ -1,0 +1,231 @@
+//! The calls to Envoy.
+//!
+//! Where the SDK's own functions would panic (on a status they do not expect, or on bytes that are
+//! no UTF-8), the import is declared here once more, and every status is looked at. A panic would
+//! take down the worker thread's whole filter.
+
+#![allow(unsafe_code)]
+// The ABI's functions have as many arguments as they have.
+#![allow(clippy::too_many_arguments)]
+
+use proxy_wasm::types::{LogLevel, MetricType};
+use thiserror::Error;
+
+use crate::count::{SetError, SharedStore};
+use crate::header_map;
+
+/// A call to Envoy that did not do what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the host call {call} failed with status {status}")]
+pub(crate) struct HostError {
+    call: &'static str,
+    status: u32,
+}
+
+/// All headers of the request, among them `:method` and `:path`, in the ABI's serialised form.
+pub(crate) fn request_headers() -> Result<Vec<u8>, HostError> {
+    const HTTP_REQUEST_HEADERS: u32 = 0;
+    receive("proxy_get_header_map_pairs", |data, size| {
+        // SAFETY: Envoy writes through the two pointers only; both outlive the call.
+        unsafe { imports::proxy_get_header_map_pairs(HTTP_REQUEST_HEADERS, data, size) }
+    })
+}
+
+/// The body of `len` bytes that is held back.
+pub(crate) fn request_body(len: usize) -> Result<Vec<u8>, HostError> {
+    const HTTP_REQUEST_BODY: u32 = 0;
+    const CALL: &str = "proxy_get_buffer_bytes";
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    let body = receive(CALL, |data, size| {
+        // SAFETY: Envoy writes through the two pointers only; both outlive the call.
+        unsafe { imports::proxy_get_buffer_bytes(HTTP_REQUEST_BODY, 0, len, data, size) }
+    })?;
+    // A part of a form reads like a whole one: never decide on less than goes to the service.
+    if body.len() == len {
+        Ok(body)
+    } else {
+        Err(HostError { call: CALL, status: imports::BAD_ARGUMENT })
+    }
+}
+
+/// The machine's monotonic clock in nanoseconds: the same for all worker threads. The ABI's own
+/// clock is wall time, which steps.
+pub(crate) fn monotonic_ns() -> Result<u64, HostError> {
+    const CLOCK_MONOTONIC: u32 = 1;
+    let mut now_ns = 0;
+    // SAFETY: the pointer is to a `u64` that outlives the call.
+    let status = unsafe { imports::clock_time_get(CLOCK_MONOTONIC, 0, &raw mut now_ns) };
+    check("clock_time_get", status)?;
+    Ok(now_ns)
+}
+
+/// Fresh random bytes.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], HostError> {
+    let mut bytes = [0; N];
+    // SAFETY: the pointer is to `N` bytes that outlive the call.
+    let status = unsafe { imports::random_get(bytes.as_mut_ptr(), N) };
+    check("random_get", status)?;
+    Ok(bytes)
+}
+
+/// Answers the request in the service's place; Envoy sees to it that nothing more of it goes up.
+/// `details` is what the access log gives as the reason (`%RESPONSE_CODE_DETAILS%`).
+pub(crate) fn send_response(
+    status: u16,
+    details: &str,
+    headers: &[(&[u8], &[u8])],
+    body: &[u8],
+) -> Result<(), HostError> {
+    const NO_GRPC_STATUS: i32 = -1;
+    let headers = header_map::encode(headers);
+    // SAFETY: Envoy reads the four blocks, which outlive the call, and copies.
+    let status = unsafe {
+        imports::proxy_send_local_response(
+            status.into(),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            NO_GRPC_STATUS,
+        )
+    };
+    check("proxy_send_local_response", status)
+}
+
+/// Writes a line to Envoy's log, logger `wasm`.
+pub(crate) fn log(level: LogLevel, line: &str) {
+    // The ABI has no failure here; a lost line would change no decision.
+    let _ = proxy_wasm::hostcalls::log(level, line);
+}
+
+/// Whether Envoy's log level for `wasm` shows debug lines now.
+pub(crate) fn is_debug() -> bool {
+    matches!(proxy_wasm::hostcalls::get_log_level(), Ok(LogLevel::Trace | LogLevel::Debug))
+}
+
+/// Makes a counter known to Envoy and gives its id.
+pub(crate) fn define_counter(name: &str) -> Option<u32> {
+    // Failure mode: go on without the counter. Metrics must not decide about requests.
+    proxy_wasm::hostcalls::define_metric(MetricType::Counter, name).ok()
+}
+
+/// Counts one more.
+pub(crate) fn increment(counter: u32) {
+    // Failure mode: go on, as above.
+    let _ = proxy_wasm::hostcalls::increment_metric(counter, 1);
+}
+
+/// Envoy's shared data: bytes under keys, common to the worker threads of one process. Its keys
+/// belong to a `vm_id`, which other filters may use too: hence the prefix in `edge`.
+pub(crate) struct SharedData;
+
+impl SharedStore for SharedData {
+    type Error = HostError;
+
+    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+        let mut cas = 0;
+        let value = receive("proxy_get_shared_data", |data, size| {
+            let cas = &raw mut cas;
+            // SAFETY: Envoy reads the key's bytes, and writes through the three pointers; all
+            // outlive the call.
+            unsafe { imports::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, cas) }
+        });
+        match value {
+            Ok(value) => Ok(Some((value, cas))),
+            Err(HostError { status: imports::NOT_FOUND, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set(&self, key: &str, value: &[u8], cas: Option<u32>) -> Result<(), SetError<HostError>> {
+        // Envoy (proxy-wasm-cpp-host, src/shared_data.cc) compares the number only if the key is
+        // there and the number is not 0. So any other number creates an absent key, and leaves
+        // alone one that somebody else has just created, unless that one happens to have this very
+        // number: they count up from 1 with every change of any key, and come by here once in 2^32.
+        const ABSENT: u32 = u32::MAX;
+        let cas = cas.unwrap_or(ABSENT);
+        // SAFETY: Envoy reads the key's and the value's bytes, which outlive the call, and copies.
+        let status = unsafe {
+            let (key, key_size) = (key.as_ptr(), key.len());
+            imports::proxy_set_shared_data(key, key_size, value.as_ptr(), value.len(), cas)
+        };
+        match status {
+            imports::OK => Ok(()),
+            imports::CAS_MISMATCH => Err(SetError::Changed),
+            status => Err(SetError::Store(HostError { call: "proxy_set_shared_data", status })),
+        }
+    }
+}
+
+/// Runs a call that gives bytes, and takes them over.
+fn receive(
+    call: &'static str,
+    run: impl FnOnce(&mut *mut u8, &mut usize) -> u32,
+) -> Result<Vec<u8>, HostError> {
+    let (mut data, mut size) = (std::ptr::null_mut(), 0);
+    check(call, run(&mut data, &mut size))?;
+    if data.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the ABI says that after `OK` a block that is not null was obtained from this module's
+    // `proxy_on_memory_allocate` for `size` bytes, all written, and is the module's to free. The
+    // SDK's allocator makes it by `Vec::with_capacity(size)`, which for bytes has capacity `size`.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+fn check(call: &'static str, status: u32) -> Result<(), HostError> {
+    if status == imports::OK { Ok(()) } else { Err(HostError { call, status }) }
+}
+
+/// The imports, as the proxy-wasm ABI 0.2.1 and WASI preview 1 declare them.
+mod imports {
+    pub(super) const OK: u32 = 0;
+    pub(super) const NOT_FOUND: u32 = 1;
+    pub(super) const BAD_ARGUMENT: u32 = 2;
+    pub(super) const CAS_MISMATCH: u32 = 8;
+
+    /// Declares functions that Envoy provides. Natively there is no Envoy: each gives the ABI's
+    /// "unimplemented", so that the crate links and its other parts can be tested.
+    macro_rules! imports {
+        ($($module:literal: $(fn $name:ident($($arg:ident: $kind:ty),*);)*)*) => {
+            $(
+                #[cfg(target_arch = "wasm32")]
+                #[link(wasm_import_module = $module)]
+                unsafe extern "C" {
+                    $(pub(super) fn $name($($arg: $kind),*) -> u32;)*
+                }
+                $(
+                    #[cfg(not(target_arch = "wasm32"))]
+                    pub(super) unsafe fn $name($(_: $kind),*) -> u32 {
+                        12
+                    }
+                )*
+            )*
+        };
+    }
+
+    imports! {
+        "env":
+        fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize);
+        fn proxy_get_buffer_bytes(
+            buffer: u32, start: usize, max_size: usize, data: *mut *mut u8, size: *mut usize
+        );
+        fn proxy_get_shared_data(
+            key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize, cas: *mut u32
+        );
+        fn proxy_set_shared_data(
+            key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32
+        );
+        fn proxy_send_local_response(
+            status: u32, details: *const u8, details_size: usize, body: *const u8,
+            body_size: usize, headers: *const u8, headers_size: usize, grpc_status: i32
+        );
+        "wasi_snapshot_preview1":
+        fn clock_time_get(clock: u32, precision: u64, time_ns: *mut u64);
+        fn random_get(bytes: *mut u8, size: usize);
+    }
+}

@@ -1,0 +1,217 @@
+//! The answers to requests that do not go on to the service.
+
+use cartgate_policy::extract::{ExtractError, Line};
+use cartgate_policy::gcra::{Decision, Limit};
+use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
+
+use crate::edge::EdgeError;
+use crate::host::{self, HostError};
+use crate::metrics::Outcome;
+
+const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// What is answered in the service's place, and what it counts as.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Reply {
+    /// What became of the request.
+    pub(crate) outcome: Outcome,
+    /// The answer.
+    pub(crate) problem: Problem,
+}
+
+impl Reply {
+    /// The answer to a decision, `None` if it was to admit. `jitter` is any random number.
+    pub(crate) fn to_decision(
+        decision: Decision,
+        line: &Line,
+        limit: Limit,
+        jitter: u64,
+    ) -> Option<Self> {
+        match decision {
+            Decision::Admitted => None,
+            Decision::Denied { retry_after_ns } => Some(Self {
+                outcome: Outcome::Denied,
+                problem: Problem::new(ProblemType::OverLimit)
+                    .with("sku", line.sku.as_str())
+                    .with("retry_after_ms", retry_after_ns.div_ceil(NS_PER_MS))
+                    .retry_after_s(retry_after_s(retry_after_ns, jitter)),
+            }),
+            Decision::OverBurst => Some(Self {
+                outcome: Outcome::OverBurst,
+                problem: Problem::new(ProblemType::OverBurst)
+                    .with("sku", line.sku.as_str())
+                    .with("quantity", line.quantity.get())
+                    .with("quantity_max", limit.burst()),
+            }),
+        }
+    }
+
+    /// The answer to a request in which no SKU or quantity could be read.
+    fn to_unreadable(error: &ExtractError) -> Self {
+        let problem_type = error.problem_type();
+        let outcome = match problem_type {
+            ProblemType::NoSku => Outcome::NoSku,
+            ProblemType::UnsupportedMediaType => Outcome::UnsupportedMediaType,
+            _ => Outcome::Invalid,
+        };
+        Self { outcome, problem: Problem::new(problem_type).detail(error.to_string()) }
+    }
+
+    /// The answer to a body of more than `max` bytes.
+    pub(crate) fn to_body_too_large(max: usize) -> Self {
+        let detail = format!("at most {max} bytes are read");
+        let problem = Problem::new(ProblemType::BodyTooLarge).detail(detail);
+        Self { outcome: Outcome::BodyTooLarge, problem }
+    }
+
+    /// The answer when counting failed: nobody is admitted uncounted. Clients learn no more than
+    /// when to come again; the log says why.
+    pub(crate) fn to_uncounted(error: &EdgeError, jitter: u64) -> Self {
+        let (outcome, problem_type) = match error {
+            EdgeError::Contended => (Outcome::Contended, ProblemType::OverLimit),
+            EdgeError::Host(_) | EdgeError::Seed | EdgeError::Headers => {
+                (Outcome::Failed, ProblemType::Unavailable)
+            }
+        };
+        let problem = Problem::new(problem_type).retry_after_s(retry_after_s(NS_PER_S, jitter));
+        Self { outcome, problem }
+    }
+
+    /// The line that the answer leaves in a debug log.
+    pub(crate) fn log_line(&self, request_id: &str) -> String {
+        let outcome = self.outcome.name();
+        let member = |name| self.problem.member(name).map_or("-".to_owned(), ToString::to_string);
+        let (sku, retry_after_ms) = (member("sku"), member("retry_after_ms"));
+        format!(
+            "request refused request_id={request_id} outcome={outcome} sku={sku} \
+             retry_after_ms={retry_after_ms}"
+        )
+    }
+
+    /// Sends the answer.
+    ///
+    /// # Errors
+    /// Failure mode: the request stays paused, and Envoy's timeouts end it. It is not admitted.
+    pub(crate) fn send(&self) -> Result<(), HostError> {
+        let retry_after = self.problem.retry_after_s.map(|seconds| seconds.to_string());
+        let mut headers: Vec<(&[u8], &[u8])> =
+            vec![(b"content-type", CONTENT_TYPE.as_bytes()), (b"cache-control", b"no-store")];
+        if let Some(seconds) = &retry_after {
+            headers.push((b"retry-after", seconds.as_bytes()));
+        }
+        let details = format!("cartgate_{}", self.outcome.name());
+        let status = self.problem.problem_type.status();
+        host::send_response(status, &details, &headers, &self.problem.body())
+    }
+}
+
+impl From<ExtractError> for Reply {
+    fn from(error: ExtractError) -> Self {
+        Self::to_unreadable(&error)
+    }
+}
+
+/// `Retry-After`: the true time in whole seconds, never sooner, and up to a quarter later (one
+/// second at least, thirty at most), so that those denied together do not come back together.
+fn retry_after_s(retry_after_ns: u64, jitter: u64) -> u32 {
+    let true_s = retry_after_ns.div_ceil(NS_PER_S).max(1);
+    let spread_s = (true_s / 4).clamp(1, 30);
+    u32::try_from(true_s + jitter % (spread_s + 1)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cartgate_policy::{Quantity, Sku};
+    use serde_json::{Value, json};
+
+    fn line() -> Line {
+        Line { sku: Sku::parse("A-1").unwrap(), quantity: Quantity::new(7).unwrap() }
+    }
+
+    fn check(reply: Option<Reply>, outcome: Outcome, retry_after_s: Option<u32>, expected: Value) {
+        let reply = reply.unwrap();
+        let mut body: Value = serde_json::from_slice(&reply.problem.body()).unwrap();
+        body.as_object_mut().unwrap().remove("title");
+        assert_eq!((reply.outcome, reply.problem.retry_after_s), (outcome, retry_after_s));
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn decisions() {
+        let limit = Limit::new(5, 5).unwrap();
+        let reply = |decision| Reply::to_decision(decision, &line(), limit, 0);
+        assert_eq!(reply(Decision::Admitted), None);
+        check(
+            reply(Decision::Denied { retry_after_ns: 1_200_000_001 }),
+            Outcome::Denied,
+            Some(2),
+            json!({
+                "type": "urn:cartgate:problem:over-limit", "status": 429,
+                "sku": "A-1", "retry_after_ms": 1201,
+            }),
+        );
+        check(
+            reply(Decision::OverBurst),
+            Outcome::OverBurst,
+            None,
+            json!({
+                "type": "urn:cartgate:problem:over-burst", "status": 422,
+                "sku": "A-1", "quantity": 7, "quantity_max": 5,
+            }),
+        );
+    }
+
+    #[test]
+    fn other_refusals() {
+        check(
+            Some(ExtractError::NoSku.into()),
+            Outcome::NoSku,
+            None,
+            json!({
+                "type": "urn:cartgate:problem:no-sku", "status": 400,
+                "detail": "the request names no SKU",
+            }),
+        );
+        check(
+            Some(Reply::to_body_too_large(10)),
+            Outcome::BodyTooLarge,
+            None,
+            json!({
+                "type": "urn:cartgate:problem:body-too-large", "status": 413,
+                "detail": "at most 10 bytes are read",
+            }),
+        );
+        check(
+            Some(Reply::to_uncounted(&EdgeError::Contended, 0)),
+            Outcome::Contended,
+            Some(1),
+            json!({"type": "urn:cartgate:problem:over-limit", "status": 429}),
+        );
+        check(
+            Some(Reply::to_uncounted(&EdgeError::Seed, 0)),
+            Outcome::Failed,
+            Some(1),
+            json!({"type": "urn:cartgate:problem:unavailable", "status": 503}),
+        );
+    }
+
+    #[test]
+    fn retry_after_is_never_sooner_than_true() {
+        for (ns, earliest, latest) in [
+            (0, 1, 2),
+            (1, 1, 2),
+            (NS_PER_S, 1, 2),
+            (NS_PER_S + 1, 2, 3),
+            (40 * NS_PER_S, 40, 50),
+            (1_000 * NS_PER_S, 1_000, 1_030),
+        ] {
+            let all: Vec<_> = (0..1_000).map(|jitter| retry_after_s(ns, jitter)).collect();
+            assert_eq!(all.iter().min(), Some(&earliest), "{ns}");
+            assert_eq!(all.iter().max(), Some(&latest), "{ns}");
+        }
+        // The end of the clock: 2^64 ns are 584 years.
+        assert_eq!(retry_after_s(u64::MAX, 0), u32::MAX);
+    }
+}

@@ -1,0 +1,181 @@
+//! One request's life, in strict body mode: nothing of it reaches the service before the verdict.
+//!
+//! ```text
+//! headers ---- no route ------------------------------------------> passed
+//!    |-------- all is known, or an error -------------------------> passed or refused
+//!    '-- pause --> body, pausing --> whole, or too large, or error -> passed or refused
+//! ```
+//!
+//! The verdict is given inside a callback and never later, since Envoy versions differ in what a
+//! late "continue" does to a body (envoyproxy/envoy#46841).
+
+use std::rc::Rc;
+
+use cartgate_policy::extract::{Head, Line, Reading, Route};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, LogLevel};
+
+use crate::edge::{Edge, EdgeError};
+use crate::header_map;
+use crate::host;
+use crate::metrics::Outcome;
+use crate::reply::Reply;
+
+/// A request on its way through the filter.
+pub(crate) struct Request {
+    edge: Rc<Edge>,
+    phase: Phase,
+    id: String,
+}
+
+enum Phase {
+    /// Nothing has come yet.
+    New,
+    /// The head was read; `len` bytes of the body are held back.
+    Body { route: Rc<Route>, reading: Reading, len: usize },
+    /// The verdict was to let it through, or it is none of our business.
+    Passed,
+    /// It was answered.
+    Refused,
+}
+
+impl Request {
+    pub(crate) fn new(edge: Rc<Edge>) -> Self {
+        Self { edge, phase: Phase::New, id: String::new() }
+    }
+
+    fn read_head(&mut self, end_of_stream: bool) -> Result<(), Reply> {
+        let bytes = host::request_headers().map_err(|error| self.uncounted(error))?;
+        let headers =
+            header_map::decode(&bytes).ok_or_else(|| self.uncounted(EdgeError::Headers))?;
+        let head = Head::new(headers);
+        let Some(route) = self.edge.config.route(&head).map(Rc::clone) else {
+            self.phase = Phase::Passed;
+            return Ok(());
+        };
+        self.id = printable(head.first("x-request-id").unwrap_or_default());
+        let reading = route.read_head(&head)?;
+        if end_of_stream || !route.reads_body() {
+            return self.decide(&route, reading, b"");
+        }
+        self.phase = Phase::Body { route, reading, len: 0 };
+        Ok(())
+    }
+
+    /// Takes note that `len` bytes of the body are held back by now.
+    fn await_body(&mut self, len: usize) -> Result<(), Reply> {
+        let len_max = self.edge.config.body_bytes_max();
+        let Phase::Body { reading, len: len_before, .. } = &mut self.phase else { return Ok(()) };
+        if len > len_max {
+            return Err(Reply::to_body_too_large(len_max));
+        }
+        if *len_before == 0 && len > 0 {
+            reading.check_body_kind()?;
+        }
+        *len_before = len;
+        Ok(())
+    }
+
+    /// Decides, now that the whole body is there.
+    fn read_body(&mut self) -> Result<(), Reply> {
+        match std::mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Body { route, reading, len } => {
+                let body = host::request_body(len).map_err(|error| self.uncounted(error))?;
+                self.decide(&route, reading, &body)
+            }
+            other => {
+                self.phase = other;
+                Ok(())
+            }
+        }
+    }
+
+    fn decide(&mut self, route: &Route, reading: Reading, body: &[u8]) -> Result<(), Reply> {
+        let line = route.read_body(reading, body)?;
+        let decision = self.edge.charge(&line).map_err(|error| self.uncounted(error))?;
+        let limit = self.edge.limit_of(&line.sku);
+        if let Some(reply) = Reply::to_decision(decision, &line, limit, self.edge.jitter()) {
+            return Err(reply);
+        }
+        self.phase = Phase::Passed;
+        self.edge.metrics.count(Outcome::Admitted);
+        let Line { sku, quantity } = line;
+        let id = &self.id;
+        self.edge
+            .debug(|| format!("request admitted request_id={id} sku={sku} quantity={quantity}"));
+        Ok(())
+    }
+
+    fn uncounted(&self, error: impl Into<EdgeError>) -> Reply {
+        let error = error.into();
+        if !matches!(error, EdgeError::Contended) {
+            let id = &self.id;
+            let line = format!("cannot count request_id={id} error=\"{error}\"");
+            host::log(LogLevel::Error, &line);
+        }
+        Reply::to_uncounted(&error, self.edge.jitter())
+    }
+
+    fn act(&mut self, result: Result<(), Reply>) -> Action {
+        if let Err(reply) = result {
+            self.phase = Phase::Refused;
+            self.edge.metrics.count(reply.outcome);
+            self.edge.debug(|| reply.log_line(&self.id));
+            if let Err(error) = reply.send() {
+                host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
+            }
+        }
+        match self.phase {
+            Phase::Passed => Action::Continue,
+            Phase::New | Phase::Body { .. } | Phase::Refused => Action::Pause,
+        }
+    }
+}
+
+impl Context for Request {}
+
+impl HttpContext for Request {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let result = self.read_head(end_of_stream);
+        self.act(result)
+    }
+
+    /// Envoy gives the length of all that is held back, not only of what has just come.
+    fn on_http_request_body(&mut self, len: usize, end_of_stream: bool) -> Action {
+        let mut result = self.await_body(len);
+        if result.is_ok() && end_of_stream {
+            result = self.read_body();
+        }
+        self.act(result)
+    }
+
+    /// Trailers end the body, in the place of its last callback's `end_of_stream`.
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        let result = self.read_body();
+        self.act(result)
+    }
+}
+
+/// A request id as it may stand in a log line, whoever made it.
+fn printable(id: &[u8]) -> String {
+    const LEN_MAX: usize = 64;
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+    id.iter().take(LEN_MAX).filter(|b| is_plain(b)).map(|b| char::from(*b)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn request_ids_cannot_forge_log_lines() {
+        for (id, expected) in [
+            (&b"2b9c-4d"[..], "2b9c-4d"),
+            (b"a\nrequest admitted sku=B", "arequestadmittedskuB"),
+            (b"\xff\0", ""),
+            (&[b'x'; 200], &"x".repeat(64)),
+        ] {
+            assert_eq!(printable(id), expected);
+        }
+    }
+}
