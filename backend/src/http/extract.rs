@@ -11,6 +11,7 @@ use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
 use cartgate_policy::document::Document;
 use cartgate_policy::problem::{Problem, ProblemType};
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
 use super::BODY_BYTES_MAX;
@@ -101,8 +102,7 @@ pub(super) fn single<'a>(
 }
 
 fn body_refused(error: &axum::Error) -> Refused {
-    let source = std::error::Error::source(error);
-    if source.is_some_and(|e| e.to_string().contains("length limit")) {
+    if std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>()) {
         let problem = Problem::new(ProblemType::BodyTooLarge);
         return Refused(problem.detail(format!("at most {BODY_BYTES_MAX} bytes are read")));
     }

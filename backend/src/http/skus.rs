@@ -121,7 +121,10 @@ pub(super) async fn journal(
     SkuPath(sku): SkuPath,
     StrictQuery(query): StrictQuery<JournalQuery>,
 ) -> Result<Json<JournalView>, Refused> {
-    let limit = query.limit.unwrap_or(JOURNAL_LIMIT_MAX).clamp(1, JOURNAL_LIMIT_MAX);
+    let limit = query.limit.unwrap_or(JOURNAL_LIMIT_MAX);
+    if !(1..=JOURNAL_LIMIT_MAX).contains(&limit) {
+        return Err(Refused::invalid(format_args!("limit is 1 to {JOURNAL_LIMIT_MAX}")));
+    }
     let read = move || {
         let row = app.store.stock(&sku)?.ok_or_else(|| unknown_sku(&sku))?;
         Ok((app.store.journal(&sku, query.after, limit)?, row.version))

@@ -1,0 +1,87 @@
+//! Clients: a polite one, and one that sends any bytes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time;
+
+use crate::http1::{Message, MessageReader};
+
+/// How long an answer may take, before a test says that there is none.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A client of its own, with its own connections. It follows no redirects and asks no proxies.
+pub fn http() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(ANSWER_WITHIN)
+        .build()
+        .unwrap()
+}
+
+/// A connection on which a test says every byte.
+#[derive(Debug)]
+pub struct RawConnection {
+    writer: OwnedWriteHalf,
+    reader: MessageReader<OwnedReadHalf>,
+}
+
+impl RawConnection {
+    /// Connects.
+    ///
+    /// # Panics
+    /// Nobody listens.
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        // Every write is a packet of its own, at once.
+        stream.set_nodelay(true).unwrap();
+        let (reader, writer) = stream.into_split();
+        Self { writer, reader: MessageReader::new(reader) }
+    }
+
+    /// Sends bytes. A peer that has closed already is no error: its answer tells why.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.writer.write_all(bytes.as_ref()).await;
+    }
+
+    /// The next answer, or `None` if the peer closes without one. `100 Continue` is an answer too.
+    ///
+    /// # Panics
+    /// Nothing comes within [`ANSWER_WITHIN`].
+    pub async fn try_answer(&mut self) -> Option<Message> {
+        let answer = async {
+            let mut head = self.reader.head().await.ok().flatten()?;
+            head.body = self.reader.body(&head).await.unwrap_or_default();
+            Some(head)
+        };
+        time::timeout(ANSWER_WITHIN, answer).await.expect("no answer came")
+    }
+
+    /// The next answer.
+    ///
+    /// # Panics
+    /// There is none.
+    pub async fn answer(&mut self) -> Message {
+        self.try_answer().await.expect("the connection was closed without an answer")
+    }
+}
+
+/// Sends `request` on a connection of its own.
+///
+/// # Panics
+/// There is no answer.
+pub async fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> Message {
+    let mut connection = RawConnection::open(address).await;
+    connection.send(request).await;
+    connection.answer().await
+}
+
+/// Like [`http`], but it speaks HTTP/2 from the first byte.
+pub fn http2() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN);
+    client.http2_prior_knowledge().build().unwrap()
+}

@@ -1,0 +1,32 @@
+//! Real processes, started and watched: what the end-to-end suites and the demo stand on.
+//!
+//! Each harness starts its own Envoy, service or upstream, in a directory of its own and on ports
+//! of its own, so that suites run side by side and share nothing. Nothing here sleeps and hopes:
+//! every wait has a condition and a deadline, and what fails shows the log of the process at fault.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
+pub mod audit;
+pub mod client;
+pub mod envoy;
+pub mod filter;
+pub mod http1;
+pub mod paths;
+pub mod ports;
+pub mod process;
+pub mod random;
+pub mod service;
+pub mod shop;
+pub mod site;
+pub mod upstream;
+
+pub use envoy::{Envoy, EnvoyConfig};
+pub use service::{Service, ServiceOptions};
+pub use shop::{Answer, Order, Shop};
+pub use site::{Edge, Site};
+pub use upstream::Upstream;

@@ -1,0 +1,53 @@
+//! Where the built parts are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::process::StartError;
+
+/// The repository's root. Envoy runs here, since its configuration names the filter relative to it.
+pub fn repo_root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// Envoy: `$ENVOY`, else what `envoy/fetch.sh` fetched.
+///
+/// # Errors
+/// There is none.
+pub fn envoy() -> Result<PathBuf, StartError> {
+    built("Envoy", env_or("ENVOY", || repo_root().join(".tools/envoy")))
+}
+
+/// The filter module: `$CARTGATE_FILTER`, else what `filter/build.sh` built.
+///
+/// # Errors
+/// There is none.
+pub fn filter_module() -> Result<PathBuf, StartError> {
+    let path = env_or("CARTGATE_FILTER", || repo_root().join("target/cartgate_filter.wasm"));
+    built("filter module", path)
+}
+
+/// The service: `$CARTGATE`, else the binary built along with this one.
+///
+/// # Errors
+/// There is none.
+pub fn service() -> Result<PathBuf, StartError> {
+    built("cartgate binary", env_or("CARTGATE", || profile_dir().join("cartgate")))
+}
+
+/// `target/<profile>`: binaries live in it, test executables in `deps/` below it.
+fn profile_dir() -> PathBuf {
+    let executable = env::current_exe().unwrap_or_default();
+    let dir = executable.parent().unwrap_or(Path::new("."));
+    let above = dir.parent().filter(|_| dir.ends_with("deps"));
+    above.unwrap_or(dir).to_path_buf()
+}
+
+fn env_or(variable: &str, default: impl FnOnce() -> PathBuf) -> PathBuf {
+    env::var_os(variable).filter(|v| !v.is_empty()).map_or_else(default, PathBuf::from)
+}
+
+fn built(what: &'static str, path: PathBuf) -> Result<PathBuf, StartError> {
+    if path.is_file() { Ok(path) } else { Err(StartError::NotBuilt { what, path }) }
+}

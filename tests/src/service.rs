@@ -1,0 +1,104 @@
+//! The real service as a child process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::process::{Process, StartError};
+use crate::{client, paths, ports};
+
+/// A running `cartgate serve`.
+#[derive(Debug)]
+pub struct Service {
+    /// The process, to stop, kill or wait for.
+    pub process: Process,
+    address: SocketAddr,
+}
+
+/// How to start the service.
+#[derive(Clone, Debug)]
+pub struct ServiceOptions {
+    dir: PathBuf,
+    address: SocketAddr,
+    settings: String,
+    own_group: bool,
+}
+
+impl ServiceOptions {
+    /// Everything the service writes goes below `dir`: `data/` and `log/cartgate.log`. It gets a
+    /// free port and the default settings.
+    pub fn new(dir: &Path) -> Self {
+        let dir = dir.to_path_buf();
+        Self { dir, address: ports::free_address(), settings: String::new(), own_group: false }
+    }
+
+    /// Where to listen.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Settings, as a TOML file has them.
+    pub fn settings(mut self, toml: &str) -> Self {
+        toml.clone_into(&mut self.settings);
+        self
+    }
+
+    /// Keeps the terminal's Ctrl-C from the service, for a parent that stops it in order.
+    pub fn own_group(mut self) -> Self {
+        self.own_group = true;
+        self
+    }
+
+    fn command(&self) -> Result<Command, StartError> {
+        let config = self.dir.join("cartgate.toml");
+        let written =
+            fs::create_dir_all(&self.dir).and_then(|()| fs::write(&config, &self.settings));
+        written.map_err(|e| StartError::Config { path: config.clone(), reason: e.to_string() })?;
+        let mut command = Command::new(paths::service()?);
+        command.arg("serve").arg("--config").arg(config);
+        command.arg("--listen").arg(self.address.to_string());
+        command.arg("--data").arg(self.dir.join("data"));
+        command.env("RUST_LOG", "info,cartgate=debug");
+        if self.own_group {
+            command.process_group(0);
+        }
+        Ok(command)
+    }
+}
+
+impl Service {
+    /// Starts the service, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It is not built, or does not become ready; the error carries the end of its log.
+    pub async fn start(options: &ServiceOptions) -> Result<Self, StartError> {
+        let log = options.dir.join("log/cartgate.log");
+        let mut process = Process::spawn("cartgate", options.command()?, &log, None)?;
+        let (client, address) = (client::http(), options.address);
+        let ready = || async {
+            let answer = client.get(format!("http://{address}/ready")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        };
+        process.until_ready(ready).await?;
+        Ok(Self { process, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://` and where it listens and `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.process.log()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}

@@ -1,0 +1,80 @@
+//! Configurations in the real Envoy: what we ship loads and limits, and what is wrong is refused
+//! with a message that names the field.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use cartgate_tests::{Edge, EnvoyConfig, Order, Shop, filter, paths};
+use serde_json::{Value, json};
+
+/// Loads a configuration with `value` at `field`; Envoy must refuse it and name `message`.
+async fn check_refused(pointer: &str, value: Value, message: &str) {
+    let mut configuration = filter::configuration(filter::SLOW, &[]);
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = configuration.pointer_mut(parent).unwrap();
+    match parent.as_array_mut() {
+        Some(items) => items[key.parse::<usize>().unwrap()] = value,
+        None => parent[key] = value,
+    }
+    let refused = Edge::with_filter(&configuration).await;
+    let error = refused.err().unwrap_or_else(|| panic!("{configuration} was accepted"));
+    assert!(error.to_string().contains(message), "{message:?} is not in:\n{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_configuration_is_refused_by_name() {
+    check_refused("/rate_limit", json!(1), "rate_limit").await;
+    check_refused("/default_limit/burst", json!(0), "default_limit.burst").await;
+    check_refused("/routes/3/sku/0", json!({ "json": "sku" }), "routes[3].sku[0].json").await;
+    check_refused("/limits", json!({ "A B": {"per_second": 1, "burst": 1} }), "A B").await;
+    check_refused("/body_mode", json!("lax"), "body_mode").await;
+    check_refused("/routes", json!([]), "routes").await;
+}
+
+/// `envoy/envoy.yaml` as it stands, but for ports: it loads, and it limits the limited product.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_envoy_configuration_limits() {
+    check_limits(EnvoyConfig::shipped().unwrap()).await;
+}
+
+/// What `istio/envoyfilter.yaml` does to a proxy, done to a plain Envoy: its filter takes the place
+/// of ours, and its patch is merged into the connection manager.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_envoyfilter_limits() {
+    let path = paths::repo_root().join("istio/envoyfilter.yaml");
+    let resource = EnvoyConfig::read(&path).unwrap();
+    let mut config = EnvoyConfig::shipped().unwrap();
+    assert_eq!(resource.filter_settings(), config.filter_settings(), "one configuration");
+    let mut applied = Vec::new();
+    for patch in resource.as_value()["spec"]["configPatches"].as_array().unwrap() {
+        let typed_config = &patch["patch"]["value"]["typed_config"];
+        let kind = patch["applyTo"].as_str().unwrap();
+        config = match kind {
+            "EXTENSION_CONFIG" => config.filter_typed_config(typed_config),
+            "NETWORK_FILTER" => config.merge_connection_manager(typed_config),
+            // Names the filter's place; in the plain configuration it has one.
+            _ => config,
+        };
+        applied.push(kind);
+    }
+    assert_eq!(applied, ["EXTENSION_CONFIG", "HTTP_FILTER", "NETWORK_FILTER"]);
+    check_limits(config).await;
+}
+
+/// Ten orders at once for the product that the demo limits: some pass, some do not.
+async fn check_limits(config: EnvoyConfig) {
+    let edge = Edge::start(config, 1).await.unwrap();
+    let front = Shop::at(edge.envoy.address());
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        let order = Order::one("LIMITED-SNEAKER");
+        statuses.push(front.reserve_by_form(&order).await.unwrap().status);
+        statuses.push(front.reserve(&order).await.unwrap().status);
+    }
+    assert_eq!(&statuses[..2], [200, 200], "{statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
+}

@@ -1,0 +1,139 @@
+//! What the shipped Envoy configuration lets shoppers reach: reservations and tickets. Stock,
+//! journal, metrics and probes stay out of reach, whatever the spelling of the path.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use cartgate_tests::client::exchange;
+use cartgate_tests::process::eventually;
+use cartgate_tests::{Edge, EnvoyConfig, Order, Site};
+use serde_json::json;
+
+const SKU: &str = "TEE-WHITE-M";
+
+/// Request targets that name something shoppers have no business with, or that may be taken for
+/// such by somebody who decodes or normalises them once more.
+const FORBIDDEN: [&str; 48] = [
+    "/",
+    "/v1",
+    "/v1/",
+    "/live",
+    "/ready",
+    "/metrics",
+    "/metrics/",
+    "/metrics?x=/v1/reservations",
+    "/metrics#/v1/reservations",
+    "/metrics;/v1/reservations",
+    "/%6detrics",
+    "/METRICS",
+    "//metrics",
+    "/./metrics",
+    "/v1/skus",
+    "/v1/skus/TEE-WHITE-M",
+    "/v1/skus/TEE-WHITE-M/",
+    "/v1/skus/TEE-WHITE-M/journal",
+    "/v1/skus/TEE-WHITE-M/stock",
+    "/V1/SKUS/TEE-WHITE-M",
+    "/v1/%73kus/TEE-WHITE-M",
+    "//v1/skus/TEE-WHITE-M",
+    "/v1//skus/TEE-WHITE-M",
+    "/v1/./skus/TEE-WHITE-M",
+    "/v1/skus%2fTEE-WHITE-M",
+    "/v1%2fskus%2fTEE-WHITE-M",
+    "/v1/tickets/../skus/TEE-WHITE-M",
+    "/v1/tickets/%2e%2e/skus/TEE-WHITE-M",
+    "/v1/tickets/.%2E/skus/TEE-WHITE-M",
+    "/v1/tickets/..%2fskus%2fTEE-WHITE-M",
+    "/v1/tickets/..%5cskus%5cTEE-WHITE-M",
+    "/v1/tickets/..\\skus\\TEE-WHITE-M",
+    "/v1/tickets/..;/skus/TEE-WHITE-M",
+    "/v1/tickets/..;x=1/skus/TEE-WHITE-M",
+    "/v1/tickets/%252e%252e/skus/TEE-WHITE-M",
+    "/v1/tickets/x/../../skus/TEE-WHITE-M",
+    "/v1/tickets//../skus/TEE-WHITE-M",
+    "/v1/tickets/../../metrics",
+    "/v1/tickets/%2e%2e%2f%2e%2e%2fmetrics",
+    "/v1/tickets/..%2f..%2fmetrics",
+    "/v1/tickets/..%00/skus/TEE-WHITE-M",
+    "/v1/reservations/../skus/TEE-WHITE-M",
+    "/v1/reservations/%2e%2e/skus/TEE-WHITE-M/stock",
+    "/v1/reservations/../skus/TEE-WHITE-M/stock",
+    "/v1/reservations/..%2fskus/TEE-WHITE-M/stock",
+    "http://shop/v1/skus/TEE-WHITE-M",
+    "http://shop/metrics",
+    "http://127.0.0.1:8080/metrics",
+];
+
+const METHODS: [&str; 3] = ["GET", "PUT", "POST"];
+
+/// What a client may send along in the hope that somebody prefers it to the path.
+const MISLEADING: &str = "x-original-url: /metrics\r\nx-rewrite-url: /metrics\r\n\
+     x-envoy-original-path: /metrics\r\nx-http-method-override: PUT\r\n";
+
+fn request(method: &str, target: &str) -> String {
+    let body = r#"{"quantity": 7, "sku": "TEE-WHITE-M"}"#;
+    format!(
+        "{method} {target} HTTP/1.1\r\nhost: shop\r\n{MISLEADING}\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shoppers_reach_reservations_and_tickets() {
+    let settings = "wait_ms = 20\n[lanes]\nreserves_per_s = 2\n";
+    let site = Site::start(settings, EnvoyConfig::shipped().unwrap()).await.unwrap();
+    let front = site.front();
+    site.back().set_stock(SKU, 1000).await.unwrap();
+    let (mut held, mut queued) = (String::new(), String::new());
+    while held.is_empty() || queued.is_empty() {
+        let answer = front.reserve(&Order::one(SKU)).await.unwrap();
+        match answer.status {
+            201 => held = answer.reservation_id().to_owned(),
+            202 => queued = answer.ticket().to_owned(),
+            status => assert_eq!(status, 429, "{answer:?}"),
+        }
+    }
+    let read = front.get(&format!("/v1/reservations/{held}")).await.unwrap();
+    assert_eq!((read.status, &read.body["state"]), (200, &json!("held")));
+    assert_eq!(front.settle(&held, "confirm").await.unwrap().status, 200);
+    let path = format!("/v1/tickets/{queued}");
+    let outcome = eventually("the ticket's outcome", || async {
+        let answer = front.get(&path).await.unwrap();
+        (answer.status != 202).then_some(answer)
+    });
+    assert_eq!(outcome.await.status, 200);
+    assert_eq!(front.settle(&queued, "release").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shoppers_do_not_reach_anything_else() {
+    let site = Site::start("", EnvoyConfig::shipped().unwrap()).await.unwrap();
+    let back = site.back();
+    back.set_stock(SKU, 5).await.unwrap();
+    let before = back.stock(SKU).await.unwrap().body;
+    for (method, target) in everything_forbidden() {
+        let answer = exchange(site.envoy.address(), request(method, target)).await;
+        let (status, body) = (answer.status(), String::from_utf8_lossy(&answer.body));
+        assert!((300..500).contains(&status), "{method} {target}: {answer:?}");
+        assert!(!body.contains("available") && !body.contains("# TYPE"), "{method} {target}");
+    }
+    assert_eq!(back.stock(SKU).await.unwrap().body, before);
+}
+
+/// The same, seen from behind Envoy: nothing is passed on for the service to interpret.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_else_is_even_passed_on() {
+    let edge = Edge::start(EnvoyConfig::shipped().unwrap(), 1).await.unwrap();
+    for (method, target) in everything_forbidden() {
+        exchange(edge.envoy.address(), request(method, target)).await;
+    }
+    let passed: Vec<_> = edge.upstream.seen().heads.into_iter().map(|h| h.start_line).collect();
+    assert_eq!(passed, [""; 0]);
+}
+
+fn everything_forbidden() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let unwanted_methods =
+        [("GET", "/v1/reservations"), ("PUT", "/v1/reservations"), ("DELETE", "/v1/reservations")];
+    let spelled = FORBIDDEN.iter().flat_map(|target| METHODS.map(|method| (method, *target)));
+    spelled.chain(unwanted_methods)
+}
