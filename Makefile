@@ -1,0 +1,81 @@
+# The one door to cartgate. `make` alone lists what it opens.
+
+DENY_VERSION := 0.20.2
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cartgate
+SCRIPTS := .ci/run $(wildcard */*.sh)
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+
+# The demo, the tests and `make` itself agree on where things are built.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+# rustup's commands, also in a shell older than them, and before any that Debian installs.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint clean test-bare-root prerequisites wasm envoy cargo-deny
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+
+run: wasm envoy ## build, then serve the demo: the service, and Envoy with the filter in front
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests
+	@exec target/release/demo
+
+test: wasm envoy ## every test, with a real Envoy
+	cargo build --locked --workspace --all-targets
+	cargo test --locked --workspace
+
+lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configurations, scripts
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	PATH="$(TOOLS)/bin:$$PATH" cargo-deny --locked check bans licenses sources
+	@for config in envoy/*.yaml; do \
+	    echo "envoy --mode validate -c $$config"; \
+	    "$${ENVOY:-.tools/envoy}" --mode validate --log-level warn -c "$$config"; \
+	done
+	@for script in $(SCRIPTS); do \
+	    case "$$(head -n 1 "$$script")" in *bash) bash -n "$$script" ;; *) sh -n "$$script" ;; esac; \
+	done
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
+
+clean: ## remove what was built and fetched; the demo's data in run/ stays
+	rm -rf target .tools
+
+test-bare-root: ## the two commands in a bare Debian root (as root, with debootstrap; minutes)
+	tests/bare-root.sh
+
+# The parts of the above, none of which does needless work.
+
+wasm: prerequisites
+	@filter/build.sh
+
+envoy: prerequisites
+	@envoy/fetch.sh
+
+# Built once per version and kept outside the tree; `--debug` halves the time that takes.
+cargo-deny: prerequisites
+	@PATH="$(TOOLS)/bin:$$PATH"; unset CARGO_TARGET_DIR; \
+	[ "$$(cargo-deny --version 2>&1)" = "cargo-deny $(DENY_VERSION)" ] || \
+	    cargo install --quiet --debug --locked --root "$(TOOLS)" cargo-deny@$(DENY_VERSION)
+
+# What only the system can install is looked for before any work, and named in one line to paste,
+# alone on stdout. Nothing here calls sudo.
+prerequisites:
+	@packages=; rust=yes; \
+	case "$$(cc -print-file-name=crt1.o 2>/dev/null)" in /*) ;; *) packages="gcc libc6-dev" ;; esac; \
+	packages="$$packages $$(envoy/fetch.sh --missing)"; \
+	if command -v rustup >/dev/null && command -v cargo >/dev/null; then \
+	    packages="$$packages $$(filter/build.sh --missing)"; \
+	else \
+	    rust=; echo "Missing: Rust by rustup (https://rustup.rs)." >&2; \
+	fi; \
+	set -- $$packages; \
+	if [ $$# -gt 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Missing: packages of the system. Paste this line, then try again:" >&2; \
+	    sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo "; \
+	    echo "$${sudo}apt-get update && $${sudo}apt-get install -y $$*"; \
+	elif [ $$# -gt 0 ]; then \
+	    echo "Missing, by the names Debian gives them: $$*" >&2; \
+	fi; \
+	[ "$$rust" ] && [ $$# = 0 ]
