@@ -35,7 +35,7 @@ pub enum Refusal {
     UnknownSku,
     /// Fewer units are available than asked for.
     SoldOut {
-        /// The units available when it was decided.
+        /// The units available when it was decided: mostly none.
         available: u64,
     },
     /// Nobody waits for the outcome any more.
@@ -79,7 +79,7 @@ pub fn apply(
     let recalled = expired.as_ref().or(recalled);
     match command {
         Command::Set { units } => set(stock, *units, changes),
-        Command::Reserve(command) => reserve(stock, command, recalled, changes),
+        Command::Reserve(command) => reserve(stock, command, recalled, now, changes),
         Command::Confirm { id } => settle(stock, Settlement::Confirm, *id, recalled, changes),
         Command::Release { id } => settle(stock, Settlement::Release, *id, recalled, changes),
         Command::Expire => Outcome::Stock(stock.counters),
@@ -109,12 +109,15 @@ fn reserve(
     stock: &mut Stock,
     command: &Reserve,
     recalled: Option<&Reservation>,
+    now: UnixMs,
     changes: &mut Changes,
 ) -> Outcome {
     if let Some(first) = stock.hold(command.id).or(recalled) {
-        return repeat(command, first);
+        return command.repeat(first);
     }
-    if stock.now > command.claim_by {
+    // Judged by the caller's clock, which `claim_by` was read from: the SKU's own time may be ahead
+    // of it, if the clock was set back.
+    if now > command.claim_by {
         return Outcome::Refused(Refusal::Abandoned);
     }
     if stock.version == 0 {
@@ -140,23 +143,27 @@ fn reserve(
     if is_held || command.repeatable {
         changes.reservations.push(reservation.clone());
     }
-    repeat(command, &reservation)
+    command.repeat(&reservation)
 }
 
-/// The answer to `command`, given what became of it the first time.
-fn repeat(command: &Reserve, first: &Reservation) -> Outcome {
-    if first.fingerprint != command.fingerprint {
-        return Outcome::Refused(Refusal::KeyReused);
-    }
-    match first.state {
-        ReservationState::Held { expires_at }
-        | ReservationState::Confirmed { expires_at }
-        | ReservationState::Released { expires_at }
-        | ReservationState::Expired { expires_at } => {
-            let state = ReservationState::Held { expires_at };
-            Outcome::Held(Reservation { state, ..first.clone() })
+impl Reserve {
+    /// The answer to this command if `first` is what became of it when it came before.
+    pub fn repeat(&self, first: &Reservation) -> Outcome {
+        if first.fingerprint != self.fingerprint {
+            return Outcome::Refused(Refusal::KeyReused);
         }
-        ReservationState::SoldOut { available } => Outcome::Refused(Refusal::SoldOut { available }),
+        match first.state {
+            ReservationState::Held { expires_at }
+            | ReservationState::Confirmed { expires_at }
+            | ReservationState::Released { expires_at }
+            | ReservationState::Expired { expires_at } => {
+                let state = ReservationState::Held { expires_at };
+                Outcome::Held(Reservation { state, ..first.clone() })
+            }
+            ReservationState::SoldOut { available } => {
+                Outcome::Refused(Refusal::SoldOut { available })
+            }
+        }
     }
 }
 

@@ -219,6 +219,20 @@ fn nothing_is_taken_below_what_is_promised() {
     owner.check();
 }
 
+/// The SKU has seen a later time than the clock shows now, and still takes orders.
+#[test]
+fn a_clock_set_back_closes_no_sale() {
+    let mut owner = Owner::default();
+    owner.apply(&Command::Set { units: 2 }, UnixMs(5_000));
+    let Outcome::Held(hold) = owner.apply(&reserve(3, 1_010), UnixMs(1_000)) else {
+        panic!("there is a unit, and somebody waits");
+    };
+    assert_eq!(hold.state, ReservationState::Held { expires_at: UnixMs(5_043) });
+    let too_late = owner.apply(&reserve(6, 1_010), UnixMs(1_011));
+    assert_eq!(too_late, Outcome::Refused(Refusal::Abandoned));
+    owner.check();
+}
+
 /// Found by the properties: a command about a hold that its own arrival makes expire.
 #[test]
 fn a_command_finds_the_hold_that_expires_as_it_comes() {
