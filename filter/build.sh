@@ -2,6 +2,7 @@
 # Builds the filter for Envoy: target/cartgate_filter.wasm.
 #
 #   filter/build.sh            build; next to no work when nothing changed
+#   filter/build.sh --lint     clippy for what is compiled for wasm32 alone, where there is a clippy
 #   filter/build.sh --missing  see to it that a wasm32 compiler is at hand; print the Debian
 #                              packages that would help where none is
 #
@@ -68,11 +69,20 @@ build() {
     echo "$module: $(($(wc -c <"$module") / 1024)) KiB"
 }
 
+# Debian's compiler comes without clippy's library for it.
+lint() {
+    if has_target; then
+        cargo clippy --locked --package cartgate-filter --target "$triple" \
+            --target-dir target/wasm -- -D warnings
+    fi
+}
+
 case ${1-} in
 '') build ;;
+--lint) lint ;;
 --missing) missing ;;
 *)
-    echo "usage: filter/build.sh [--missing]" >&2
+    echo "usage: filter/build.sh [--lint | --missing]" >&2
     exit 2
     ;;
 esac

@@ -1,8 +1,8 @@
 //! Changing a stored value that other worker threads change too.
 
-/// Bytes under keys with compare-and-swap, shared by the worker threads.
+/// Bytes under keys with compare-and-swap, and a clock: both shared by the worker threads.
 pub(crate) trait SharedStore {
-    /// A failure of the store itself.
+    /// A failure of the store or its clock.
     type Error;
 
     /// The value under `key`, with the number of its last change; `None` if there is none.
@@ -11,6 +11,9 @@ pub(crate) trait SharedStore {
     /// Stores `value` if `key` has not changed since its number was `cas`; for `None`: if there
     /// still is no value.
     fn set(&self, key: &str, value: &[u8], cas: Option<u32>) -> Result<(), SetError<Self::Error>>;
+
+    /// Nanoseconds on a monotonic clock.
+    fn now_ns(&self) -> Result<u64, Self::Error>;
 }
 
 /// Why a value was not stored.
@@ -38,15 +41,19 @@ pub(crate) const ATTEMPTS_MAX: u32 = 64;
 
 /// Runs `decide` on the value under `key` until what it decided is stored. Its first result goes to
 /// the caller; its second is the value to store, `None` to leave it.
+///
+/// The time that `decide` is given is never before the one at which the value was written: each
+/// attempt reads the value first, then the clock.
 pub(crate) fn update<S: SharedStore, T>(
     store: &S,
     key: &str,
-    decide: impl Fn(Option<&[u8]>) -> (T, Option<Vec<u8>>),
+    decide: impl Fn(Option<&[u8]>, u64) -> Result<(T, Option<Vec<u8>>), S::Error>,
 ) -> Result<T, UpdateError<S::Error>> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = store.get(key).map_err(UpdateError::Store)?;
+        let now_ns = store.now_ns().map_err(UpdateError::Store)?;
         let (value, cas) = stored.unzip();
-        let (decision, changed) = decide(value.as_deref());
+        let (decision, changed) = decide(value.as_deref(), now_ns).map_err(UpdateError::Store)?;
         let Some(changed) = changed else { return Ok(decision) };
         match store.set(key, &changed, cas) {
             Ok(()) => return Ok(decision),
@@ -63,9 +70,11 @@ pub(crate) fn get_or_create<S: SharedStore>(
     key: &str,
     value: &[u8],
 ) -> Result<Vec<u8>, UpdateError<S::Error>> {
-    update(store, key, |stored| match stored {
-        Some(stored) => (stored.to_vec(), None),
-        None => (value.to_vec(), Some(value.to_vec())),
+    update(store, key, |stored, _| {
+        Ok(match stored {
+            Some(stored) => (stored.to_vec(), None),
+            None => (value.to_vec(), Some(value.to_vec())),
+        })
     })
 }
 
@@ -106,21 +115,29 @@ mod tests {
             values.by_key.insert(key.to_owned(), stored);
             Ok(())
         }
+
+        fn now_ns(&self) -> Result<u64, ()> {
+            Ok(0)
+        }
     }
 
-    /// A store that another thread always changes just before `set`.
+    /// A store that another thread always changes just before `set`, at the same tick of its clock.
     struct Busy(Cell<u32>);
 
     impl SharedStore for Busy {
         type Error = ();
 
         fn get(&self, _: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
-            Ok(None)
+            Ok(Some((self.0.get().to_le_bytes().to_vec(), 1)))
         }
 
         fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> Result<(), SetError<()>> {
             self.0.set(self.0.get() + 1);
             Err(SetError::Changed)
+        }
+
+        fn now_ns(&self) -> Result<u64, ()> {
+            Ok(self.0.get().into())
         }
     }
 
@@ -128,10 +145,10 @@ mod tests {
     fn threads_never_admit_above_the_burst() {
         let (store, limit) = (Store::default(), Limit::new(1, 100).unwrap());
         let charge = || {
-            update(&store, "a", |stored| {
+            update(&store, "a", |stored, now_ns| {
                 let state = stored.and_then(State::from_bytes).unwrap_or(limit.fresh());
-                let (decision, after) = limit.charge(state, Quantity::ONE, 0);
-                (decision, (after != state).then(|| after.to_bytes().to_vec()))
+                let (decision, after) = limit.charge(state, Quantity::ONE, now_ns);
+                Ok((decision, (after != state).then(|| after.to_bytes().to_vec())))
             })
         };
         let admitted: usize = std::thread::scope(|scope| {
@@ -145,8 +162,18 @@ mod tests {
     #[test]
     fn contention_has_an_end() {
         let store = Busy(Cell::new(0));
-        assert_eq!(update(&store, "a", |_| ((), Some(vec![1]))), Err(UpdateError::Contended));
+        let decided = update(&store, "a", |_, _| Ok(((), Some(vec![1]))));
+        assert_eq!(decided, Err(UpdateError::Contended));
         assert_eq!(store.0.get(), ATTEMPTS_MAX);
+    }
+
+    #[test]
+    fn no_attempt_is_decided_at_a_time_before_its_value() {
+        let decided = update(&Busy(Cell::new(0)), "a", |stored, now_ns| {
+            assert_eq!(stored, Some(&u32::try_from(now_ns).unwrap().to_le_bytes()[..]));
+            Ok(((), Some(vec![1])))
+        });
+        assert_eq!(decided, Err(UpdateError::Contended));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use cartgate_policy::slots::{self, Slot};
 use proxy_wasm::types::LogLevel;
 use thiserror::Error;
 
-use crate::count::{self, UpdateError};
+use crate::count::{self, SharedStore as _, UpdateError};
 use crate::host::{self, HostError, SharedData};
 use crate::metrics::Metrics;
 
@@ -52,10 +52,9 @@ impl Edge {
     /// # Errors
     /// Failure mode: deny. Without the stored state nobody knows what is admitted already.
     pub(crate) fn charge(&self, line: &Line) -> Result<Decision, EdgeError> {
-        let now_ns = host::monotonic_ns()?;
         match self.config.limit_of(&line.sku) {
-            Some(limit) => charge_listed(line, limit, now_ns),
-            None => self.charge_slot(line, now_ns),
+            Some(limit) => self.charge_listed(line, limit),
+            None => self.charge_slot(line),
         }
     }
 
@@ -64,18 +63,44 @@ impl Edge {
         self.config.limit_of(sku).unwrap_or(self.config.default_limit())
     }
 
-    fn charge_slot(&self, line: &Line, now_ns: u64) -> Result<Decision, EdgeError> {
-        let limit = self.config.default_limit();
-        let slot = Slot::of(&line.sku, &self.slots_seed, self.config.slot_sets_count());
-        let key = format!("{SLOTS_KEY}{}", slot.set);
-        let (decision, overflowed) = count::update(&SharedData, &key, |stored| {
-            let charged = slots::charge(stored, slot.fingerprint, limit, line.quantity, now_ns);
-            ((charged.decision, charged.overflowed), charged.set)
+    /// Charges a SKU that has a limit, and so a key, of its own.
+    fn charge_listed(&self, line: &Line, limit: Limit) -> Result<Decision, EdgeError> {
+        let decision = count::update(&SharedData, &sku_key(&line.sku), |stored, now_ns| {
+            let state = match stored {
+                // Newly listed: it goes on with what it owes as one of the others.
+                None => self.slot_state(&line.sku, now_ns)?,
+                // Bytes that cannot be read hide an unknown debt: go on from an empty bucket.
+                Some(bytes) => State::from_bytes(bytes).unwrap_or_else(|| limit.exhausted(now_ns)),
+            };
+            let (decision, after) = limit.charge(state, line.quantity, now_ns);
+            let after = after.to_bytes();
+            Ok((decision, (stored != Some(&after[..])).then(|| after.to_vec())))
         })?;
+        Ok(decision)
+    }
+
+    fn slot_state(&self, sku: &Sku, now_ns: u64) -> Result<State, HostError> {
+        let slot = self.slot(sku);
+        let set = SharedData.get(&slots_key(slot))?.map(|(set, _)| set);
+        Ok(slots::state(set.as_deref(), slot.fingerprint, self.config.default_limit(), now_ns))
+    }
+
+    fn charge_slot(&self, line: &Line) -> Result<Decision, EdgeError> {
+        let limit = self.config.default_limit();
+        let slot = self.slot(&line.sku);
+        let charged = count::update(&SharedData, &slots_key(slot), |stored, now_ns| {
+            let charged = slots::charge(stored, slot.fingerprint, limit, line.quantity, now_ns);
+            Ok(((charged.decision, charged.overflowed), charged.set))
+        });
+        let (decision, overflowed) = charged?;
         if overflowed {
             self.metrics.count_overflow();
         }
         Ok(decision)
+    }
+
+    fn slot(&self, sku: &Sku) -> Slot {
+        Slot::of(sku, &self.slots_seed, self.config.slot_sets_count())
     }
 
     /// A number to spread retries with: not secret, and without a host call.
@@ -101,24 +126,12 @@ impl Edge {
     }
 }
 
-/// Charges a SKU that has a limit, and so a key, of its own.
-fn charge_listed(line: &Line, limit: Limit, now_ns: u64) -> Result<Decision, EdgeError> {
-    let decision = count::update(&SharedData, &sku_key(&line.sku), |stored| {
-        let state = match stored {
-            None => limit.fresh(),
-            // Bytes that cannot be read hide an unknown debt: go on from an empty bucket.
-            Some(bytes) => State::from_bytes(bytes).unwrap_or_else(|| limit.exhausted(now_ns)),
-        };
-        let (decision, after) = limit.charge(state, line.quantity, now_ns);
-        let after = after.to_bytes();
-        let changed = decision == Decision::Admitted || stored.is_some_and(|bytes| bytes != after);
-        (decision, changed.then(|| after.to_vec()))
-    })?;
-    Ok(decision)
-}
-
 fn sku_key(sku: &Sku) -> String {
     format!("{SKU_KEY}{sku}")
+}
+
+fn slots_key(slot: Slot) -> String {
+    format!("{SLOTS_KEY}{}", slot.set)
 }
 
 /// Why a request could not be counted.

@@ -1,14 +1,14 @@
 //! The calls to Envoy.
 //!
-//! Where the SDK's own functions would panic (on a status they do not expect, or on bytes that are
-//! no UTF-8), the import is declared here once more, and every status is looked at. A panic would
-//! take down the worker thread's whole filter.
+//! The SDK's own functions panic on a status they do not expect, and some on bytes that are no
+//! UTF-8; a panic would take down the worker thread's whole filter. So the imports are declared here
+//! once more, and every status is looked at.
 
 #![allow(unsafe_code)]
 // The ABI's functions have as many arguments as they have.
 #![allow(clippy::too_many_arguments)]
 
-use proxy_wasm::types::{LogLevel, MetricType};
+use proxy_wasm::types::LogLevel;
 use thiserror::Error;
 
 use crate::count::{SetError, SharedStore};
@@ -20,6 +20,19 @@ use crate::header_map;
 pub(crate) struct HostError {
     call: &'static str,
     status: u32,
+}
+
+/// The filter's own configuration, as it is in Envoy's.
+pub(crate) fn configuration() -> Result<Vec<u8>, HostError> {
+    const PLUGIN_CONFIGURATION: u32 = 7;
+    buffer(PLUGIN_CONFIGURATION, usize::MAX)
+}
+
+/// Has `on_tick` called every so often.
+pub(crate) fn tick_every_ms(ms: u32) -> Result<(), HostError> {
+    // SAFETY: no pointers.
+    let status = unsafe { imports::proxy_set_tick_period_milliseconds(ms) };
+    check("proxy_set_tick_period_milliseconds", status)
 }
 
 /// All headers of the request, among them `:method` and `:path`, in the ABI's serialised form.
@@ -34,31 +47,25 @@ pub(crate) fn request_headers() -> Result<Vec<u8>, HostError> {
 /// The body of `len` bytes that is held back.
 pub(crate) fn request_body(len: usize) -> Result<Vec<u8>, HostError> {
     const HTTP_REQUEST_BODY: u32 = 0;
-    const CALL: &str = "proxy_get_buffer_bytes";
     if len == 0 {
         return Ok(Vec::new());
     }
-    let body = receive(CALL, |data, size| {
-        // SAFETY: Envoy writes through the two pointers only; both outlive the call.
-        unsafe { imports::proxy_get_buffer_bytes(HTTP_REQUEST_BODY, 0, len, data, size) }
-    })?;
+    let body = buffer(HTTP_REQUEST_BODY, len)?;
     // A part of a form reads like a whole one: never decide on less than goes to the service.
     if body.len() == len {
         Ok(body)
     } else {
-        Err(HostError { call: CALL, status: imports::BAD_ARGUMENT })
+        Err(HostError { call: GET_BUFFER, status: imports::BAD_ARGUMENT })
     }
 }
 
-/// The machine's monotonic clock in nanoseconds: the same for all worker threads. The ABI's own
-/// clock is wall time, which steps.
-pub(crate) fn monotonic_ns() -> Result<u64, HostError> {
-    const CLOCK_MONOTONIC: u32 = 1;
-    let mut now_ns = 0;
-    // SAFETY: the pointer is to a `u64` that outlives the call.
-    let status = unsafe { imports::clock_time_get(CLOCK_MONOTONIC, 0, &raw mut now_ns) };
-    check("clock_time_get", status)?;
-    Ok(now_ns)
+const GET_BUFFER: &str = "proxy_get_buffer_bytes";
+
+fn buffer(kind: u32, len_max: usize) -> Result<Vec<u8>, HostError> {
+    receive(GET_BUFFER, |data, size| {
+        // SAFETY: Envoy writes through the two pointers only; both outlive the call.
+        unsafe { imports::proxy_get_buffer_bytes(kind, 0, len_max, data, size) }
+    })
 }
 
 /// Fresh random bytes.
@@ -98,25 +105,36 @@ pub(crate) fn send_response(
 
 /// Writes a line to Envoy's log, logger `wasm`.
 pub(crate) fn log(level: LogLevel, line: &str) {
-    // The ABI has no failure here; a lost line would change no decision.
-    let _ = proxy_wasm::hostcalls::log(level, line);
+    // Failure mode: the line is lost. No decision hangs on it.
+    // SAFETY: Envoy reads the line's bytes, which outlive the call, and copies.
+    let _ = unsafe { imports::proxy_log(level as u32, line.as_ptr(), line.len()) };
 }
 
 /// Whether Envoy's log level for `wasm` shows debug lines now.
 pub(crate) fn is_debug() -> bool {
-    matches!(proxy_wasm::hostcalls::get_log_level(), Ok(LogLevel::Trace | LogLevel::Debug))
+    let mut level = LogLevel::Critical as u32;
+    // SAFETY: the pointer is to a `u32` that outlives the call.
+    let status = unsafe { imports::proxy_get_log_level(&raw mut level) };
+    status == imports::OK && level <= LogLevel::Debug as u32
 }
 
 /// Makes a counter known to Envoy and gives its id.
 pub(crate) fn define_counter(name: &str) -> Option<u32> {
+    const COUNTER: u32 = 0;
+    let mut id = 0;
+    // SAFETY: Envoy reads the name's bytes and writes through the last pointer; both outlive the
+    // call.
+    let status =
+        unsafe { imports::proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
     // Failure mode: go on without the counter. Metrics must not decide about requests.
-    proxy_wasm::hostcalls::define_metric(MetricType::Counter, name).ok()
+    (status == imports::OK).then_some(id)
 }
 
 /// Counts one more.
 pub(crate) fn increment(counter: u32) {
     // Failure mode: go on, as above.
-    let _ = proxy_wasm::hostcalls::increment_metric(counter, 1);
+    // SAFETY: no pointers.
+    let _ = unsafe { imports::proxy_increment_metric(counter, 1) };
 }
 
 /// Envoy's shared data: bytes under keys, common to the worker threads of one process. Its keys
@@ -158,6 +176,17 @@ impl SharedStore for SharedData {
             imports::CAS_MISMATCH => Err(SetError::Changed),
             status => Err(SetError::Store(HostError { call: "proxy_set_shared_data", status })),
         }
+    }
+
+    /// The machine's monotonic clock, the same for all worker threads. The ABI's own clock is wall
+    /// time, which steps.
+    fn now_ns(&self) -> Result<u64, HostError> {
+        const CLOCK_MONOTONIC: u32 = 1;
+        let mut now_ns = 0;
+        // SAFETY: the pointer is to a `u64` that outlives the call.
+        let status = unsafe { imports::clock_time_get(CLOCK_MONOTONIC, 0, &raw mut now_ns) };
+        check("clock_time_get", status)?;
+        Ok(now_ns)
     }
 }
 
@@ -210,6 +239,11 @@ mod imports {
 
     imports! {
         "env":
+        fn proxy_log(level: u32, line: *const u8, line_size: usize);
+        fn proxy_get_log_level(level: *mut u32);
+        fn proxy_set_tick_period_milliseconds(period: u32);
+        fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32);
+        fn proxy_increment_metric(id: u32, offset: i64);
         fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize);
         fn proxy_get_buffer_bytes(
             buffer: u32, start: usize, max_size: usize, data: *mut *mut u8, size: *mut usize

@@ -1,6 +1,6 @@
 //! The filter that Envoy loads: a thin shell over `cartgate-policy`.
 //!
-//! - `host` is the only module that calls Envoy, and the only one with `unsafe`.
+//! - `host` is the only module that calls Envoy, and so the only one with `unsafe` blocks.
 //! - `edge` holds what all requests of one worker thread share, and counts.
 //! - `root` is the filter's life: configuration, once per worker thread.
 //! - `request` is one request's life.

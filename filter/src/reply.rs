@@ -22,7 +22,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     /// The answer to a decision, `None` if it was to admit. `jitter` is any random number.
-    pub(crate) fn to_decision(
+    pub(crate) fn for_decision(
         decision: Decision,
         line: &Line,
         limit: Limit,
@@ -48,7 +48,7 @@ impl Reply {
     }
 
     /// The answer to a request in which no SKU or quantity could be read.
-    fn to_unreadable(error: &ExtractError) -> Self {
+    pub(crate) fn for_unreadable(error: &ExtractError) -> Self {
         let problem_type = error.problem_type();
         let outcome = match problem_type {
             ProblemType::NoSku => Outcome::NoSku,
@@ -59,7 +59,7 @@ impl Reply {
     }
 
     /// The answer to a body of more than `max` bytes.
-    pub(crate) fn to_body_too_large(max: usize) -> Self {
+    pub(crate) fn for_body_too_large(max: usize) -> Self {
         let detail = format!("at most {max} bytes are read");
         let problem = Problem::new(ProblemType::BodyTooLarge).detail(detail);
         Self { outcome: Outcome::BodyTooLarge, problem }
@@ -67,7 +67,7 @@ impl Reply {
 
     /// The answer when counting failed: nobody is admitted uncounted. Clients learn no more than
     /// when to come again; the log says why.
-    pub(crate) fn to_uncounted(error: &EdgeError, jitter: u64) -> Self {
+    pub(crate) fn for_uncounted(error: &EdgeError, jitter: u64) -> Self {
         let (outcome, problem_type) = match error {
             EdgeError::Contended => (Outcome::Contended, ProblemType::OverLimit),
             EdgeError::Host(_) | EdgeError::Seed | EdgeError::Headers => {
@@ -106,12 +106,6 @@ impl Reply {
     }
 }
 
-impl From<ExtractError> for Reply {
-    fn from(error: ExtractError) -> Self {
-        Self::to_unreadable(&error)
-    }
-}
-
 /// `Retry-After`: the true time in whole seconds, never sooner, and up to a quarter later (one
 /// second at least, thirty at most), so that those denied together do not come back together.
 fn retry_after_s(retry_after_ns: u64, jitter: u64) -> u32 {
@@ -141,7 +135,7 @@ mod tests {
     #[test]
     fn decisions() {
         let limit = Limit::new(5, 5).unwrap();
-        let reply = |decision| Reply::to_decision(decision, &line(), limit, 0);
+        let reply = |decision| Reply::for_decision(decision, &line(), limit, 0);
         assert_eq!(reply(Decision::Admitted), None);
         check(
             reply(Decision::Denied { retry_after_ns: 1_200_000_001 }),
@@ -166,7 +160,7 @@ mod tests {
     #[test]
     fn other_refusals() {
         check(
-            Some(ExtractError::NoSku.into()),
+            Some(Reply::for_unreadable(&ExtractError::NoSku)),
             Outcome::NoSku,
             None,
             json!({
@@ -175,7 +169,7 @@ mod tests {
             }),
         );
         check(
-            Some(Reply::to_body_too_large(10)),
+            Some(Reply::for_body_too_large(10)),
             Outcome::BodyTooLarge,
             None,
             json!({
@@ -184,13 +178,13 @@ mod tests {
             }),
         );
         check(
-            Some(Reply::to_uncounted(&EdgeError::Contended, 0)),
+            Some(Reply::for_uncounted(&EdgeError::Contended, 0)),
             Outcome::Contended,
             Some(1),
             json!({"type": "urn:cartgate:problem:over-limit", "status": 429}),
         );
         check(
-            Some(Reply::to_uncounted(&EdgeError::Seed, 0)),
+            Some(Reply::for_uncounted(&EdgeError::Seed, 0)),
             Outcome::Failed,
             Some(1),
             json!({"type": "urn:cartgate:problem:unavailable", "status": 503}),

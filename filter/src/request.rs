@@ -11,13 +11,13 @@
 
 use std::rc::Rc;
 
-use cartgate_policy::extract::{Head, Line, Reading, Route};
+use cartgate_policy::extract::{ExtractError, Head, Line, Reading, Route};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, LogLevel};
 
 use crate::edge::{Edge, EdgeError};
 use crate::header_map;
-use crate::host;
+use crate::host::{self, HostError};
 use crate::metrics::Outcome;
 use crate::reply::Reply;
 
@@ -44,10 +44,9 @@ impl Request {
         Self { edge, phase: Phase::New, id: String::new() }
     }
 
-    fn read_head(&mut self, end_of_stream: bool) -> Result<(), Reply> {
-        let bytes = host::request_headers().map_err(|error| self.uncounted(error))?;
-        let headers =
-            header_map::decode(&bytes).ok_or_else(|| self.uncounted(EdgeError::Headers))?;
+    fn read_head(&mut self, end_of_stream: bool) -> Result<(), Refusal> {
+        let bytes = host::request_headers()?;
+        let headers = header_map::decode(&bytes).ok_or(EdgeError::Headers)?;
         let head = Head::new(headers);
         let Some(route) = self.edge.config.route(&head).map(Rc::clone) else {
             self.phase = Phase::Passed;
@@ -63,11 +62,11 @@ impl Request {
     }
 
     /// Takes note that `len` bytes of the body are held back by now.
-    fn await_body(&mut self, len: usize) -> Result<(), Reply> {
+    fn await_body(&mut self, len: usize) -> Result<(), Refusal> {
         let len_max = self.edge.config.body_bytes_max();
         let Phase::Body { reading, len: len_before, .. } = &mut self.phase else { return Ok(()) };
         if len > len_max {
-            return Err(Reply::to_body_too_large(len_max));
+            return Err(Reply::for_body_too_large(len_max).into());
         }
         if *len_before == 0 && len > 0 {
             reading.check_body_kind()?;
@@ -77,10 +76,10 @@ impl Request {
     }
 
     /// Decides, now that the whole body is there.
-    fn read_body(&mut self) -> Result<(), Reply> {
+    fn read_body(&mut self) -> Result<(), Refusal> {
         match std::mem::replace(&mut self.phase, Phase::Refused) {
             Phase::Body { route, reading, len } => {
-                let body = host::request_body(len).map_err(|error| self.uncounted(error))?;
+                let body = host::request_body(len)?;
                 self.decide(&route, reading, &body)
             }
             other => {
@@ -90,12 +89,12 @@ impl Request {
         }
     }
 
-    fn decide(&mut self, route: &Route, reading: Reading, body: &[u8]) -> Result<(), Reply> {
+    fn decide(&mut self, route: &Route, reading: Reading, body: &[u8]) -> Result<(), Refusal> {
         let line = route.read_body(reading, body)?;
-        let decision = self.edge.charge(&line).map_err(|error| self.uncounted(error))?;
+        let decision = self.edge.charge(&line)?;
         let limit = self.edge.limit_of(&line.sku);
-        if let Some(reply) = Reply::to_decision(decision, &line, limit, self.edge.jitter()) {
-            return Err(reply);
+        if let Some(reply) = Reply::for_decision(decision, &line, limit, self.edge.jitter()) {
+            return Err(reply.into());
         }
         self.phase = Phase::Passed;
         self.edge.metrics.count(Outcome::Admitted);
@@ -106,29 +105,71 @@ impl Request {
         Ok(())
     }
 
-    fn uncounted(&self, error: impl Into<EdgeError>) -> Reply {
-        let error = error.into();
-        if !matches!(error, EdgeError::Contended) {
-            let id = &self.id;
-            let line = format!("cannot count request_id={id} error=\"{error}\"");
-            host::log(LogLevel::Error, &line);
-        }
-        Reply::to_uncounted(&error, self.edge.jitter())
-    }
-
-    fn act(&mut self, result: Result<(), Reply>) -> Action {
-        if let Err(reply) = result {
+    fn act(&mut self, result: Result<(), Refusal>) -> Action {
+        if let Err(refusal) = result {
             self.phase = Phase::Refused;
-            self.edge.metrics.count(reply.outcome);
-            self.edge.debug(|| reply.log_line(&self.id));
-            if let Err(error) = reply.send() {
-                host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
-            }
+            self.refuse(refusal);
         }
         match self.phase {
             Phase::Passed => Action::Continue,
             Phase::New | Phase::Body { .. } | Phase::Refused => Action::Pause,
         }
+    }
+
+    fn refuse(&self, refusal: Refusal) {
+        let reply = match refusal {
+            Refusal::Reply(reply) => reply,
+            Refusal::Uncounted(error) => {
+                self.log_uncounted(&error);
+                Reply::for_uncounted(&error, self.edge.jitter())
+            }
+        };
+        self.edge.metrics.count(reply.outcome);
+        self.edge.debug(|| reply.log_line(&self.id));
+        if let Err(error) = reply.send() {
+            host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
+        }
+    }
+
+    fn log_uncounted(&self, error: &EdgeError) {
+        // Contention is the clients' doing, and has a counter of its own.
+        if !matches!(error, EdgeError::Contended) {
+            let id = &self.id;
+            let line = format!("cannot count request_id={id} error=\"{error}\"");
+            host::log(LogLevel::Error, &line);
+        }
+    }
+}
+
+/// Why a request does not go on to the service.
+enum Refusal {
+    /// It gets this answer.
+    Reply(Reply),
+    /// Nobody knows whether its SKU's limit admits it.
+    Uncounted(EdgeError),
+}
+
+impl From<Reply> for Refusal {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+impl From<ExtractError> for Refusal {
+    fn from(error: ExtractError) -> Self {
+        Self::Reply(Reply::for_unreadable(&error))
+    }
+}
+
+impl From<EdgeError> for Refusal {
+    fn from(error: EdgeError) -> Self {
+        Self::Uncounted(error)
+    }
+}
+
+impl From<HostError> for Refusal {
+    fn from(error: HostError) -> Self {
+        Self::Uncounted(error.into())
     }
 }
 

@@ -1,18 +1,18 @@
 //! The filter's life in one worker thread.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use cartgate_policy::config::Config;
+use cartgate_policy::config::{Config, ConfigError};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
+use thiserror::Error;
 
-use crate::edge::Edge;
+use crate::edge::{Edge, EdgeError};
 use crate::host;
 use crate::request::Request;
 
 /// How soon a changed log level is noticed.
-const TICK: Duration = Duration::from_secs(1);
+const TICK_MS: u32 = 1_000;
 
 /// Takes the configuration and makes a [`Request`] for each request.
 #[derive(Default)]
@@ -26,18 +26,13 @@ impl RootContext for Root {
     /// Failure mode: the filter does not start. Envoy then refuses the configuration; it never
     /// runs on half of one.
     fn on_configure(&mut self, _: usize) -> bool {
-        let bytes = self.get_plugin_configuration().unwrap_or_default();
-        let edge = Config::parse(&bytes)
-            .map_err(|error| error.to_string())
-            .and_then(|config| Edge::new(config).map_err(|error| error.to_string()));
-        match edge {
+        match start() {
             Ok(edge) => {
                 self.edge = Some(Rc::new(edge));
-                self.set_tick_period(TICK);
                 true
             }
             Err(error) => {
-                host::log(LogLevel::Error, &error);
+                host::log(LogLevel::Error, &error.to_string());
                 false
             }
         }
@@ -57,4 +52,20 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
+}
+
+fn start() -> Result<Edge, StartError> {
+    let config = Config::parse(&host::configuration().map_err(EdgeError::from)?)?;
+    let edge = Edge::new(config)?;
+    host::tick_every_ms(TICK_MS).map_err(EdgeError::from)?;
+    Ok(edge)
+}
+
+/// Why the filter does not start.
+#[derive(Debug, Error)]
+enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
 }

@@ -1,8 +1,10 @@
 //! The filter's configuration.
 //!
-//! It is JSON, and strict: an unknown or misspelt field, a
-//! value out of range or two parts that contradict each other make the whole configuration invalid,
-//! with a message that names the field. An edge must never run on less than what was written down.
+//! It is JSON, and strict: an unknown or misspelt field, a value out of range or two parts that
+//! contradict each other make the whole configuration invalid, with a message that names the field.
+//! An edge must never run on less than what was written down.
+
+mod object;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -19,6 +21,8 @@ use crate::document;
 use crate::extract::{Head, Route, Source};
 use crate::gcra::Limit;
 
+use object::{Object, object, objects};
+
 /// What the filter is told when it starts. `envoy/envoy.yaml` shows one in use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,15 +35,19 @@ pub struct Config {
     #[serde(default)]
     body_bytes_max: BodyBytes,
     /// The limit of each SKU that is not listed in `limits`.
+    #[serde(deserialize_with = "object")]
     default_limit: Limit,
-    /// Limits of single SKUs, by SKU.
+    /// Limits of single SKUs, by SKU. A SKU may be listed, and a limit changed, at any time: what
+    /// the SKU owes by then stays owed. Taking a SKU off the list forgets what it owes, and so does
+    /// listing it a second time: its burst may be admitted once more.
     #[serde(default, deserialize_with = "limits")]
     limits: BTreeMap<Sku, Limit>,
     /// The table for SKUs that are not listed in `limits`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     slots: Slots,
     /// The requests that are limited. Of several that match, the first counts; what none matches
     /// passes.
+    #[serde(deserialize_with = "objects")]
     routes: Vec<Rc<Route>>,
 }
 
@@ -56,9 +64,10 @@ impl Config {
                 format!("not a JSON object in a google.protobuf.StringValue: {reason}"),
             )
         })?;
-        let config: Self = serde_path_to_error::deserialize(json).map_err(|error| {
-            ConfigError::at(error.path().to_string(), error.inner().to_string())
-        })?;
+        let Object(config) =
+            serde_path_to_error::deserialize::<_, Object<Self>>(json).map_err(|error| {
+                ConfigError::at(error.path().to_string(), error.inner().to_string())
+            })?;
         config.check_routes()?;
         Ok(config)
     }
@@ -99,9 +108,10 @@ impl Config {
             }
             check_sources(route, &route.sku, &format!("routes[{n}].sku"))?;
             check_sources(route, &route.quantity, &format!("routes[{n}].quantity"))?;
-            let before = self.routes.iter().take(n).position(|other| other.is_same_as(route));
-            if let Some(before) = before {
-                let reason = format!("the same method and path as routes[{before}]: merge the two");
+            if let Some(before) = self.routes.iter().take(n).position(|other| other.covers(route)) {
+                let reason = format!(
+                    "routes[{before}] comes first and takes each of its requests: swap or merge them"
+                );
                 return Err(ConfigError::at(format!("routes[{n}]"), reason));
             }
         }
@@ -127,8 +137,9 @@ fn check_sources(route: &Route, sources: &[Source], field: &str) -> Result<(), C
 }
 
 impl Route {
-    fn is_same_as(&self, other: &Self) -> bool {
-        self.method == other.method && self.path.is_same_as(&other.path)
+    /// Whether each request of `other` is one of this route, too.
+    fn covers(&self, other: &Self) -> bool {
+        self.method == other.method && self.path.covers(&other.path)
     }
 }
 
@@ -148,7 +159,9 @@ pub enum BodyMode {
 struct BodyBytes(usize);
 
 impl BodyBytes {
-    /// The parsed form of a body can be thirty times as large, and is held for one verdict.
+    /// The parsed form of a body can be sixty times as large (measured: 61 MiB for 1 MiB of
+    /// `[{"":0},..]`), and is held for one verdict. A wasm module's memory never shrinks, so that
+    /// each worker thread may keep that much for good.
     const MAX: usize = 1 << 20;
 }
 
@@ -171,8 +184,8 @@ impl TryFrom<u64> for BodyBytes {
 #[serde(deny_unknown_fields)]
 struct Slots {
     /// The number of sets, each for eight SKUs that owe something at the same time: 1 to 65536. A
-    /// set takes up to 172 bytes in Envoy's memory, for good. Changing the number makes most SKUs
-    /// start afresh.
+    /// set takes up to 172 bytes, with its key and place about 280, in Envoy's memory and for good.
+    /// Changing the number makes most SKUs start afresh.
     #[serde(default)]
     sets_count: SetsCount,
 }
@@ -227,7 +240,7 @@ fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Sku, Li
 
         fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
             let mut limits = BTreeMap::new();
-            while let Some((raw, limit)) = entries.next_entry::<String, Limit>()? {
+            while let Some((raw, Object(limit))) = entries.next_entry::<String, Object<Limit>>()? {
                 let sku = Sku::parse(&raw).map_err(|error| {
                     <A::Error as de::Error>::custom(format_args!("{raw:?}: {error}"))
                 })?;
@@ -249,20 +262,24 @@ fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Sku, Li
 
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("configuration{field}: {reason}")]
+#[error("configuration{}: {reason}", place(.field))]
 pub struct ConfigError {
-    /// Where: ` field routes[0].sku[1].json`; empty for the whole.
+    /// Where: `routes[0].sku[1].json`; empty for the whole.
     field: String,
     reason: String,
 }
 
 impl ConfigError {
-    fn at(field: impl AsRef<str>, reason: impl Into<String>) -> Self {
-        let field = match field.as_ref() {
-            "" | "." => String::new(),
-            field => format!(" field {field}"),
-        };
-        Self { field, reason: reason.into() }
+    fn at(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
+}
+
+fn place(field: &str) -> String {
+    match field {
+        // `serde_path_to_error` has a dot for the whole.
+        "" | "." => String::new(),
+        field => format!(" field {field}"),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -25,10 +26,7 @@ impl Document {
     /// # Errors
     /// The content type is missing or none that we read, or the body is not what it says.
     pub fn parse(content_type: Option<&[u8]>, body: &[u8]) -> Result<Self, DocumentError> {
-        match MediaType::of(content_type)? {
-            MediaType::Json => Ok(Self::Json(parse_json(body)?)),
-            MediaType::Form => Ok(Self::Form(Form::parse(body))),
-        }
+        MediaType::of(content_type)?.parse(body)
     }
 }
 
@@ -59,6 +57,17 @@ impl MediaType {
             Ok(Self::Form)
         } else {
             Err(DocumentError::UnsupportedMediaType)
+        }
+    }
+
+    /// Reads `body` as a document of this kind.
+    ///
+    /// # Errors
+    /// The body is not what the kind says.
+    pub fn parse(self, body: &[u8]) -> Result<Document, DocumentError> {
+        match self {
+            Self::Json => Ok(Document::Json(parse_json(body)?)),
+            Self::Form => Ok(Document::Form(Form::parse(body))),
         }
     }
 }
@@ -96,8 +105,9 @@ fn into_owned((name, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String) {
     (name.into_owned(), value.into_owned())
 }
 
-/// Why a body was not understood.
-#[derive(Debug, Error)]
+/// Why a body was not understood. It can be cloned, since what a request's head says of its body is
+/// known before the body comes, and may be said twice.
+#[derive(Clone, Debug, Error)]
 pub enum DocumentError {
     /// There is no `Content-Type`.
     #[error("the request has a body, but no Content-Type")]
@@ -107,7 +117,7 @@ pub enum DocumentError {
     UnsupportedMediaType,
     /// The body is no JSON, nests deeper than 128, or has a key twice.
     #[error("the body is not valid JSON")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] Arc<serde_json::Error>),
     /// A form field is there twice.
     #[error("the field {name:?} is there more than once")]
     Duplicate {
@@ -118,7 +128,10 @@ pub enum DocumentError {
 
 /// Reads JSON in which no object has a key twice.
 pub(crate) fn parse_json(body: &[u8]) -> Result<Value, DocumentError> {
-    serde_json::from_slice::<StrictValue>(body).map(|value| value.0).map_err(DocumentError::Json)
+    match serde_json::from_slice(body) {
+        Ok(StrictValue(value)) => Ok(value),
+        Err(error) => Err(DocumentError::Json(Arc::new(error))),
+    }
 }
 
 /// A [`Value`] in which no object has a key twice. `serde_json` itself keeps the last of them,

@@ -73,8 +73,9 @@ impl Limit {
     /// Decides on a request for `cost` units at `now_ns`, and gives the state to store. If that
     /// equals `state`, there is nothing to store.
     ///
-    /// `now_ns` may run a little behind the time at which `state` was written (another thread's
-    /// reading of the clock): that can only make the decision stricter.
+    /// `now_ns` must have been read after `state` was. An earlier time counts as owed what has been
+    /// paid since. At the same pace that changes nothing, since the TAT stays where it is; but a
+    /// faster pace would scale it down, and forgive up to the time by which the clock lags.
     pub fn charge(self, state: State, cost: Quantity, now_ns: u64) -> (Decision, State) {
         let state = self.adopt(state, now_ns);
         if cost.get() > self.burst() {

@@ -48,10 +48,13 @@ problem_types! {
     InvalidRequest, "invalid-request", 400, "The request cannot be understood";
     /// Edge and service: the body is larger than is read.
     BodyTooLarge, "body-too-large", 413, "The request body is too large";
+    /// Service: the body did not come in time.
+    RequestTimeout, "request-timeout", 408, "The request did not come in time";
     /// Edge and service: a kind of body, or an encoding, that is not read.
     UnsupportedMediaType, "unsupported-media-type", 415, "This kind of request body is not supported";
-    /// Service: nothing available now; holds may still expire.
-    SoldOut, "sold-out", 409, "This product is sold out";
+    /// Service: fewer units are available than asked for, mostly none; holds may still expire.
+    /// `available` says how many.
+    SoldOut, "sold-out", 409, "Not enough of this product is left";
     /// Service: no such SKU in stock.
     UnknownSku, "unknown-sku", 404, "There is no such product";
     /// Service: no such reservation.
@@ -157,7 +160,7 @@ mod tests {
         assert_eq!(
             body,
             json!({
-                "type": "urn:cartgate:problem:sold-out", "title": "This product is sold out",
+                "type": "urn:cartgate:problem:sold-out", "title": "Not enough of this product is left",
                 "status": 409, "detail": "0 left", "sku": "A",
             })
         );

@@ -80,8 +80,7 @@ pub fn charge(
 ) -> Charged {
     let mut set = Set::read(stored, limit, now_ns);
     let known = set.find(fingerprint);
-    let state = known.map_or(set.overflow, |way| set.ways[way].1);
-    let (decision, after) = limit.charge(state, cost, now_ns);
+    let (decision, after) = limit.charge(set.state(known), cost, now_ns);
     let way = known.or_else(|| set.free(now_ns));
     match way {
         Some(way) if known.is_some() || decision == Decision::Admitted => {
@@ -93,6 +92,13 @@ pub fn charge(
     let bytes = set.to_bytes();
     let changed = stored != Some(bytes.as_slice()) && !(stored.is_none() && set.ways.is_empty());
     Charged { decision, set: changed.then_some(bytes), overflowed: way.is_none() }
+}
+
+/// What the SKU with this `fingerprint` owes in its set, `stored`: where to go on with a SKU that gets
+/// a place of its own. `limit` is the one it had in the set.
+pub fn state(stored: Option<&[u8]>, fingerprint: u64, limit: Limit, now_ns: u64) -> State {
+    let set = Set::read(stored, limit, now_ns);
+    set.state(set.find(fingerprint))
 }
 
 struct Set {
@@ -131,6 +137,11 @@ impl Set {
 
     fn find(&self, fingerprint: u64) -> Option<usize> {
         self.ways.iter().position(|way| way.0 == fingerprint)
+    }
+
+    /// The state of the SKU in `way`, or of one that has none.
+    fn state(&self, way: Option<usize>) -> State {
+        way.and_then(|way| self.ways.get(way)).map_or(self.overflow, |way| way.1)
     }
 
     /// A way that nobody is in, or somebody who owes nothing. A way not used yet comes last, so
@@ -217,6 +228,28 @@ mod tests {
             charged,
             Charged { decision: Decision::OverBurst, set: None, overflowed: false }
         );
+    }
+
+    #[test]
+    fn a_sku_that_leaves_takes_along_what_it_owes() {
+        let mut table = Table::default();
+        let owes = |table: &Table, fingerprint| {
+            let state = state(table.stored.as_deref(), fingerprint, limit(), 0);
+            // 3 units at once: what is admitted still is what is not owed yet.
+            let admitted = |units: &u64| {
+                let units = Quantity::new(*units).unwrap();
+                limit().charge(state, units, 0).0 == Decision::Admitted
+            };
+            3 - (1..=3).rev().find(admitted).unwrap_or(0)
+        };
+        assert_eq!(owes(&table, 0), 0);
+        for sku in 0..WAYS as u64 {
+            table.charge(sku, 1 + sku % 3, 0);
+        }
+        assert_eq!([0, 1, 2, 100].map(|sku| owes(&table, sku)), [1, 2, 3, 0]);
+        // What the overflow owes may be its own.
+        table.charge(100, 2, 0);
+        assert_eq!([0, 100, 101].map(|sku| owes(&table, sku)), [1, 2, 2]);
     }
 
     #[test]

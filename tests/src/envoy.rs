@@ -1,146 +1,20 @@
 //! The real Envoy as a child process, with the configuration we ship or one derived from it.
 
+mod config;
+mod envoy_filter;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::process::{Process, StartError};
 use crate::{client, paths, ports};
 
-/// The name of the cluster behind Envoy in every configuration we ship.
-const CLUSTER: &str = "cartgate";
-
-const WASM_FILTER: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-
-/// An Envoy configuration, as a document to change.
-#[derive(Clone, Debug)]
-pub struct EnvoyConfig(Value);
-
-impl EnvoyConfig {
-    /// `envoy/envoy.yaml`.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn shipped() -> Result<Self, StartError> {
-        Self::read(&shipped_path())
-    }
-
-    /// Any YAML file.
-    ///
-    /// # Errors
-    /// It cannot be read, or is no YAML.
-    pub fn read(path: &Path) -> Result<Self, StartError> {
-        let error = |reason: String| StartError::Config { path: path.to_path_buf(), reason };
-        let yaml = fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-        serde_saphyr::from_str(&yaml).map(Self).map_err(|e| error(e.to_string()))
-    }
-
-    /// Sends requests to `address` instead of the service's usual place.
-    pub fn upstream(mut self, address: SocketAddr) -> Self {
-        let clusters = self.0["static_resources"]["clusters"].as_array_mut();
-        let ours = clusters.into_iter().flatten().find(|cluster| cluster["name"] == CLUSTER);
-        let cluster = ours.unwrap_or_else(|| panic!("no cluster named {CLUSTER}"));
-        for_each_object(cluster, &mut |object| {
-            if object.contains_key("socket_address") {
-                object.insert("socket_address".to_owned(), socket_address(address));
-            }
-        });
-        self
-    }
-
-    /// Gives the filter another configuration, whatever it is.
-    pub fn filter_configuration(self, configuration: &Value) -> Self {
-        let value = json!({
-            "@type": "type.googleapis.com/google.protobuf.StringValue",
-            "value": configuration.to_string(),
-        });
-        self.each_filter(|filter| filter["config"]["configuration"] = value.clone())
-    }
-
-    /// Passes every path on, instead of the few that the shipped configuration lets through.
-    pub fn route_everything(mut self) -> Self {
-        let everything = json!({ "match": { "prefix": "/" }, "route": { "cluster": CLUSTER } });
-        let host = json!({ "name": "all", "domains": ["*"], "routes": [everything] });
-        for_each_object(&mut self.0, &mut |object| {
-            if let Some(hosts) = object.get_mut("virtual_hosts") {
-                *hosts = json!([host]);
-            }
-        });
-        self
-    }
-
-    /// Replaces the filter's whole Envoy configuration, as `istio/` carries it.
-    pub fn filter_typed_config(self, typed_config: &Value) -> Self {
-        self.each_filter(|filter| *filter = typed_config.clone())
-    }
-
-    /// The filter's own configuration, in either of the forms that Envoy accepts.
-    pub fn filter_settings(&self) -> Option<Value> {
-        let mut found = None;
-        self.clone().each_filter(|filter| {
-            let settings = filter["config"]["configuration"]["value"].take();
-            found = Some(match settings {
-                Value::String(json) => serde_json::from_str(&json).unwrap_or_default(),
-                object => object,
-            });
-        });
-        found
-    }
-
-    /// Takes our filter out, for controls: what does Envoy do without it?
-    pub fn without_filter(mut self) -> Self {
-        for_each_object(&mut self.0, &mut |object| {
-            if let Some(Value::Array(filters)) = object.get_mut("http_filters") {
-                filters.retain(|filter| filter["typed_config"]["@type"] != WASM_FILTER);
-            }
-        });
-        self
-    }
-
-    /// Sets members of the HTTP connection manager, as a patch of Istio's does, only that a nested
-    /// member is replaced as a whole.
-    pub fn merge_connection_manager(mut self, patch: &Value) -> Self {
-        for_each_object(&mut self.0, &mut |object| {
-            if object.get("@type") == patch.get("@type")
-                && let Some(members) = patch.as_object()
-            {
-                object.extend(members.clone());
-            }
-        });
-        self
-    }
-
-    /// The document.
-    pub fn as_value(&self) -> &Value {
-        &self.0
-    }
-
-    fn module(self, path: &Path) -> Self {
-        let local = json!({ "local": { "filename": path } });
-        self.each_filter(|filter| filter["config"]["vm_config"]["code"] = local.clone())
-    }
-
-    fn each_filter(mut self, mut change: impl FnMut(&mut Value)) -> Self {
-        for_each_object(&mut self.0, &mut |object| {
-            let typed_config = object.get_mut("typed_config");
-            if let Some(filter) = typed_config.filter(|config| config["@type"] == WASM_FILTER) {
-                change(filter);
-            }
-        });
-        self
-    }
-
-    fn listener_mut(&mut self) -> &mut Value {
-        &mut self.0["static_resources"]["listeners"][0]["address"]["socket_address"]
-    }
-
-    fn admin_mut(&mut self) -> &mut Value {
-        &mut self.0["admin"]["address"]["socket_address"]
-    }
-}
+pub use config::EnvoyConfig;
+pub use envoy_filter::{EnvoyFilter, FilterFile};
 
 /// A running Envoy.
 #[derive(Debug)]
@@ -166,12 +40,12 @@ impl Envoy {
         concurrency: u32,
     ) -> Result<Self, StartError> {
         let (address, admin) = (ports::free_address(), ports::free_address());
-        let mut config = config.module(&paths::filter_module()?);
+        let mut config = config.find_module()?;
         *config.listener_mut() = socket_address(address);
         *config.admin_mut() = socket_address(admin);
         let path = dir.join("envoy.json");
         fs::create_dir_all(dir)
-            .and_then(|()| fs::write(&path, config.0.to_string()))
+            .and_then(|()| fs::write(&path, config.as_value().to_string()))
             .map_err(|e| StartError::Config { path: path.clone(), reason: e.to_string() })?;
         let mut command = command(&path)?;
         command.arg("--concurrency").arg(concurrency.to_string());
@@ -275,16 +149,4 @@ fn socket_address(address: SocketAddr) -> Value {
 fn port_of(socket_address: &Value) -> SocketAddr {
     let port = socket_address["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
     ports::loopback(port.expect("an address in envoy.yaml has a port"))
-}
-
-/// Visits every object in `value`, outermost first.
-fn for_each_object(value: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
-    match value {
-        Value::Object(object) => {
-            visit(object);
-            object.values_mut().for_each(|member| for_each_object(member, visit));
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| for_each_object(item, visit)),
-        _ => {}
-    }
 }

@@ -8,7 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
-use cartgate_tests::{Edge, EnvoyConfig, Order, Shop, filter, paths};
+use cartgate_tests::envoy::EnvoyFilter;
+use cartgate_tests::{Edge, EnvoyConfig, Order, Shop, filter};
 use serde_json::{Value, json};
 
 /// Loads a configuration with `value` at `field`; Envoy must refuse it and name `message`.
@@ -31,6 +32,7 @@ async fn a_wrong_configuration_is_refused_by_name() {
     check_refused("/default_limit/burst", json!(0), "default_limit.burst").await;
     check_refused("/routes/3/sku/0", json!({ "json": "sku" }), "routes[3].sku[0].json").await;
     check_refused("/limits", json!({ "A B": {"per_second": 1, "burst": 1} }), "A B").await;
+    check_refused("/default_limit", json!([1, 3]), "default_limit").await;
     check_refused("/body_mode", json!("lax"), "body_mode").await;
     check_refused("/routes", json!([]), "routes").await;
 }
@@ -41,27 +43,14 @@ async fn the_shipped_envoy_configuration_limits() {
     check_limits(EnvoyConfig::shipped().unwrap()).await;
 }
 
-/// What `istio/envoyfilter.yaml` does to a proxy, done to a plain Envoy: its filter takes the place
-/// of ours, and its patch is merged into the connection manager.
+/// What `istio/envoyfilter.yaml` does to a proxy, done to a plain Envoy. Only that the filter, which
+/// a mesh sends by ADS, comes from a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_envoyfilter_limits() {
-    let path = paths::repo_root().join("istio/envoyfilter.yaml");
-    let resource = EnvoyConfig::read(&path).unwrap();
-    let mut config = EnvoyConfig::shipped().unwrap();
-    assert_eq!(resource.filter_settings(), config.filter_settings(), "one configuration");
-    let mut applied = Vec::new();
-    for patch in resource.as_value()["spec"]["configPatches"].as_array().unwrap() {
-        let typed_config = &patch["patch"]["value"]["typed_config"];
-        let kind = patch["applyTo"].as_str().unwrap();
-        config = match kind {
-            "EXTENSION_CONFIG" => config.filter_typed_config(typed_config),
-            "NETWORK_FILTER" => config.merge_connection_manager(typed_config),
-            // Names the filter's place; in the plain configuration it has one.
-            _ => config,
-        };
-        applied.push(kind);
-    }
-    assert_eq!(applied, ["EXTENSION_CONFIG", "HTTP_FILTER", "NETWORK_FILTER"]);
+    let (config, filter) = (EnvoyConfig::shipped().unwrap(), EnvoyFilter::shipped().unwrap());
+    assert_eq!(filter.settings(), config.filter_settings(), "one configuration");
+    let dir = tempfile::tempdir().unwrap();
+    let (config, _file) = filter.apply(config, dir.path()).unwrap();
     check_limits(config).await;
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use cartgate_tests::client::RawConnection;
 use cartgate_tests::filter::{self, Limit};
 use cartgate_tests::{Edge, EnvoyConfig, client};
 use serde_json::Value;
@@ -120,4 +121,38 @@ async fn invented_skus_lift_no_limit() {
     // A SKU that meets others may get less than its limit, but never more.
     check_never_above((20, 5), &mut usual);
     assert!(!invented.is_empty());
+}
+
+/// Two workers that find nothing stored under a key must not both create it. Each SKU is asked for
+/// twice, on two connections that were sent to one after the other; whether the two meet in the few
+/// microseconds that matter is luck, so there are thousands of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_first_requests_for_a_sku_are_not_both_admitted() {
+    const WAVES: usize = 1200;
+    const SKUS: usize = 8;
+    let sku = |wave: usize, n: usize| format!("RACED-{}", wave * SKUS + n);
+    // The first half of them is listed.
+    let listed: Vec<_> = (0..WAVES * SKUS / 2).map(|n| sku(0, n)).collect();
+    let limits: Vec<_> = listed.iter().map(|sku| (sku.as_str(), filter::SLOW)).collect();
+    let mut configuration = filter::configuration(filter::SLOW, &limits);
+    // So many that no set is ever full.
+    configuration["slots"] = serde_json::json!({ "sets_count": 65_536 });
+    let edge = two_workers(&configuration).await;
+    let mut connections = Vec::new();
+    for _ in 0..2 * SKUS {
+        connections.push(RawConnection::open(edge.envoy.address()).await);
+    }
+    for wave in 0..WAVES {
+        for (n, connection) in connections.iter_mut().enumerate() {
+            // The whole burst, which takes 1000 s to come back.
+            let query = format!("sku={}&quantity=1000", sku(wave, n / 2));
+            let head = "HTTP/1.1\r\nhost: shop\r\ncontent-length: 0";
+            connection.send(format!("POST /by-query?{query} {head}\r\n\r\n")).await;
+        }
+        let mut admitted = [0; SKUS];
+        for (n, connection) in connections.iter_mut().enumerate() {
+            admitted[n / 2] += u32::from(connection.answer().await.status() == 200);
+        }
+        assert_eq!(admitted, [1; SKUS], "wave {wave}");
+    }
 }

@@ -113,7 +113,34 @@ fn errors_name_the_field() {
         json!({"cookie": "a"}),
         "routes[0].sku[1]: unknown variant `cookie`, expected one of `path`, `query`, `header`, `json`, `form`",
     );
+    refused(
+        "/routes/0/sku/1",
+        json!({"header": "host"}),
+        "routes[0].sku[1].header: host never comes under this name: let clients send another header, such as x-sku",
+    );
     refused("/routes/1/path", json!("cart"), "routes[1].path: a path starts with /");
+}
+
+/// serde's derived structs take arrays, too.
+#[test]
+fn an_array_is_no_object() {
+    let array = |field: &str| format!("{field}: invalid type: sequence, expected an object");
+    refused("/default_limit", json!([1, 3]), &array("default_limit"));
+    let sneaker = "limits.LIMITED-SNEAKER";
+    refused("/limits/LIMITED-SNEAKER", json!([1, 3]), &array(sneaker));
+    refused(
+        "/limits",
+        json!([]),
+        "limits: invalid type: sequence, expected a map from SKU to limit",
+    );
+    refused("/slots", json!([16]), &array("slots"));
+    refused("/routes/0", json!(["POST", "/add", [{"query": "sku"}], []]), &array("routes[0]"));
+    let source = "routes[0].sku[0]: invalid type: sequence, expected string or map";
+    refused("/routes/0/sku/0", json!(["json", "/sku"]), source);
+    let fields = ["body_mode", "body_bytes_max", "default_limit", "limits", "slots", "routes"];
+    let whole = Value::Array(fields.map(|field| sample()[field].clone()).to_vec());
+    let error = Config::parse(whole.to_string().as_bytes()).unwrap_err().to_string();
+    assert_eq!(error, "configuration: invalid type: sequence, expected an object");
 }
 
 #[test]
@@ -139,11 +166,14 @@ fn parts_must_fit_together() {
         json!({"json": "/sku"}),
         "routes[0].sku[1]: listed before: leave it out",
     );
-    refused(
-        "/routes/0",
-        json!({"method": "POST", "path": "/cart/{n}/add", "sku": [{"query": "a"}]}),
-        "routes[1]: the same method and path as routes[0]: merge the two",
-    );
+    let shadowed =
+        "routes[1]: routes[0] comes first and takes each of its requests: swap or merge them";
+    for path in ["/cart/{n}/add", "/{x}/{y}/{z}"] {
+        let route = json!({"method": "POST", "path": path, "sku": [{"query": "a"}]});
+        refused("/routes/0", route, shadowed);
+    }
+    let elsewhere = json!({"method": "PUT", "path": "/{x}/{y}/{z}", "sku": [{"query": "a"}]});
+    check("/routes/0", elsewhere, Ok(()));
     refused(
         "/limits/a b",
         json!({"per_second": 1, "burst": 1}),

@@ -67,7 +67,7 @@ impl Route {
         let mut reading = Reading {
             sku: Agreed(None),
             quantity: Agreed(None),
-            content_type: self.content_type(head)?.map(<[u8]>::to_vec),
+            media_type: MediaType::of(self.content_type(head)?),
             encoded: head.all("content-encoding").any(is_encoding),
         };
         for source in &self.sku {
@@ -90,10 +90,7 @@ impl Route {
     /// The body cannot be read, or there is no SKU in head or body.
     pub fn read_body(&self, mut reading: Reading, body: &[u8]) -> Result<Line, ExtractError> {
         if self.reads_body() && !body.is_empty() {
-            if reading.encoded {
-                return Err(ExtractError::Encoded);
-            }
-            let document = Document::parse(reading.content_type.as_deref(), body)?;
+            let document = reading.media_type()?.parse(body)?;
             for source in &self.sku {
                 reading.sku.add("SKU", source.sku_in_body(&document)?)?;
             }
@@ -111,7 +108,9 @@ impl Route {
 pub struct Reading {
     sku: Agreed<Sku>,
     quantity: Agreed<Quantity>,
-    content_type: Option<Vec<u8>>,
+    /// What a body will be read as. The header itself is not kept, whose length is the client's to
+    /// choose: a reading waits for its body, and thousands of them may.
+    media_type: Result<MediaType, DocumentError>,
     encoded: bool,
 }
 
@@ -121,11 +120,14 @@ impl Reading {
     /// # Errors
     /// The body's content type or encoding is none that we read.
     pub fn check_body_kind(&self) -> Result<(), ExtractError> {
+        self.media_type().map(|_| ())
+    }
+
+    fn media_type(&self) -> Result<MediaType, ExtractError> {
         if self.encoded {
             return Err(ExtractError::Encoded);
         }
-        MediaType::of(self.content_type.as_deref())?;
-        Ok(())
+        Ok(self.media_type.clone()?)
     }
 }
 
@@ -136,6 +138,23 @@ pub struct Line {
     pub sku: Sku,
     /// The units.
     pub quantity: Quantity,
+}
+
+/// Reads what a body in the service's own form asks for: the members `sku` and `quantity` of a JSON
+/// object, or the fields of these names in a form. The service calls this, the edge has a route with
+/// these sources; both come to the same readers, so that they read the same or refuse the same.
+///
+/// # Errors
+/// There is no SKU, or SKU or quantity cannot be read.
+pub fn line_of(document: &Document) -> Result<Line, ExtractError> {
+    if matches!(document, Document::Json(value) if !value.is_object()) {
+        let place = "the body".to_owned();
+        return Err(ExtractError::WrongKind { place, expected: "a JSON object" });
+    }
+    let sku = Source::at_top_of(document, "sku").sku_in_body(document)?;
+    let quantity = Source::at_top_of(document, "quantity").quantity_in_body(document)?;
+    let sku = sku.ok_or(ExtractError::NoSku)?;
+    Ok(Line { sku, quantity: quantity.unwrap_or(Quantity::ONE) })
 }
 
 /// What the sources looked at so far have found.

@@ -52,14 +52,15 @@ impl Pattern {
         self.names().any(|n| n == name)
     }
 
-    /// Whether both match the same paths.
-    pub fn is_same_as(&self, other: &Self) -> bool {
+    /// Whether each path that `other` matches matches this pattern, too.
+    pub fn covers(&self, other: &Self) -> bool {
         let both = self.segments.iter().zip(&other.segments);
         self.segments.len() == other.segments.len()
             && both.into_iter().all(|pair| match pair {
                 (Segment::Literal(a), Segment::Literal(b)) => a == b,
+                (Segment::Literal(_), Segment::Capture(_)) => false,
+                (Segment::Capture(_), Segment::Literal(literal)) => !literal.is_empty(),
                 (Segment::Capture(_), Segment::Capture(_)) => true,
-                _ => false,
             })
     }
 
@@ -193,11 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn same_paths() {
-        let same = |a, b| pattern(a).unwrap().is_same_as(&pattern(b).unwrap());
-        assert!(same("/cart/{a}", "/cart/{b}"));
-        assert!(!same("/cart/{a}", "/cart/a"));
-        assert!(!same("/cart/{a}", "/cart/{a}/add"));
+    fn covers() {
+        let covers = |a, b| pattern(a).unwrap().covers(&pattern(b).unwrap());
+        assert!(covers("/cart/{a}", "/cart/{b}"));
+        assert!(covers("/cart/{a}", "/cart/a"));
+        assert!(covers("/{a}/{b}", "/cart/{b}"));
+        assert!(!covers("/cart/a", "/cart/{a}"));
+        assert!(!covers("/cart/{a}", "/cart/"));
+        assert!(!covers("/cart/{a}", "/cart/{a}/add"));
+        assert!(!covers("/{a}/b", "/a/{b}"));
         assert_eq!(pattern("/cart/{a}/add").unwrap().to_string(), "/cart/{a}/add");
     }
 }

@@ -27,6 +27,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// The member or field `name` of a body.
+    pub(super) fn at_top_of(body: &Document, name: &str) -> Self {
+        match body {
+            Document::Json(_) => Self::Json(Pointer(format!("/{name}"))),
+            Document::Form(_) => Self::Form(Field(name.to_owned())),
+        }
+    }
+
     pub(super) fn is_in_body(&self) -> bool {
         matches!(self, Self::Json(_) | Self::Form(_))
     }
@@ -179,16 +187,27 @@ impl TryFrom<String> for HeaderName {
 
     fn try_from(raw: String) -> Result<Self, HeaderNameError> {
         let is_token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let is_name = !raw.is_empty() && raw.bytes().all(is_token);
-        if is_name { Ok(Self(raw)) } else { Err(HeaderNameError { raw }) }
+        match raw.as_str() {
+            "host" => Err(HeaderNameError::Host),
+            name if !name.is_empty() && name.bytes().all(is_token) => Ok(Self(raw)),
+            _ => Err(HeaderNameError::NoName { raw }),
+        }
     }
 }
 
-/// Not the name of a header.
+/// Why a text cannot name a header to look at.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{raw:?} is no header name: use lower-case letters, digits and -, such as x-sku")]
-pub struct HeaderNameError {
-    raw: String,
+pub enum HeaderNameError {
+    /// It is not the name of a header.
+    #[error("{raw:?} is no header name: use lower-case letters, digits and -, such as x-sku")]
+    NoName {
+        /// The text.
+        raw: String,
+    },
+    /// Proxies carry it as `:authority` (RFC 9113, section 8.3.1), so that nothing would ever be
+    /// found.
+    #[error("host never comes under this name: let clients send another header, such as x-sku")]
+    Host,
 }
 
 /// A JSON Pointer (RFC 6901): `/sku`, `/lines/0/sku`, with `~0` for `~` and `~1` for `/`.

@@ -203,6 +203,17 @@ fn bodies_that_are_not_read() {
     check(get("/add").json(&format!("{}1{}", r#"{"sku":"#.repeat(200), "}".repeat(200))), invalid);
 }
 
+/// Requests wait for their bodies by the thousand: what waits must not be as long as a client likes.
+#[test]
+fn a_reading_keeps_nothing_of_the_content_type() {
+    let route = route("/add");
+    for content_type in [vec![b'x'; 50_000], [b"application/json;".repeat(3_000)].concat()] {
+        let head = Head::new(vec![(b":path", b"/add"), (b"content-type", &content_type)]);
+        let reading = route.read_head(&head).unwrap();
+        assert!(format!("{reading:?}").len() < 500, "{reading:?}");
+    }
+}
+
 #[test]
 fn a_route_that_reads_no_body_does_not_look_at_it() {
     let route: Route = serde_json::from_value(json!({
@@ -213,6 +224,51 @@ fn a_route_that_reads_no_body_does_not_look_at_it() {
         get("/cart/A/add").body("text/plain", b"anything").header("content-type", &b"x"[..]);
     assert!(!route.reads_body());
     assert_eq!(request.read(&route).unwrap().sku.as_str(), "A");
+}
+
+/// What the service reads is what an edge reads whose route names the same members and fields. Only
+/// where the edge finds no SKU may the service say more of what is wrong.
+#[test]
+fn the_service_reads_what_the_edge_reads() {
+    const JSON: &str = "application/json";
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let route: Route = serde_json::from_value(json!({
+        "method": "POST", "path": "/add",
+        "sku": [{"json": "/sku"}, {"form": "sku"}],
+        "quantity": [{"json": "/quantity"}, {"form": "quantity"}],
+    }))
+    .unwrap();
+    let both = |content_type: &'static str, body: &'static str, expected: Result<&str, &str>| {
+        let words = |read: Result<Line, ExtractError>| {
+            let read = read.map(|line| format!("{}*{}", line.sku, line.quantity));
+            read.map_err(|error| error.to_string())
+        };
+        let document = Document::parse(Some(content_type.as_bytes()), body.as_bytes()).unwrap();
+        let service = words(line_of(&document));
+        assert_eq!(service.as_deref().map_err(String::as_str), expected, "{body}");
+        let edge = words(get("/add").body(content_type, body.as_bytes()).read(&route));
+        if edge != Err(ExtractError::NoSku.to_string()) {
+            assert_eq!(edge, service, "{body}");
+        }
+    };
+    both(JSON, r#"{"sku":" A ","quantity":2,"x":[]}"#, Ok("A*2"));
+    both(JSON, r#"{"sku":4711,"quantity":" 2 "}"#, Ok("4711*2"));
+    both(JSON, r#"{"sku":"A","quantity":null}"#, Ok("A*1"));
+    both(FORM, "sku=+A+&quantity=007&x=1&x=2", Ok("A*7"));
+    both(FORM, "sku=A", Ok("A*1"));
+    let quantity = Err("the form field quantity: a quantity is a whole number");
+    both(FORM, "sku=A&quantity=", quantity);
+    both(FORM, "sku=A&sku=A", Err("the form field sku is there more than once"));
+    let kind = "must be a string or a whole number";
+    both(JSON, r#"{"sku":["A"]}"#, Err(&format!("the JSON value at \"/sku\" {kind}")));
+    both(JSON, r#"{"sku":null}"#, Err("the request names no SKU"));
+    both(FORM, "SKU=A", Err("the request names no SKU"));
+    for body in ["null", "1", "\"sku\"", "[]", r#"[{"sku":"A"}]"#] {
+        both(JSON, body, Err("the body must be a JSON object"));
+        let document = Document::parse(Some(JSON.as_bytes()), body.as_bytes()).unwrap();
+        let problem = line_of(&document).unwrap_err().problem_type();
+        assert_eq!(problem, ProblemType::InvalidRequest);
+    }
 }
 
 #[test]
