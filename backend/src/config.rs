@@ -27,6 +27,12 @@ pub struct Config {
     pub wait_ms: u64,
     /// How long a ticketed command may wait for its turn, in milliseconds. At most a day.
     pub ticket_ttl_ms: u64,
+    /// The most holds at a time; while there are as many, reservations are answered 503. Each takes
+    /// about half a KiB of memory. 1 to 100,000,000.
+    pub holds_max: usize,
+    /// The most connections at a time; one more waits to be accepted. 1 to 1,000,000. Each takes
+    /// one of the files that the process may open.
+    pub connections_max: usize,
     /// The lanes.
     pub lanes: LanesConfig,
     /// What is remembered of reservations that have ended.
@@ -52,11 +58,11 @@ pub struct LanesConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionConfig {
     /// After a hold was confirmed, released or expired, in milliseconds.
-    pub settled_ms: u64,
+    pub holds_ms: u64,
     /// After a refusal, in milliseconds.
-    pub refused_ms: u64,
+    pub refusals_ms: u64,
     /// The most refusals; the earliest give way. At most 10,000,000.
-    pub refused_max: usize,
+    pub refusals_max: usize,
 }
 
 impl Default for Config {
@@ -68,6 +74,8 @@ impl Default for Config {
             hold_ms: 15 * 60 * 1_000,
             wait_ms: 8_000,
             ticket_ttl_ms: 10 * 60 * 1_000,
+            holds_max: 5_000_000,
+            connections_max: 10_000,
             lanes: LanesConfig::default(),
             retention: RetentionConfig::default(),
         }
@@ -87,7 +95,7 @@ impl Default for LanesConfig {
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { settled_ms: DAY_MS, refused_ms: 5 * 60 * 1_000, refused_max: 100_000 }
+        Self { holds_ms: DAY_MS, refusals_ms: 5 * 60 * 1_000, refusals_max: 100_000 }
     }
 }
 
@@ -101,7 +109,8 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text)
+        let in_file = |source| ConfigError::In { path: path.to_owned(), source: Box::new(source) };
+        Self::parse(&text).map_err(in_file)
     }
 
     /// Reads and checks TOML.
@@ -123,14 +132,16 @@ impl Config {
         check("hold_ms", self.hold_ms, 1..=30 * DAY_MS)?;
         check("wait_ms", self.wait_ms, 1..=60_000)?;
         check("ticket_ttl_ms", self.ticket_ttl_ms, 1..=DAY_MS)?;
+        check("holds_max", count(self.holds_max), 1..=100_000_000)?;
+        check("connections_max", count(self.connections_max), 1..=1_000_000)?;
         check("lanes.batch_max", count(self.lanes.batch_max), 1..=65_536)?;
         check("lanes.reserve_queue_max", count(self.lanes.reserve_queue_max), 1..=1_000_000)?;
         check("lanes.settle_queue_max", count(self.lanes.settle_queue_max), 1..=1_000_000)?;
         // A repeat must get its answer for as long as somebody may believe in the hold.
-        let settled_min = self.hold_ms.min(DAY_MS);
-        check("retention.settled_ms", self.retention.settled_ms, settled_min..=366 * DAY_MS)?;
-        check("retention.refused_ms", self.retention.refused_ms, 1..=DAY_MS)?;
-        check("retention.refused_max", count(self.retention.refused_max), 1..=10_000_000)
+        let holds_min = self.hold_ms.min(DAY_MS);
+        check("retention.holds_ms", self.retention.holds_ms, holds_min..=366 * DAY_MS)?;
+        check("retention.refusals_ms", self.retention.refusals_ms, 1..=DAY_MS)?;
+        check("retention.refusals_max", count(self.retention.refusals_max), 1..=10_000_000)
     }
 
     /// The lanes' part of it.
@@ -140,11 +151,12 @@ impl Config {
             reserve_queue_max: self.lanes.reserve_queue_max,
             settle_queue_max: self.lanes.settle_queue_max,
             reserves_per_s: self.lanes.reserves_per_s,
+            holds_max: self.holds_max,
             ticket_ttl_ms: self.ticket_ttl_ms,
             retention: Retention {
-                settled_ms: self.retention.settled_ms,
-                refused_ms: self.retention.refused_ms,
-                refused_max: self.retention.refused_max,
+                holds_ms: self.retention.holds_ms,
+                refusals_ms: self.retention.refusals_ms,
+                refusals_max: self.retention.refusals_max,
             },
         }
     }
@@ -172,6 +184,15 @@ pub enum ConfigError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The file says something wrong.
+    #[error("{}", path.display())]
+    In {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<ConfigError>,
     },
     /// No TOML, or a field that is unknown or of the wrong type: the source says which, and where.
     #[error("the configuration is wrong")]
@@ -217,6 +238,6 @@ mod tests {
         check("[lanes]\nbatch_max = 0", Err("lanes.batch_max = 0 is out of range"));
         check("listen = \"localhost\"", Err("invalid socket address syntax"));
         check("buckets = 5000", Err("buckets = 5000 is out of range: set it to 1 up to 4096"));
-        check("[retention]\nsettled_ms = 5", Err("retention.settled_ms = 5 is out of range"));
+        check("[retention]\nholds_ms = 5", Err("retention.holds_ms = 5 is out of range"));
     }
 }

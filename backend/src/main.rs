@@ -66,15 +66,29 @@ fn run(arguments: ServeArguments) -> Result<(), Box<dyn Error>> {
     start_logging(arguments.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let stop = async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        };
+        let stop = stop_signals()?;
         Ok(serve(&config, stop).await?)
+    })
+}
+
+/// Resolves with the first SIGINT or SIGTERM. The second ends the process at once: nothing that
+/// anybody was told depends on an orderly end.
+fn stop_signals() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut next = async move || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    Ok(async move {
+        next().await;
+        tokio::spawn(async move {
+            next().await;
+            tracing::warn!("told to stop twice: ending at once");
+            std::process::exit(1);
+        });
     })
 }
 

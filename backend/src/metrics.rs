@@ -17,8 +17,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<RouteLabels, Histogram>,
     commands: Family<CommandLabels, Counter>,
-    /// Reserve commands dropped because nobody waited for them any more.
-    pub abandoned: Counter,
+    /// Reserve commands dropped because their callers had gone.
+    pub hung_up: Counter,
     /// Commands decided per turn that decided any.
     pub batch_size: Histogram,
     /// Time of one durable commit.
@@ -66,7 +66,7 @@ impl Default for Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
             commands: Family::default(),
-            abandoned: Counter::default(),
+            hung_up: Counter::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             commit_seconds: seconds(),
             holds: Gauge::default(),
@@ -81,7 +81,11 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register("http_requests", "Requests answered", self.requests.clone());
+        r.register(
+            "http_requests",
+            "Requests by their answer; 499: the client had gone",
+            self.requests.clone(),
+        );
         r.register_with_unit(
             "http_request",
             "Time from a request's head to its answer",
@@ -89,7 +93,7 @@ impl Metrics {
             self.request_seconds.clone(),
         );
         r.register("commands", "Commands decided and committed", self.commands.clone());
-        r.register("abandoned", "Reserve commands nobody waited for", self.abandoned.clone());
+        r.register("hung_up", "Reserve commands whose callers had gone", self.hung_up.clone());
         r.register("batch_size", "Commands decided in one turn", self.batch_size.clone());
         r.register_with_unit(
             "commit",

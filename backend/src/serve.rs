@@ -2,17 +2,17 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::Config;
-use crate::http::{App, router};
+use crate::http::{App, router, server};
 use crate::lanes::{Lanes, StartError};
 use crate::metrics::Metrics;
 use crate::store::{Embedded, Store, StoreError};
@@ -20,22 +20,59 @@ use crate::store::{Embedded, Store, StoreError};
 /// How much longer than a caller's wait a stop may take.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// Files that the process needs beside its connections: the store's tables and journals.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
 /// Serves until `stop` resolves: then takes no new requests, answers those that wait, and returns.
 ///
 /// # Errors
 /// It cannot start, or the engine stopped because its store failed.
-pub async fn serve(
-    config: &Config,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
+pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    raise_file_limit(config)?;
     let failed = |source| ServeError::Listen { listen: config.listen, source };
     // Before the store is touched: a second instance by mistake ends here.
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
-    let store = Embedded::open(&config.data, config.buckets).map_err(ServeError::Open)?;
+    let store = Embedded::open(&config.data, config.buckets)
+        .map_err(|source| ServeError::Open { data: config.data.clone(), source })?;
     let app = start(config, Arc::new(store))?;
     tracing::info!(%listen, data = %config.data.display(), "serving");
-    run(listener, app, stop, Duration::from_millis(config.wait_ms) + STOP_GRACE).await
+
+    let stop_or_failure = async {
+        tokio::select! {
+            () = stop => tracing::info!("stopping"),
+            () = app.lanes.stopped() => {}
+        }
+    };
+    let (router, connections_max) = (router(Arc::clone(&app)), config.connections_max);
+    let stop_within = Duration::from_millis(config.wait_ms) + STOP_GRACE;
+    if !server::serve(listener, router, connections_max, stop_or_failure, stop_within).await {
+        tracing::warn!("some clients did not take their answers in time");
+    }
+    if app.lanes.is_stopped() {
+        return Err(ServeError::EngineStopped);
+    }
+    app.lanes.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Sees to it that connections alone can never use up the files that the store needs: a database
+/// that cannot open its files fails.
+fn raise_file_limit(config: &Config) -> Result<(), ServeError> {
+    let connections_max = u64::try_from(config.connections_max).unwrap_or(u64::MAX);
+    let needed = connections_max.saturating_add(FILES_BESIDE_CONNECTIONS);
+    let limit = getrlimit(Resource::Nofile);
+    // `None` is no limit.
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|_| ServeError::Files {
+        connections_max,
+        needed,
+        limit: limit.maximum.unwrap_or(u64::MAX),
+    })
 }
 
 fn start(config: &Config, store: Arc<dyn Store>) -> Result<Arc<App>, ServeError> {
@@ -49,42 +86,6 @@ fn start(config: &Config, store: Arc<dyn Store>) -> Result<Arc<App>, ServeError>
     .map_err(ServeError::Start)?;
     let wait = Duration::from_millis(config.wait_ms);
     Ok(Arc::new(App { lanes, store, metrics, clock, hold_ms: config.hold_ms, wait }))
-}
-
-async fn run(
-    listener: TcpListener,
-    app: Arc<App>,
-    stop: impl Future<Output = ()> + Send + 'static,
-    stop_max: Duration,
-) -> Result<(), ServeError> {
-    let mut failed = app.lanes.stopped();
-    let (stopping, mut is_stopping) = watch::channel(false);
-    let stop_or_fail = async move {
-        tokio::select! {
-            () = stop => tracing::info!("stopping"),
-            _ = failed.wait_for(|failed| *failed) => {}
-        }
-        let _ = stopping.send(true);
-    };
-    // Answers are small and somebody waits for each: send them at once (TCP_NODELAY).
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let server = axum::serve(listener, router(Arc::clone(&app)));
-    let server = server.with_graceful_shutdown(stop_or_fail).into_future();
-    let overdue = async {
-        let _ = is_stopping.wait_for(|stopping| *stopping).await;
-        tokio::time::sleep(stop_max).await;
-    };
-    tokio::select! {
-        result = server => result.map_err(ServeError::Serve)?,
-        () = overdue => tracing::warn!("some clients did not take their answers in time"),
-    }
-    if *app.lanes.stopped().borrow() {
-        return Err(ServeError::EngineStopped);
-    }
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// Why the service ended.
@@ -102,15 +103,35 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// Too few files may be open.
+    #[error(
+        "connections_max: {connections_max} connections need {needed} open files, and the limit is \
+         {limit}: raise it (ulimit -n), or set fewer connections"
+    )]
+    Files {
+        /// The connections configured.
+        connections_max: u64,
+        /// The files needed.
+        needed: u64,
+        /// The files that may be open.
+        limit: u64,
+    },
     /// The store cannot be opened.
-    #[error("data: the store cannot be opened")]
-    Open(#[source] StoreError),
+    #[error(
+        "data: the store in {} cannot be used: stop the process that has it open, or name another \
+         directory with --data or `data` in the configuration",
+        data.display()
+    )]
+    Open {
+        /// The directory.
+        data: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
     /// The engine cannot start.
     #[error("the engine cannot start")]
     Start(#[source] StartError),
-    /// The server failed.
-    #[error("the server failed")]
-    Serve(#[source] std::io::Error),
     /// The engine's store failed; the log says how.
     #[error("the engine stopped because its store failed: restart to read the store back")]
     EngineStopped,

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use cartgate_ledger::{Refusal, Reservation, ReservationState, UnixMs};
 use cartgate_policy::Sku;
 use cartgate_policy::document::DocumentError;
+use cartgate_policy::extract::ExtractError;
 use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
 use serde::{Serialize, Serializer};
 
@@ -20,6 +21,11 @@ impl Refused {
     /// The request cannot be understood, for this reason.
     pub(super) fn invalid(detail: impl ToString) -> Self {
         Self(Problem::new(ProblemType::InvalidRequest).detail(detail.to_string()))
+    }
+
+    /// The service cannot take this now, and may soon.
+    pub(super) fn unavailable() -> Self {
+        Self(try_later(ProblemType::Unavailable))
     }
 
     /// The ledger's refusal of a command for this SKU.
@@ -61,14 +67,15 @@ impl From<EnqueueError> for Refused {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::Full { .. } => Self(try_later(ProblemType::LaneFull)),
-            EnqueueError::Stopped => Self(try_later(ProblemType::Unavailable)),
+            EnqueueError::KeyReused => Self(Problem::new(ProblemType::IdempotencyKeyReused)),
+            EnqueueError::TooManyHolds | EnqueueError::Stopped => Self::unavailable(),
         }
     }
 }
 
 impl From<Stopped> for Refused {
     fn from(_: Stopped) -> Self {
-        Self(try_later(ProblemType::Unavailable))
+        Self::unavailable()
     }
 }
 
@@ -76,7 +83,7 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         let error: &dyn std::error::Error = &error;
         tracing::error!(error, "the store cannot be read");
-        Self(try_later(ProblemType::Unavailable))
+        Self::unavailable()
     }
 }
 
@@ -90,6 +97,12 @@ impl From<DocumentError> for Refused {
             DocumentError::Json(source) => Self::invalid(source),
             DocumentError::Duplicate { .. } => Self::invalid(error),
         }
+    }
+}
+
+impl From<ExtractError> for Refused {
+    fn from(error: ExtractError) -> Self {
+        Self(Problem::new(error.problem_type()).detail(error.to_string()))
     }
 }
 

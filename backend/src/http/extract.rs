@@ -1,6 +1,8 @@
 //! What routes read from requests. Every extractor answers with a problem, never with the
 //! framework's plain text.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -13,9 +15,13 @@ use cartgate_policy::document::Document;
 use cartgate_policy::problem::{Problem, ProblemType};
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::BODY_BYTES_MAX;
 use super::answer::Refused;
+
+/// How long a request's body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The SKU in the path.
 pub(super) struct SkuPath(pub(super) Sku);
@@ -73,7 +79,10 @@ impl<S: Send + Sync> FromRequest<S> for DocumentBody {
             return Err(Refused(problem.detail("the body must not be compressed")));
         }
         let content_type = single(&parts.headers, &CONTENT_TYPE)?;
-        let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| body_refused(&error))?;
+        let body = match timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await {
+            Ok(body) => body.map_err(|error| body_refused(&error))?,
+            Err(_) => return Err(Refused(Problem::new(ProblemType::RequestTimeout))),
+        };
         Ok(Self(Document::parse(content_type, &body)?))
     }
 }
@@ -81,6 +90,10 @@ impl<S: Send + Sync> FromRequest<S> for DocumentBody {
 /// A JSON body, of the fields of `T` and no others.
 pub(super) fn from_json<T: DeserializeOwned>(document: Document) -> Result<T, Refused> {
     match document {
+        // Serde takes a struct's fields in order from an array as well: nobody means that.
+        Document::Json(value) if !value.is_object() => {
+            Err(Refused::invalid("the body must be a JSON object"))
+        }
         Document::Json(value) => serde_json::from_value(value).map_err(Refused::invalid),
         Document::Form(_) => {
             let problem = Problem::new(ProblemType::UnsupportedMediaType);
@@ -107,4 +120,22 @@ fn body_refused(error: &axum::Error) -> Refused {
         return Refused(problem.detail(format!("at most {BODY_BYTES_MAX} bytes are read")));
     }
     Refused::invalid("the body ended early")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use http_body_util::channel::Channel;
+
+    use super::*;
+
+    /// Time stands still but for waiting: the ten seconds are over at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
+        let (_sender, body) = Channel::<Bytes>::new(1);
+        let request = Request::builder().header(CONTENT_TYPE, "application/json");
+        let request = request.body(Body::new(body)).unwrap();
+        let refused = DocumentBody::from_request(request, &()).await.err().unwrap();
+        assert_eq!(refused.0.problem_type, ProblemType::RequestTimeout);
+    }
 }

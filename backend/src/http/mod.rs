@@ -17,6 +17,7 @@ mod extract;
 mod observe;
 mod probes;
 mod reservations;
+pub mod server;
 mod skus;
 mod tickets;
 

@@ -1,5 +1,6 @@
 //! What is seen of every request: its id, a log event, and the metrics.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,8 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use std::convert::Infallible;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::App;
 use crate::random;
@@ -44,32 +44,52 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// Gives the request its id, and sees it through to its answer.
+/// Gives the request its id, and sees it through to its end.
 pub(super) async fn observe(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
     let id = RequestId::of(&request);
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "unmatched".into());
     request.extensions_mut().insert(id.clone());
     let span = tracing::info_span!("request", request_id = id.as_str(), method, route);
+    let status = HUNG_UP;
+    let mut seen = Seen { app, started: Instant::now(), span, method, route, status };
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = next.run(request).instrument(seen.span.clone()).await;
 
-    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-    span.in_scope(|| {
-        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(status, ms, "request answered");
-    });
-    app.metrics.count_request(method, &route, status, elapsed.as_secs_f64());
+    seen.status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
+}
+
+/// The status of a request whose client had gone before the answer, as nginx counts it.
+const HUNG_UP: u16 = 499;
+
+/// A request until its end, which is its answer, or that nobody waits for one any more: then it is
+/// dropped where it waits.
+struct Seen {
+    app: Arc<App>,
+    started: Instant,
+    span: Span,
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let (elapsed, status) = (self.started.elapsed(), self.status);
+        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.span.in_scope(|| tracing::debug!(status, ms, "request ended"));
+        let seconds = elapsed.as_secs_f64();
+        self.app.metrics.count_request(self.method, &self.route, status, seconds);
+    }
 }
 
 /// The method, from a bounded set: it becomes a metric's label.

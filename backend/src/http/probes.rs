@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cartgate_policy::problem::{Problem, ProblemType};
 
 use super::App;
 use super::answer::Refused;
@@ -17,8 +16,8 @@ pub(super) async fn live() -> StatusCode {
 
 /// It takes reservations.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, Refused> {
-    if *app.lanes.stopped().borrow() {
-        return Err(Refused(Problem::new(ProblemType::Unavailable)));
+    if app.lanes.is_stopped() {
+        return Err(Refused::unavailable());
     }
     Ok(StatusCode::OK)
 }

@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::Response;
 use cartgate_ledger::{Command, CommandId, Outcome, Reserve};
-use cartgate_policy::document::{Document, Form};
-use cartgate_policy::{Quantity, Sku};
-use serde::Deserialize;
+use cartgate_policy::Sku;
+use cartgate_policy::document::Document;
+use cartgate_policy::extract::{Line, line_of};
+use serde_json::Value;
 
 use super::answer::{Refused, reservation, unknown_reservation};
-use super::extract::{DocumentBody, IdPath, from_json, single};
+use super::extract::{DocumentBody, IdPath, single};
 use super::observe::RequestId;
 use super::{App, skus, tickets};
 use crate::command_id::fingerprint;
@@ -26,43 +27,46 @@ const NAME_LEN_MAX: usize = 255;
 /// ends the wait takes a commit of its own.
 const CLAIM_GRACE_MS: u64 = 2_000;
 
-/// What a reservation is asked for with. JSON must have these fields and no others; a form may
-/// have more, since legacy pages post whatever is on them.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The members that a JSON request may have. A form may have more, since legacy pages post whatever
+/// is on them.
+const MEMBERS: [&str; 3] = ["sku", "quantity", "customer_id"];
+
+/// What a reservation is asked for with. SKU and quantity are read by the edge's own reader.
 struct ReservationRequest {
-    sku: Sku,
-    #[serde(default = "one")]
-    quantity: Quantity,
+    line: Line,
     customer_id: Option<Box<str>>,
 }
 
-fn one() -> Quantity {
-    Quantity::ONE
+impl ReservationRequest {
+    fn read(document: &Document) -> Result<Self, Refused> {
+        let line = line_of(document)?;
+        let customer_id = match document {
+            Document::Json(body) => {
+                check_members(body)?;
+                match &body["customer_id"] {
+                    Value::Null => None,
+                    Value::String(customer) => Some(customer.as_str()),
+                    _ => return Err(Refused::invalid("customer_id must be a string")),
+                }
+            }
+            // An input that was left empty is posted all the same.
+            Document::Form(form) => {
+                form.single("customer_id")?.filter(|customer| !customer.is_empty())
+            }
+        };
+        customer_id.map(|customer| check_name("customer_id", customer)).transpose()?;
+        Ok(Self { line, customer_id: customer_id.map(Into::into) })
+    }
 }
 
-impl ReservationRequest {
-    fn read(document: Document) -> Result<Self, Refused> {
-        let request = match document {
-            Document::Form(form) => Self::read_form(&form)?,
-            json @ Document::Json(_) => from_json(json)?,
-        };
-        if let Some(customer) = &request.customer_id {
-            check_name("customer_id", customer)?;
+fn check_members(body: &Value) -> Result<(), Refused> {
+    let mut members = body.as_object().into_iter().flatten().map(|(name, _)| name);
+    match members.find(|name| !MEMBERS.contains(&name.as_str())) {
+        Some(name) => {
+            let known = MEMBERS.join(", ");
+            Err(Refused::invalid(format_args!("unknown member {name:?}: there are {known}")))
         }
-        Ok(request)
-    }
-
-    fn read_form(form: &Form) -> Result<Self, Refused> {
-        let sku = form.single("sku")?.ok_or_else(|| Refused::invalid("missing field `sku`"))?;
-        let quantity = form.single("quantity")?.map(Quantity::parse).transpose();
-        // An input that was left empty is posted all the same.
-        let customer_id = form.single("customer_id")?.filter(|customer| !customer.is_empty());
-        Ok(Self {
-            sku: Sku::parse(sku).map_err(Refused::invalid)?,
-            quantity: quantity.map_err(Refused::invalid)?.unwrap_or(Quantity::ONE),
-            customer_id: customer_id.map(Into::into),
-        })
+        None => Ok(()),
     }
 }
 
@@ -73,14 +77,21 @@ pub(super) async fn create(
     headers: HeaderMap,
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
-    let request = ReservationRequest::read(document)?;
+    let request = ReservationRequest::read(&document)?;
     let key = idempotency_key(&headers)?;
-    let sku = request.sku.clone();
+    let sku = request.line.sku.clone();
     // What is not in stock never gets a place in a lane.
     app.store.stock(&sku)?.ok_or_else(|| skus::unknown_sku(&sku))?;
     let reserve = command(&app, request, key);
     let id = reserve.id;
-    let waiter = app.lanes.reserve(sku.clone(), reserve, request_id.as_str())?;
+    if reserve.repeatable
+        && let Some((_, first)) = app.store.reservation(id)?
+    {
+        // Decided before: that takes no place in a lane that may be full of others.
+        return answer(StatusCode::CREATED, sku, reserve.repeat(&first));
+    }
+    let command = Command::Reserve(reserve);
+    let waiter = app.lanes.submit(sku.clone(), command, request_id.as_str())?;
     match waiter.outcome_or_ticket(app.wait).await? {
         Answer::Ticket => Ok(tickets::queued(id)),
         Answer::Outcome(outcome) => answer(StatusCode::CREATED, sku, outcome),
@@ -88,7 +99,7 @@ pub(super) async fn create(
 }
 
 fn command(app: &App, request: ReservationRequest, key: Option<&str>) -> Reserve {
-    let ReservationRequest { sku, quantity, customer_id: customer } = request;
+    let ReservationRequest { line: Line { sku, quantity }, customer_id: customer } = request;
     let ids = app.command_ids();
     Reserve {
         id: match key {
@@ -109,10 +120,10 @@ fn command(app: &App, request: ReservationRequest, key: Option<&str>) -> Reserve
 /// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header), taken as it is.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    let key = std::str::from_utf8(key)
-        .map_err(|_| Refused::invalid("Idempotency-Key must be visible ASCII"))?;
-    check_name("Idempotency-Key", key)?;
-    Ok(Some(key))
+    match std::str::from_utf8(key) {
+        Ok(key) if key.is_ascii() => check_name("Idempotency-Key", key).map(|()| Some(key)),
+        _ => Err(Refused::invalid("Idempotency-Key must be ASCII")),
+    }
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), Refused> {
@@ -160,7 +171,7 @@ async fn settle(
     let id = id.ok_or_else(unknown_reservation)?;
     // Whoever knows the id was told it after the commit: it is there to be read.
     let (sku, _) = app.store.reservation(id)?.ok_or_else(unknown_reservation)?;
-    let waiter = app.lanes.settle(sku.clone(), command(id), request_id.as_str())?;
+    let waiter = app.lanes.submit(sku.clone(), command(id), request_id.as_str())?;
     answer(StatusCode::OK, sku, waiter.outcome().await?)
 }
 

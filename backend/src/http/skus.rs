@@ -53,7 +53,7 @@ pub(super) async fn set_stock(
     if units > UNITS_MAX {
         return Err(Refused::invalid(format_args!("quantity is at most {UNITS_MAX}")));
     }
-    let waiter = app.lanes.settle(sku.clone(), Command::Set { units }, request_id.as_str())?;
+    let waiter = app.lanes.submit(sku.clone(), Command::Set { units }, request_id.as_str())?;
     match waiter.outcome().await? {
         Outcome::Refused(refusal) => Err(Refused::by_ledger(refusal, &sku)),
         Outcome::Stock(_) | Outcome::Held(_) | Outcome::Settled(_) => stock(&app, sku),
@@ -125,14 +125,17 @@ pub(super) async fn journal(
     if !(1..=JOURNAL_LIMIT_MAX).contains(&limit) {
         return Err(Refused::invalid(format_args!("limit is 1 to {JOURNAL_LIMIT_MAX}")));
     }
+    let after = query.after;
     let read = move || {
+        let entries = app.store.journal(&sku, after, limit)?;
+        // After the entries: whatever has come between is on the next page.
         let row = app.store.stock(&sku)?.ok_or_else(|| unknown_sku(&sku))?;
-        Ok((app.store.journal(&sku, query.after, limit)?, row.version))
+        Ok((entries, row.version))
     };
     // A page is many reads, perhaps from disk: not on a thread that answers shoppers.
-    let (entries, version) = tokio::task::spawn_blocking(read)
-        .await
-        .unwrap_or_else(|_| Err(Refused(Problem::new(ProblemType::Unavailable))))?;
-    let next = entries.last().map(|last| last.version).filter(|last| *last < version);
+    let read = tokio::task::spawn_blocking(read).await;
+    let (entries, version) = read.unwrap_or_else(|_| Err(Refused::unavailable()))?;
+    let last = entries.last().map_or(after, |last| last.version);
+    let next = (last < version).then_some(last);
     Ok(Json(JournalView { entries: entries.into_iter().map(EntryView::from).collect(), next }))
 }

@@ -8,6 +8,7 @@ use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
 use super::pacer::Pacer;
+use super::reserve_queue::{OtherFingerprint, ReserveQueue, ToWrite};
 use super::waiter::{Enqueued, TicketReply};
 use super::{EnqueueError, LaneDepth, LaneSettings, Queued};
 use crate::clock::Clock;
@@ -22,11 +23,13 @@ pub(super) struct Lane {
 }
 
 struct Queues {
-    reserve: VecDeque<Queued>,
+    reserve: ReserveQueue,
     settle: VecDeque<Queued>,
     tickets: Vec<(u64, TicketReply)>,
     next_seq: u64,
     pacer: Pacer,
+    /// Reserve commands refused since those of callers who have gone were last cleared out.
+    refused: usize,
     is_closed: bool,
 }
 
@@ -36,9 +39,11 @@ pub(super) struct Taken {
     /// What is to be decided.
     pub(super) commands: Commands,
     /// Commands that stay queued, but are to be written down for the tickets given for them.
-    pub(super) tickets: Vec<(Ticketed, TicketReply)>,
-    /// Reserve commands nobody waited for any more.
-    pub(super) abandoned: u64,
+    pub(super) ticketed: Vec<Ticketed>,
+    /// Who is to be told that a ticket is good, once this turn is committed.
+    pub(super) tickets: Vec<TicketReply>,
+    /// Reserve commands whose callers had gone.
+    pub(super) hung_up: u64,
     /// Milliseconds until pacing lets the next reserve command through, if one is left.
     pub(super) paced_ms: Option<u64>,
 }
@@ -56,11 +61,12 @@ impl Lane {
     pub(super) fn new(settings: &LaneSettings) -> Self {
         Self {
             queues: Mutex::new(Queues {
-                reserve: VecDeque::new(),
+                reserve: ReserveQueue::default(),
                 settle: VecDeque::new(),
                 tickets: Vec::new(),
                 next_seq: 0,
                 pacer: Pacer::new(settings.reserves_per_s),
+                refused: 0,
                 is_closed: false,
             }),
             batch_max: settings.batch_max,
@@ -69,7 +75,7 @@ impl Lane {
         }
     }
 
-    /// Puts a command at the end of its queue.
+    /// Puts a command at the end of its queue; a repeat of one that waits joins it there.
     pub(super) fn push(
         &self,
         sku: Sku,
@@ -81,26 +87,33 @@ impl Lane {
         if queues.is_closed {
             return Err(EnqueueError::Stopped);
         }
-        let seq = queues.next_seq;
-        let (queue, max) = if matches!(command, Command::Reserve(_)) {
-            (&mut queues.reserve, self.reserve_queue_max)
-        } else {
-            (&mut queues.settle, self.settle_queue_max)
-        };
-        if queue.len() >= max {
-            return Err(EnqueueError::Full { depth: queue.len() });
-        }
         let (reply, outcome) = oneshot::channel();
-        queue.push_back(Queued {
-            seq,
-            sku,
-            command,
-            request_id: request_id.into(),
-            // Read under the lock: see `Owner::turn` for what rests on it.
-            enqueued_at: clock(),
-            is_ticketed: false,
-            reply: Some(reply),
-        });
+        let seq = queues.next_seq;
+        let is_reserve = match &command {
+            Command::Reserve(reserve) => {
+                let first = queues.reserve.first_of(reserve);
+                if let Some(first) = first.map_err(|OtherFingerprint| EnqueueError::KeyReused)? {
+                    queues.reserve.join(first, reply, reserve.claim_by);
+                    return Ok(Enqueued { seq: first, outcome });
+                }
+                queues.check_reserve_room(self.reserve_queue_max)?;
+                true
+            }
+            _ => {
+                check_room(queues.settle.len(), self.settle_queue_max)?;
+                false
+            }
+        };
+        // Read under the lock: see `Owner::turn` for what rests on it.
+        let enqueued_at = clock();
+        let (request_id, replies) = (request_id.into(), vec![reply]);
+        let is_ticketed = false;
+        let queued = Queued { seq, sku, command, request_id, enqueued_at, is_ticketed, replies };
+        if is_reserve {
+            queues.reserve.push(queued);
+        } else {
+            queues.settle.push_back(queued);
+        }
         queues.next_seq += 1;
         Ok(Enqueued { seq, outcome })
     }
@@ -116,14 +129,14 @@ impl Lane {
     pub(super) fn restore(&self, ticketed: Ticketed) {
         let mut queues = self.lock();
         queues.next_seq = queues.next_seq.max(ticketed.seq + 1);
-        queues.reserve.push_back(Queued {
+        queues.reserve.push(Queued {
             seq: ticketed.seq,
             sku: ticketed.sku,
-            enqueued_at: ticketed.enqueued_at,
             command: Command::Reserve(ticketed.reserve),
             request_id: ticketed.request_id,
+            enqueued_at: ticketed.enqueued_at,
             is_ticketed: true,
-            reply: None,
+            replies: Vec::new(),
         });
     }
 
@@ -136,25 +149,31 @@ impl Lane {
         taken.paced_ms = [taken.paced_ms, paced_ms].into_iter().flatten().min();
         // After the commands: one that is decided in this turn needs no ticket.
         for (seq, reply) in std::mem::take(&mut queues.tickets) {
-            let ticketed = queues.ticket(seq, ticket_until);
-            taken.tickets.extend(ticketed.map(|ticketed| (ticketed, reply)));
+            let Some(to_write) = queues.reserve.ticket(seq, ticket_until) else { continue };
+            taken.tickets.push(reply);
+            if let ToWrite::Ticketed(ticketed) = to_write {
+                taken.ticketed.push(ticketed);
+            }
         }
     }
 
-    /// Refuses what comes from now on.
+    /// Refuses what comes from now on, and leaves what nobody waits for: ticketed commands are in
+    /// the store, and come back with the next start.
     pub(super) fn close(&self) {
-        self.lock().is_closed = true;
+        let mut queues = self.lock();
+        queues.is_closed = true;
+        queues.reserve.retain(Queued::has_caller);
     }
 
     /// Drops all that waits, and so tells its callers that there will be no outcome.
     pub(super) fn discard(&self) {
         let mut queues = self.lock();
-        queues.reserve.clear();
+        queues.reserve.retain(|_| false);
         queues.settle.clear();
         queues.tickets.clear();
     }
 
-    /// Whether it refuses new commands and has none left.
+    /// Whether it refuses new commands and nobody waits for an old one.
     pub(super) fn is_drained(&self) -> bool {
         let queues = self.lock();
         queues.is_closed && queues.reserve.is_empty() && queues.settle.is_empty()
@@ -178,21 +197,15 @@ impl Lane {
 }
 
 impl Queues {
-    /// Marks the reserve command `seq` as ticketed, if it still waits.
-    fn ticket(&mut self, seq: u64, ticket_until: UnixMs) -> Option<Ticketed> {
-        let at = self.reserve.binary_search_by_key(&seq, |queued| queued.seq).ok()?;
-        let queued = self.reserve.get_mut(at)?;
-        let Command::Reserve(reserve) = &mut queued.command else { return None };
-        reserve.claim_by = ticket_until;
-        reserve.repeatable = true;
-        queued.is_ticketed = true;
-        Some(Ticketed {
-            seq,
-            sku: queued.sku.clone(),
-            reserve: reserve.clone(),
-            request_id: queued.request_id.clone(),
-            enqueued_at: queued.enqueued_at,
-        })
+    /// Makes room where callers have gone, if there is none otherwise. Looking through the whole
+    /// queue is worth it for every sixteenth of it that was refused, not for each refusal.
+    fn check_reserve_room(&mut self, max: usize) -> Result<(), EnqueueError> {
+        let Err(full) = check_room(self.reserve.len(), max) else { return Ok(()) };
+        if self.refused.is_multiple_of((max / 16).max(1)) {
+            self.reserve.retain(|queued| !queued.is_abandoned());
+        }
+        self.refused += 1;
+        check_room(self.reserve.len(), max).map_err(|_| full)
     }
 
     /// Takes the reserve commands of a turn. Returns in how many milliseconds pacing lets the next
@@ -202,7 +215,7 @@ impl Queues {
             // What nobody waits for costs no pace.
             while self.reserve.front()?.is_abandoned() {
                 self.reserve.pop_front();
-                taken.abandoned += 1;
+                taken.hung_up += 1;
             }
             if let Err(wait_ms) = self.pacer.admit() {
                 return Some(wait_ms);
@@ -211,4 +224,8 @@ impl Queues {
         }
         (!self.reserve.is_empty()).then_some(0)
     }
+}
+
+fn check_room(depth: usize, max: usize) -> Result<(), EnqueueError> {
+    if depth < max { Ok(()) } else { Err(EnqueueError::Full { depth }) }
 }

@@ -18,6 +18,7 @@ mod bucket;
 mod lane;
 mod owner;
 mod pacer;
+mod reserve_queue;
 mod retention;
 #[cfg(test)]
 mod rig;
@@ -28,10 +29,11 @@ mod turn;
 mod waiter;
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
 
-use cartgate_ledger::{Command, CommandId, Reserve, UnixMs};
+use cartgate_ledger::{Command, UnixMs};
 use cartgate_policy::Sku;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -46,6 +48,7 @@ pub use waiter::{Answer, Stopped, Waiter};
 
 use lane::Lane;
 use owner::Owner;
+use waiter::Reply;
 
 /// How lanes behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +61,15 @@ pub struct LaneSettings {
     pub settle_queue_max: usize,
     /// Reserve commands that one lane applies per second; `None`: as many as it can.
     pub reserves_per_s: Option<NonZeroU32>,
+    /// The most holds at a time; while there are as many, reserve commands are refused.
+    pub holds_max: usize,
     /// How long a ticketed command waits for its turn before it is abandoned, in milliseconds.
     pub ticket_ttl_ms: u64,
     /// What is remembered of reservations that have ended, and for how long.
     pub retention: Retention,
 }
 
-/// The engine. Dropping it stops the owner after what is queued has been answered.
+/// The engine. [`Lanes::stop`] ends it in order; dropping it does so without waiting for callers.
 pub struct Lanes {
     shared: Arc<Shared>,
     owner: Option<JoinHandle<()>>,
@@ -76,6 +81,11 @@ struct Shared {
     lanes: Box<[Lane]>,
     buckets: Buckets,
     clock: Clock,
+    holds_max: usize,
+    /// Holds that have not ended, as of the last commit.
+    hold_count: AtomicUsize,
+    /// Whether something has come since the owner last began to look.
+    has_work: AtomicBool,
     owner: OnceLock<Thread>,
 }
 
@@ -93,10 +103,10 @@ impl Lanes {
         let owner = Owner::restore(store, &settings, clock, metrics).map_err(StartError::Load)?;
         let shared = Arc::clone(&owner.shared);
         let (stop, stopped) = watch::channel(false);
+        let end = End { shared: Arc::clone(&shared), stop };
         let run = move || {
+            let _end = end;
             owner.run();
-            // Whoever still waits is told by its dropped sender; this tells everyone else.
-            let _ = stop.send(true);
         };
         let thread = std::thread::Builder::new().name("owner".into());
         let owner = thread.spawn(run).map_err(StartError::Spawn)?;
@@ -106,30 +116,18 @@ impl Lanes {
         Ok(Self { shared, owner: Some(owner), stopped })
     }
 
-    /// Puts a reserve command in its lane, for the caller to wait on.
+    /// Puts a command in the lane of its SKU, for the caller to wait on.
     ///
     /// # Errors
-    /// The lane is full, or the engine has stopped.
-    pub fn reserve(
-        &self,
-        sku: Sku,
-        reserve: Reserve,
-        request_id: &str,
-    ) -> Result<Waiter, EnqueueError> {
-        self.shared.enqueue(sku, Command::Reserve(reserve), request_id)
-    }
-
-    /// Puts a settle command in its lane, for the caller to wait on.
-    ///
-    /// # Errors
-    /// The lane is full, or the engine has stopped.
-    pub fn settle(
+    /// There is no room for it, it waits already and asks for something else, or the engine has
+    /// stopped.
+    pub fn submit(
         &self,
         sku: Sku,
         command: Command,
         request_id: &str,
     ) -> Result<Waiter, EnqueueError> {
-        self.shared.enqueue(sku, command, request_id)
+        self.shared.submit(sku, command, request_id)
     }
 
     /// Where SKUs and ids belong.
@@ -143,18 +141,33 @@ impl Lanes {
         self.shared.buckets.all().zip(self.shared.lanes.iter().map(move |lane| lane.depth(now)))
     }
 
-    /// Turns true when the owner has stopped, by itself (its store failed) or because it was told.
-    pub fn stopped(&self) -> watch::Receiver<bool> {
-        self.stopped.clone()
+    /// Whether the owner has stopped: told to, or by itself because its store failed.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Waits until the owner has stopped.
+    pub async fn stopped(&self) {
+        // An error means that the owner's end of the channel has gone with the owner.
+        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    /// Refuses new commands, lets the owner decide those that somebody waits for, and returns when
+    /// it has.
+    pub async fn stop(&self) {
+        self.close();
+        self.stopped().await;
+    }
+
+    fn close(&self) {
+        self.shared.lanes.iter().for_each(Lane::close);
+        self.shared.wake_owner();
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        for lane in &self.shared.lanes {
-            lane.close();
-        }
-        self.shared.wake_owner();
+        self.close();
         if let Some(owner) = self.owner.take() {
             // A panic in there has been reported by the panic hook.
             let _ = owner.join();
@@ -162,13 +175,33 @@ impl Drop for Lanes {
     }
 }
 
+/// Tells everyone when the owner's thread ends, in whatever way: callers must not wait for ever.
+struct End {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        for lane in &self.shared.lanes {
+            lane.close();
+            lane.discard();
+        }
+        self.stop.send_replace(true);
+    }
+}
+
 impl Shared {
-    fn enqueue(
+    fn submit(
         self: &Arc<Self>,
         sku: Sku,
         command: Command,
         request_id: &str,
     ) -> Result<Waiter, EnqueueError> {
+        let is_reserve = matches!(command, Command::Reserve(_));
+        if is_reserve && self.hold_count.load(Ordering::Relaxed) >= self.holds_max {
+            return Err(EnqueueError::TooManyHolds);
+        }
         let bucket = self.buckets.of_sku(&sku);
         let enqueued = self.lane(bucket).push(sku, command, request_id, &self.clock)?;
         self.wake_owner();
@@ -180,6 +213,7 @@ impl Shared {
     }
 
     fn wake_owner(&self) {
+        self.has_work.store(true, Ordering::SeqCst);
         if let Some(owner) = self.owner.get() {
             owner.unpark();
         }
@@ -217,12 +251,18 @@ pub enum EnqueueError {
         /// The number waiting.
         depth: usize,
     },
+    /// There are as many holds as there may be.
+    #[error("there are as many holds as there may be")]
+    TooManyHolds,
+    /// A command of this id waits, with another fingerprint.
+    #[error("the id belongs to another command")]
+    KeyReused,
     /// The engine has stopped, or is stopping.
     #[error("the engine has stopped")]
     Stopped,
 }
 
-/// What the owner is told of a command: what it says in its log, and whom it answers.
+/// A command in a lane.
 struct Queued {
     seq: u64,
     sku: Sku,
@@ -231,16 +271,17 @@ struct Queued {
     enqueued_at: UnixMs,
     /// Whether it is written in the store, so that it is applied though nobody waits.
     is_ticketed: bool,
-    reply: Option<waiter::Reply>,
+    /// Everyone who waits for the outcome: the caller, and those who repeat it.
+    replies: Vec<Reply>,
 }
 
 impl Queued {
-    /// Whether nobody would hear of the outcome.
-    fn is_abandoned(&self) -> bool {
-        !self.is_ticketed && self.reply.as_ref().is_none_or(|reply| reply.is_closed())
+    fn has_caller(&self) -> bool {
+        self.replies.iter().any(|reply| !reply.is_closed())
     }
 
-    fn id(&self) -> Option<CommandId> {
-        self.command.id()
+    /// Whether nobody would hear of the outcome.
+    fn is_abandoned(&self) -> bool {
+        !self.is_ticketed && !self.has_caller()
     }
 }

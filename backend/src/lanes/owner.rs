@@ -1,5 +1,6 @@
 //! The thread that owns the buckets: it alone changes their stock, one turn after the other.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,6 @@ use super::lane::{Commands, Lane, Taken};
 use super::retention::Forgetting;
 use super::stocks::Stocks;
 use super::turn::{Decided, Turn};
-use super::waiter::TicketReply;
 use super::{Buckets, LaneSettings, Shared};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -53,14 +53,22 @@ impl Owner {
         let tickets = loaded.ticketed.len();
         let buckets = Buckets::new(store.buckets());
         let lanes = buckets.all().map(|_| Lane::new(settings)).collect();
-        let shared = Arc::new(Shared { lanes, buckets, clock, owner: OnceLock::new() });
+        let shared = Arc::new(Shared {
+            lanes,
+            buckets,
+            clock,
+            holds_max: settings.holds_max,
+            hold_count: AtomicUsize::new(holds),
+            has_work: AtomicBool::new(false),
+            owner: OnceLock::new(),
+        });
         for ticketed in loaded.ticketed {
             shared.lane(buckets.of_sku(&ticketed.sku)).restore(ticketed);
         }
         tracing::info!(skus, holds, tickets, "store read back and verified");
         metrics.set_holds(holds);
         let stocks = Stocks::restore(loaded.stocks, loaded.holds);
-        let forgetting = Forgetting::restore(settings.retention, loaded.refused);
+        let forgetting = Forgetting::restore(settings.retention, loaded.refusals);
         let ticket_ttl_ms = settings.ticket_ttl_ms;
         Ok(Self { shared, store, stocks, forgetting, metrics, ticket_ttl_ms })
     }
@@ -77,14 +85,9 @@ impl Owner {
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::error!(error, "the store failed, the engine stops");
-                    break;
+                    return;
                 }
             }
-        }
-        // Callers that still wait must not wait for ever.
-        for lane in &self.shared.lanes {
-            lane.close();
-            lane.discard();
         }
     }
 
@@ -95,18 +98,19 @@ impl Owner {
     /// earlier one, and is judged before anything expires at `now`: nobody who paid in time loses
     /// a hold to a queue.
     pub(super) fn turn(&mut self) -> Result<Next, StoreError> {
+        // Before the lanes are looked at: what comes after that makes another turn.
+        self.shared.has_work.store(false, Ordering::SeqCst);
         let now = (self.shared.clock)();
         let taken = self.take(now);
         let (mut commit, decided) = self.decide(taken.commands, now)?;
-        let (ticketed, tickets): (_, Vec<TicketReply>) = taken.tickets.into_iter().unzip();
-        commit.ticketed = ticketed;
+        commit.ticketed = taken.ticketed;
         commit.forgotten = self.forgetting.turn(&*self.store, &commit.ended, now)?;
-        if decided.is_empty() && commit.is_empty() {
+        if decided.is_empty() && commit.is_empty() && taken.tickets.is_empty() {
             return Ok(self.rest(taken.paced_ms));
         }
         self.commit(&commit)?;
         decided.answer(&self.metrics);
-        for ticket in tickets {
+        for ticket in taken.tickets {
             // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
             let _ = ticket.send(());
         }
@@ -119,7 +123,7 @@ impl Owner {
         for lane in &self.shared.lanes {
             lane.take(ticket_until, &mut all);
         }
-        self.metrics.abandoned.inc_by(all.abandoned);
+        self.metrics.hung_up.inc_by(all.hung_up);
         all
     }
 
@@ -148,12 +152,16 @@ impl Owner {
         self.store.commit(commit)?;
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.metrics.set_holds(self.stocks.hold_count());
+        self.shared.hold_count.store(self.stocks.hold_count(), Ordering::Relaxed);
         Ok(())
     }
 
-    /// What to do after a turn that found nothing to do. Nothing that the owner calls between
-    /// looking at the lanes and going to sleep parks its thread, which would swallow a wake-up.
+    /// What to do after a turn that found nothing to do.
     fn rest(&self, paced_ms: Option<u64>) -> Next {
+        // Should a library have parked this thread and swallowed the wake-up, this still tells.
+        if self.shared.has_work.load(Ordering::SeqCst) {
+            return Next::Turn;
+        }
         if self.shared.lanes.iter().all(Lane::is_drained) {
             return Next::Stop;
         }

@@ -10,34 +10,34 @@ use crate::store::{Ended, EndedKind, Store, StoreError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Holds that were confirmed, released or expired, in milliseconds from their end.
-    pub settled_ms: u64,
+    pub holds_ms: u64,
     /// Refusals, in milliseconds.
-    pub refused_ms: u64,
+    pub refusals_ms: u64,
     /// The most refusals; the earliest give way.
-    pub refused_max: usize,
+    pub refusals_max: usize,
 }
 
-/// The most settled reservations forgotten in one turn, so that no turn is long because of it.
+/// The most ended holds forgotten in one turn, so that no turn is long because of it.
 const FORGET_MAX: usize = 4_096;
 
-/// How often settled reservations are looked through, in milliseconds.
+/// How often ended holds are looked through, in milliseconds.
 const LOOK_EVERY_MS: u64 = 1_000;
 
 /// Decides what to forget, turn by turn.
 pub(super) struct Forgetting {
     retention: Retention,
-    /// The refusals that are kept, earliest first: a ring of at most `refused_max`.
-    refused: VecDeque<Ended>,
-    /// Settled reservations that ended before this are forgotten already.
-    settled_from: UnixMs,
+    /// The refusals that are kept, earliest first: a ring of at most `refusals_max`.
+    refusals: VecDeque<Ended>,
+    /// Holds that ended before this are forgotten already.
+    holds_from: UnixMs,
     next_look: UnixMs,
 }
 
 impl Forgetting {
     /// Takes up with the refusals that the store keeps, earliest first.
-    pub(super) fn restore(retention: Retention, refused: Vec<Ended>) -> Self {
-        let (settled_from, next_look) = (UnixMs(0), UnixMs(0));
-        Self { retention, refused: refused.into(), settled_from, next_look }
+    pub(super) fn restore(retention: Retention, refusals: Vec<Ended>) -> Self {
+        let (holds_from, next_look) = (UnixMs(0), UnixMs(0));
+        Self { retention, refusals: refusals.into(), holds_from, next_look }
     }
 
     /// What to forget in a turn at `now` that ends the reservations in `ended`. These themselves
@@ -48,35 +48,35 @@ impl Forgetting {
         ended: &[Ended],
         now: UnixMs,
     ) -> Result<Vec<Ended>, StoreError> {
-        let mut forgotten = self.forget_refused(now);
-        self.refused.extend(ended.iter().filter(|e| e.kind == EndedKind::Refused));
+        let mut forgotten = self.forget_refusals(now);
+        self.refusals.extend(ended.iter().filter(|e| e.kind == EndedKind::Refusal));
         if now >= self.next_look {
-            forgotten.extend(self.forget_settled(store, now)?);
+            forgotten.extend(self.forget_holds(store, now)?);
         }
         Ok(forgotten)
     }
 
-    fn forget_refused(&mut self, now: UnixMs) -> Vec<Ended> {
+    fn forget_refusals(&mut self, now: UnixMs) -> Vec<Ended> {
         let mut forgotten = Vec::new();
-        while let Some(first) = self.refused.front() {
-            let is_over = self.refused.len() > self.retention.refused_max;
-            if !is_over && first.at.plus_ms(self.retention.refused_ms) > now {
+        while let Some(first) = self.refusals.front() {
+            let is_over = self.refusals.len() > self.retention.refusals_max;
+            if !is_over && first.at.plus_ms(self.retention.refusals_ms) > now {
                 break;
             }
-            forgotten.extend(self.refused.pop_front());
+            forgotten.extend(self.refusals.pop_front());
         }
         forgotten
     }
 
-    fn forget_settled(&mut self, store: &dyn Store, now: UnixMs) -> Result<Vec<Ended>, StoreError> {
-        let mut settled = store.ended(EndedKind::Settled, self.settled_from, FORGET_MAX)?;
-        let is_more = settled.len() == FORGET_MAX;
-        settled.retain(|ended| ended.at.plus_ms(self.retention.settled_ms) <= now);
-        if let Some(last) = settled.last() {
-            self.settled_from = last.at;
+    fn forget_holds(&mut self, store: &dyn Store, now: UnixMs) -> Result<Vec<Ended>, StoreError> {
+        let until = UnixMs(now.0.saturating_sub(self.retention.holds_ms));
+        let due = store.ended(EndedKind::Hold, self.holds_from, until, FORGET_MAX)?;
+        if let Some(last) = due.last() {
+            self.holds_from = last.at;
         }
-        let is_all_due = is_more && settled.len() == FORGET_MAX;
-        self.next_look = if is_all_due { now } else { now.plus_ms(LOOK_EVERY_MS) };
-        Ok(settled)
+        // As many as were asked for: there may be more, so look again in the next turn.
+        let is_all = due.len() < FORGET_MAX;
+        self.next_look = if is_all { now.plus_ms(LOOK_EVERY_MS) } else { now };
+        Ok(due)
     }
 }

@@ -3,8 +3,8 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cartgate_ledger::{
@@ -28,7 +28,8 @@ pub(super) const SETTINGS: LaneSettings = LaneSettings {
     settle_queue_max: 10,
     reserves_per_s: None,
     ticket_ttl_ms: 60_000,
-    retention: Retention { settled_ms: 5_000, refused_ms: 2_000, refused_max: 3 },
+    holds_max: 1_000,
+    retention: Retention { holds_ms: 5_000, refusals_ms: 2_000, refusals_max: 3 },
 };
 
 /// One command, then none: time stands still for pacing in tests.
@@ -76,11 +77,11 @@ impl Rig {
     }
 
     pub(super) fn reserve(&self, number: u8) -> Result<Waiter, EnqueueError> {
-        self.shared.enqueue(sku(), reserve(number), "r")
+        self.shared.submit(sku(), reserve(number), "r")
     }
 
     pub(super) fn settle(&self, command: Command) -> Waiter {
-        self.shared.enqueue(sku(), command, "s").unwrap()
+        self.shared.submit(sku(), command, "s").unwrap()
     }
 
     /// Turns until there is nothing left to do.
@@ -146,11 +147,18 @@ pub(super) async fn ticket(rig: &mut Rig, waiter: Waiter) -> Result<Answer, Stop
     asking.await.unwrap()
 }
 
+/// How a store fails on purpose.
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    Error,
+    Panic,
+}
+
 /// The real store, with its commits counted, and failing when told to.
 pub(super) struct Watched {
     inner: Embedded,
     pub(super) commits: AtomicU64,
-    pub(super) is_broken: AtomicBool,
+    fault: Mutex<Option<Fault>>,
 }
 
 impl Watched {
@@ -158,16 +166,26 @@ impl Watched {
         Self {
             inner: Embedded::open(directory, 4).unwrap(),
             commits: AtomicU64::new(0),
-            is_broken: AtomicBool::new(false),
+            fault: Mutex::new(None),
         }
+    }
+
+    /// From now on commits fail in this way.
+    pub(super) fn break_by(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
     }
 }
 
 impl Store for Watched {
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        if self.is_broken.load(Ordering::SeqCst) {
-            let source = fjall::Error::Poisoned;
-            return Err(StoreError::Database { action: "be written", source });
+        let fault = *self.fault.lock().unwrap();
+        match fault {
+            Some(Fault::Error) => {
+                let source = "broken on purpose".into();
+                return Err(StoreError::Database { action: "be written", source });
+            }
+            Some(Fault::Panic) => panic!("broken on purpose"),
+            None => {}
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
         self.inner.commit(commit)
@@ -206,7 +224,13 @@ impl Store for Watched {
         self.inner.journal(sku, after, limit)
     }
 
-    fn ended(&self, kind: EndedKind, from: UnixMs, limit: usize) -> Result<Vec<Ended>, StoreError> {
-        self.inner.ended(kind, from, limit)
+    fn ended(
+        &self,
+        kind: EndedKind,
+        from: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<Ended>, StoreError> {
+        self.inner.ended(kind, from, until, limit)
     }
 }

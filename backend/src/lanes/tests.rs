@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cartgate_ledger::{Command, Outcome, Refusal, ReservationState, UnixMs};
+use cartgate_ledger::{Command, Fingerprint, Outcome, Refusal, ReservationState, UnixMs};
 use tempfile::TempDir;
 
 use super::owner::Next;
 use super::rig::{
-    HOLD_MS, Rig, SETTINGS, STALLED, Watched, clock, id, is_held, outcome, reserve, sku, ticket,
+    Fault, HOLD_MS, Rig, SETTINGS, STALLED, Watched, clock, id, is_held, outcome, reserve, sku,
+    ticket,
 };
-use super::{Answer, EnqueueError, Lanes, Stopped};
+use super::{Answer, EnqueueError, LaneSettings, Lanes, Stopped};
 use crate::metrics::Metrics;
-use crate::store::{Embedded, EndedKind, Store};
+use crate::store::{EndedKind, Store};
 
 #[test]
 fn first_in_first_out() {
@@ -53,7 +54,7 @@ fn a_full_lane_refuses_and_still_settles() {
     rig.turns();
     assert!(matches!(outcome(confirm), Ok(Outcome::Settled(_))));
     let confirms: Vec<_> = (0..10).map(|_| rig.settle(Command::Confirm { id: id(1) })).collect();
-    let one_more = rig.shared.enqueue(sku(), Command::Confirm { id: id(1) }, "s");
+    let one_more = rig.shared.submit(sku(), Command::Confirm { id: id(1) }, "s");
     assert_eq!(one_more.err(), Some(EnqueueError::Full { depth: 10 }));
     rig.turns();
     assert!(confirms.into_iter().all(|w| matches!(outcome(w), Ok(Outcome::Settled(_)))));
@@ -146,6 +147,78 @@ async fn a_wait_that_ends_gives_a_ticket_that_survives() {
     assert_eq!(rig.store.ticketed(id(3)).unwrap(), None);
 }
 
+/// A client that repeats its order while it waits neither loses its place nor gets another.
+#[tokio::test]
+async fn a_repeat_joins_the_command_that_waits() {
+    let mut rig = Rig::new(2, STALLED);
+    let [first, second, third] = [1, 2, 3].map(|n| rig.reserve(n).unwrap());
+    rig.turns();
+    assert!(is_held(first));
+    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    assert_eq!(ticket(&mut rig, third).await, Ok(Answer::Ticket));
+    let again = [rig.reserve(2).unwrap(), rig.reserve(2).unwrap()];
+    let Command::Reserve(mut other) = reserve(2) else { unreachable!() };
+    other.fingerprint = Fingerprint([99; 16]);
+    let refused = rig.shared.submit(sku(), Command::Reserve(other), "r").err();
+    assert_eq!(refused, Some(EnqueueError::KeyReused));
+    for repeat in again {
+        assert_eq!(ticket(&mut rig, repeat).await, Ok(Answer::Ticket));
+    }
+    let mut rig = rig.crash(SETTINGS);
+    let waits_again = rig.reserve(2).unwrap();
+    rig.turns();
+    assert!(is_held(waits_again), "it came before the third");
+    assert_eq!(rig.state(3), Some(ReservationState::SoldOut { available: 0 }));
+    let journal = rig.store.journal(&sku(), 1, 9).unwrap();
+    assert_eq!(journal.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2].map(|n| Some(id(n))));
+}
+
+#[tokio::test]
+async fn a_ticket_given_anew_outlives_the_one_that_lapsed() {
+    let mut rig = Rig::new(2, STALLED);
+    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
+    rig.turns();
+    assert!(is_held(first));
+    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    rig.set_time(1_000 + STALLED.ticket_ttl_ms + 1);
+    let mut rig = rig.crash(SETTINGS);
+    // The lapsed one is decided in the turn in which the repeat, just too late to join, comes.
+    let repeat = rig.reserve(2).unwrap();
+    let answer = ticket(&mut rig, repeat).await;
+    assert!(matches!(answer, Ok(Answer::Outcome(Outcome::Held(_)))), "{answer:?}");
+    assert!(matches!(rig.state(2), Some(ReservationState::Held { .. })));
+}
+
+#[test]
+fn those_who_hung_up_make_room() {
+    let mut rig = Rig::new(9, STALLED);
+    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
+    drop([3, 4].map(|n| rig.reserve(n).ok()));
+    let lane = rig.shared.lane(rig.shared.buckets.of_sku(&sku()));
+    assert_eq!(lane.depth(UnixMs(1_000)).reserve, 3);
+    let fifth = rig.reserve(5);
+    assert!(fifth.is_ok(), "the third had gone");
+    assert_eq!(rig.reserve(6).err(), Some(EnqueueError::Full { depth: 3 }));
+    rig.turns();
+    assert!(is_held(first));
+    drop((second, fifth));
+}
+
+#[test]
+fn there_are_no_more_holds_than_there_may_be() {
+    let mut rig = Rig::new(9, LaneSettings { holds_max: 2, ..SETTINGS });
+    let waiters = [1, 2].map(|n| rig.reserve(n).unwrap());
+    rig.turns();
+    assert!(waiters.into_iter().all(is_held));
+    assert_eq!(rig.reserve(3).err(), Some(EnqueueError::TooManyHolds));
+    let release = rig.settle(Command::Release { id: id(1) });
+    rig.turns();
+    assert!(outcome(release).is_ok());
+    let third = rig.reserve(3).unwrap();
+    rig.turns();
+    assert!(is_held(third));
+}
+
 #[tokio::test]
 async fn a_ticket_asked_for_too_late_is_the_outcome() {
     let mut rig = Rig::new(1, SETTINGS);
@@ -181,14 +254,14 @@ fn refusals_are_forgotten_by_number_and_by_time() {
     rig.turns();
     let kept = |rig: &Rig| (1..=5).filter(|n| rig.state(*n).is_some()).collect::<Vec<_>>();
     assert_eq!(kept(&rig), [3, 4, 5], "at most three");
-    rig.set_time(1_000 + SETTINGS.retention.refused_ms - 1);
+    rig.set_time(1_000 + SETTINGS.retention.refusals_ms - 1);
     let mut rig = rig.crash(SETTINGS);
     rig.turns();
     assert_eq!(kept(&rig), [3, 4, 5]);
-    rig.set_time(1_000 + SETTINGS.retention.refused_ms);
+    rig.set_time(1_000 + SETTINGS.retention.refusals_ms);
     rig.turns();
     assert_eq!(kept(&rig), [0; 0]);
-    assert_eq!(rig.store.ended(EndedKind::Refused, UnixMs(0), 9).unwrap(), []);
+    assert_eq!(rig.store.ended(EndedKind::Refusal, UnixMs(0), UnixMs(u64::MAX), 9).unwrap(), []);
 }
 
 #[test]
@@ -204,10 +277,10 @@ fn settled_reservations_are_forgotten_by_time() {
         assert!(outcome(confirm).is_ok());
     }
     let kept = |rig: &Rig| [1, 2].map(|n| rig.state(n).is_some());
-    rig.set_time(1_000 + SETTINGS.retention.settled_ms);
+    rig.set_time(1_000 + SETTINGS.retention.holds_ms);
     rig.turns();
     assert_eq!(kept(&rig), [false, true]);
-    rig.set_time(2_000 + SETTINGS.retention.settled_ms);
+    rig.set_time(2_000 + SETTINGS.retention.holds_ms);
     rig.turns();
     assert_eq!(kept(&rig), [false, false]);
     assert_eq!(rig.row().counters.confirmed, 2, "what was sold stays sold");
@@ -222,52 +295,66 @@ fn a_clock_set_back_keeps_no_hold_longer() {
     assert!(is_held(first));
     let mut rig = rig.crash(SETTINGS);
     rig.set_time(1_000);
-    let second = rig.reserve(2).unwrap();
+    let Command::Reserve(mut reserve) = reserve(2) else { unreachable!() };
+    reserve.claim_by = UnixMs(1_001);
+    let second = rig.shared.submit(sku(), Command::Reserve(reserve), "r").unwrap();
     rig.turns();
-    assert!(is_held(second));
+    assert!(is_held(second), "somebody waits, by the clock that there is");
     let expires_at = UnixMs(5_000 + HOLD_MS);
     assert_eq!(rig.state(2), Some(ReservationState::Held { expires_at }));
 }
 
-#[tokio::test]
-async fn when_a_write_fails_everyone_is_told_and_nothing_more_is_taken() {
-    let directory = TempDir::new().unwrap();
+async fn running(directory: &TempDir, settings: LaneSettings) -> (Arc<Watched>, Lanes) {
     let store = Arc::new(Watched::open(directory.path()));
     let lanes = Lanes::start(
         Arc::clone(&store) as Arc<dyn Store>,
-        SETTINGS,
+        settings,
         clock(&Arc::new(AtomicU64::new(1))),
         Arc::new(Metrics::default()),
-    )
-    .unwrap();
-    let set = lanes.settle(sku(), Command::Set { units: 1 }, "s").unwrap();
+    );
+    let lanes = lanes.unwrap();
+    let set = lanes.submit(sku(), Command::Set { units: 50 }, "s").unwrap();
     assert!(matches!(set.outcome().await, Ok(Outcome::Stock(_))));
-    store.is_broken.store(true, Ordering::SeqCst);
-    let waiter = lanes.settle(sku(), Command::Set { units: 2 }, "s").unwrap();
-    assert_eq!(waiter.outcome().await, Err(Stopped));
-    lanes.stopped().wait_for(|stopped| *stopped).await.unwrap();
-    let refused = lanes.settle(sku(), Command::Set { units: 3 }, "s").err();
-    assert_eq!(refused, Some(EnqueueError::Stopped));
+    (store, lanes)
+}
+
+#[tokio::test]
+async fn when_a_write_fails_everyone_is_told_and_nothing_more_is_taken() {
+    for fault in [Fault::Error, Fault::Panic] {
+        let directory = TempDir::new().unwrap();
+        let (store, lanes) = running(&directory, SETTINGS).await;
+        store.break_by(fault);
+        let waiter = lanes.submit(sku(), Command::Set { units: 60 }, "s").unwrap();
+        assert_eq!(waiter.outcome().await, Err(Stopped));
+        lanes.stopped().await;
+        assert!(lanes.is_stopped());
+        let refused = lanes.submit(sku(), Command::Set { units: 70 }, "s").err();
+        assert_eq!(refused, Some(EnqueueError::Stopped));
+    }
 }
 
 #[tokio::test]
 async fn stopping_answers_those_who_wait() {
     let directory = TempDir::new().unwrap();
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(directory.path(), 4).unwrap());
-    let clock = clock(&Arc::new(AtomicU64::new(1)));
-    let lanes = Lanes::start(store, SETTINGS, clock, Arc::new(Metrics::default())).unwrap();
-    let set = lanes.settle(sku(), Command::Set { units: 50 }, "s").unwrap();
-    let waiters: Vec<_> = (0..100)
-        .map(|n| match reserve(n) {
-            Command::Reserve(reserve) => lanes.reserve(sku(), reserve, "r").unwrap(),
-            _ => unreachable!(),
-        })
-        .collect();
-    drop(lanes);
-    assert!(set.outcome().await.is_ok());
+    let (_store, lanes) = running(&directory, SETTINGS).await;
+    let waiters: Vec<_> = (0..100).map(|n| lanes.submit(sku(), reserve(n), "r").unwrap()).collect();
+    lanes.stop().await;
     let mut held = 0;
     for waiter in waiters {
         held += usize::from(matches!(waiter.outcome().await, Ok(Outcome::Held(_))));
     }
     assert_eq!(held, 50);
+}
+
+/// Tickets are in the store: they are no reason to stay.
+#[tokio::test]
+async fn stopping_leaves_tickets_for_the_next_start() {
+    let directory = TempDir::new().unwrap();
+    let (store, lanes) = running(&directory, STALLED).await;
+    let waiters = [1, 2].map(|n| lanes.submit(sku(), reserve(n), "r").unwrap());
+    let [first, second] = waiters;
+    assert!(matches!(first.outcome().await, Ok(Outcome::Held(_))));
+    assert_eq!(second.outcome_or_ticket(Duration::ZERO).await, Ok(Answer::Ticket));
+    lanes.stop().await;
+    assert!(store.ticketed(id(2)).unwrap().is_some());
 }

@@ -12,6 +12,10 @@ use super::stocks::Stocks;
 use crate::metrics::{Metrics, command_name, outcome_name};
 use crate::store::{Commit, Ended, EndedKind, SkuCommit, Store, StoreError};
 
+/// When so many reservations have changed in a turn, sweeping for due holds goes on in the next, so
+/// that a thousand products' holds that are due together keep nobody waiting for long.
+const EXPIRE_MAX: usize = 4_096;
+
 /// The work of one turn, before it is committed.
 pub(super) struct Turn<'a> {
     store: &'a dyn Store,
@@ -36,9 +40,14 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Returns to the shelf whatever holds have left behind that are due at `now`.
+    /// Returns to the shelf what holds have left behind that are due at `now`: SKU after SKU, until
+    /// the turn is long enough. No reservation is judged wrongly for what stays for the next one:
+    /// any command makes its own SKU's holds expire first.
     pub(super) fn expire(&mut self, now: UnixMs) {
-        while let Some((_, sku)) = self.stocks.next_due().filter(|(due, _)| *due <= now).cloned() {
+        while self.changed.len() < EXPIRE_MAX
+            && let Some((due, sku)) = self.stocks.next_due().cloned()
+            && due <= now
+        {
             self.apply(&sku, &Command::Expire, None, now);
         }
     }
@@ -48,7 +57,7 @@ impl<'a> Turn<'a> {
         let mut commit = Commit::default();
         let is_ticketed = |(queued, _): &&(Queued, Outcome)| queued.is_ticketed;
         let decided = self.decided.iter().filter(is_ticketed);
-        commit.unticketed = decided.filter_map(|(queued, _)| queued.id()).collect();
+        commit.unticketed = decided.filter_map(|(queued, _)| queued.command.id()).collect();
         for (sku, changes) in self.changes {
             let Some(row) = self.stocks.row(&sku) else { continue };
             if !changes.entries.is_empty() {
@@ -123,14 +132,14 @@ impl Decided {
                 request_id = %queued.request_id,
                 sku = %queued.sku,
                 command,
-                id = queued.id().map(tracing::field::display),
+                id = queued.command.id().map(tracing::field::display),
                 outcome = result,
                 "command committed"
             );
             metrics.count_command(command, result);
-            if let Some(reply) = queued.reply {
+            for reply in queued.replies {
                 // The caller may have gone: the outcome stands, and can be asked for again.
-                let _ = reply.send(outcome);
+                let _ = reply.send(outcome.clone());
             }
         }
     }
@@ -139,9 +148,9 @@ impl Decided {
 fn ended_kind(reservation: &Reservation) -> Option<EndedKind> {
     match reservation.state {
         ReservationState::Held { .. } => None,
-        ReservationState::SoldOut { .. } => Some(EndedKind::Refused),
+        ReservationState::SoldOut { .. } => Some(EndedKind::Refusal),
         ReservationState::Confirmed { .. }
         | ReservationState::Released { .. }
-        | ReservationState::Expired { .. } => Some(EndedKind::Settled),
+        | ReservationState::Expired { .. } => Some(EndedKind::Hold),
     }
 }

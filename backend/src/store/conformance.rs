@@ -1,5 +1,6 @@
 //! What every store must do. Each case runs on a store of its own, and looks at it twice: as it
-//! is, and as it is after it was closed and opened again.
+//! is, and as it is after it was closed and opened again. Another kind of store passes by being
+//! opened in [`open`] as well.
 
 use std::num::NonZeroU32;
 
@@ -14,16 +15,20 @@ use super::{Commit, Embedded, Ended, EndedKind, SkuCommit, StockRow, Store, Stor
 
 const BUCKETS: u16 = 4;
 
+fn open(directory: &TempDir) -> Box<dyn Store> {
+    Box::new(Embedded::open(directory.path(), BUCKETS).unwrap())
+}
+
 /// Writes `commits`, then looks, closes, opens, looks again.
 fn check(commits: &[Commit], look: impl Fn(&dyn Store)) {
     let directory = TempDir::new().unwrap();
-    let store = Embedded::open(directory.path(), BUCKETS).unwrap();
+    let store = open(&directory);
     for commit in commits {
         store.commit(commit).unwrap();
     }
-    look(&store);
+    look(&*store);
     drop(store);
-    look(&Embedded::open(directory.path(), BUCKETS).unwrap());
+    look(&*open(&directory));
 }
 
 fn sku(text: &str) -> Sku {
@@ -100,7 +105,7 @@ fn what_was_committed_is_there() {
 #[test]
 fn the_secret_stays_and_is_not_another_stores() {
     let directories = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-    let secret = |d: &TempDir| Embedded::open(d.path(), BUCKETS).unwrap().secret();
+    let secret = |directory: &TempDir| open(directory).secret();
     assert_eq!(secret(&directories[0]), secret(&directories[0]));
     assert_ne!(secret(&directories[0]), secret(&directories[1]));
 }
@@ -123,7 +128,7 @@ fn a_journal_is_read_in_pages_and_apart_from_others() {
 #[test]
 fn an_ended_hold_is_not_loaded_and_can_be_forgotten() {
     let ended_state = ReservationState::Expired { expires_at: UnixMs(1_000) };
-    let ended = |at, number| Ended { kind: EndedKind::Settled, at: UnixMs(at), id: id(number) };
+    let ended = |at, number| Ended { kind: EndedKind::Hold, at: UnixMs(at), id: id(number) };
     let mut end = sale("A");
     for (_, reservation) in &mut end.reservations {
         reservation.state = ended_state;
@@ -135,17 +140,23 @@ fn an_ended_hold_is_not_loaded_and_can_be_forgotten() {
     end.ended = vec![ended(300, 2), ended(20, 3)];
     check(&[end.clone()], |store| {
         assert_eq!(store.load().unwrap().holds, []);
-        let settled = |from, limit| store.ended(EndedKind::Settled, UnixMs(from), limit).unwrap();
-        assert_eq!(settled(0, 9), [ended(20, 3), ended(300, 2)]);
-        assert_eq!(settled(0, 1), [ended(20, 3)]);
-        assert_eq!(settled(21, 9), [ended(300, 2)]);
-        assert_eq!(store.ended(EndedKind::Refused, UnixMs(0), 9).unwrap(), []);
+        let holds = |from, until, limit| {
+            store.ended(EndedKind::Hold, UnixMs(from), UnixMs(until), limit).unwrap()
+        };
+        assert_eq!(holds(0, 300, 9), [ended(20, 3), ended(300, 2)]);
+        assert_eq!(holds(0, 300, 1), [ended(20, 3)]);
+        assert_eq!(holds(21, 300, 9), [ended(300, 2)]);
+        assert_eq!(holds(20, 299, 9), [ended(20, 3)]);
+        assert_eq!(holds(301, 300, 9), []);
+        let all = UnixMs(u64::MAX);
+        assert_eq!(store.ended(EndedKind::Refusal, UnixMs(0), all, 9).unwrap(), []);
     });
     let forget = Commit { forgotten: vec![ended(20, 3)], ..Commit::default() };
     check(&[end, forget], |store| {
         assert_eq!(store.reservation(id(3)).unwrap(), None);
         assert!(store.reservation(id(2)).unwrap().is_some());
-        assert_eq!(store.ended(EndedKind::Settled, UnixMs(0), 9).unwrap(), [ended(300, 2)]);
+        let all = UnixMs(u64::MAX);
+        assert_eq!(store.ended(EndedKind::Hold, UnixMs(0), all, 9).unwrap(), [ended(300, 2)]);
     });
 }
 
@@ -181,7 +192,7 @@ fn tickets_come_back_in_order() {
 #[test]
 fn another_number_of_buckets_is_refused() {
     let directory = TempDir::new().unwrap();
-    drop(Embedded::open(directory.path(), 4).unwrap());
+    drop(open(&directory));
     let error = Embedded::open(directory.path(), 8).err().unwrap();
     assert!(matches!(error, StoreError::BucketsDiffer { stored: 4, configured: 8 }), "{error}");
 }
@@ -198,6 +209,7 @@ fn loading_finds_what_does_not_agree() {
         });
     }
     check_broken("its holds have 1", |commit| commit.reservations.truncate(1));
+    check_broken("its holds have 1", |commit| commit.reservations.push((sku("B"), held(4))));
     let no_agreement = "does not agree with its journal";
     check_broken(no_agreement, |commit| commit.skus[0].entries.truncate(2));
     check_broken(no_agreement, |commit| commit.skus[0].row.version = 2);

@@ -1,18 +1,21 @@
 //! The default store: one process, one directory, a log-structured database (fjall).
 //!
-//! | keyspace      | key                      | value                             |
-//! |---------------|--------------------------|-----------------------------------|
-//! | `meta`        | name                     | `format`, `buckets`, `secret`     |
-//! | `stock`       | SKU                      | [`StockRow`]                      |
-//! | `journal`     | SKU, 0, version          | [`JournalEntry`]                  |
-//! | `reservation` | id                       | SKU, [`Reservation`]              |
-//! | `ticketed`    | id                       | [`Ticketed`]                      |
-//! | `ended`       | [`EndedKind`], time, id  | nothing: the order is the content |
+//! | keyspace   | key                      | value                                           |
+//! |------------|--------------------------|-------------------------------------------------|
+//! | `meta`     | name                     | `format`, `buckets`, `secret`                   |
+//! | `stock`    | SKU                      | [`StockRow`]                                    |
+//! | `journal`  | SKU, 0, version          | [`JournalEntry`]                                |
+//! | `held`     | id                       | SKU, [`Reservation`] whose hold has not ended   |
+//! | `ended`    | id                       | SKU, [`Reservation`] that can no longer change  |
+//! | `ended_at` | [`EndedKind`], time, id  | nothing: the order is the content               |
+//! | `ticketed` | id                       | [`Ticketed`]                                    |
 //!
-//! Numbers in keys are big-endian, so that keys sort as numbers do. Values are postcard. A commit
-//! is one write batch, synced to disk before it returns (`fdatasync`): whatever was answered
-//! survives `kill -9` and a power cut.
+//! Reservations are apart by whether they can change, so that a start reads what is held and not
+//! all that was sold. Numbers in keys are big-endian: keys sort as numbers do. Values are postcard;
+//! its layout is that of [`FORMAT`], and a test keeps it. A commit is one write batch, synced to
+//! disk before it returns (`fdatasync`): whatever was answered survives `kill -9` and a power cut.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use cartgate_ledger::{
@@ -33,9 +36,10 @@ pub struct Embedded {
     database: Database,
     stock: Keyspace,
     journal: Keyspace,
-    reservation: Keyspace,
-    ticketed: Keyspace,
+    held: Keyspace,
     ended: Keyspace,
+    ended_at: Keyspace,
+    ticketed: Keyspace,
     buckets: u16,
     secret: [u8; 32],
 }
@@ -55,9 +59,10 @@ impl Embedded {
         let mut store = Self {
             stock: keyspace("stock")?,
             journal: keyspace("journal")?,
-            reservation: keyspace("reservation")?,
-            ticketed: keyspace("ticketed")?,
+            held: keyspace("held")?,
             ended: keyspace("ended")?,
+            ended_at: keyspace("ended_at")?,
+            ticketed: keyspace("ticketed")?,
             database,
             buckets,
             secret: [0; 32],
@@ -68,19 +73,18 @@ impl Embedded {
 
     /// Checks what was written when the store was made, or writes it. Returns the secret.
     fn check_meta(&self, meta: &Keyspace) -> Result<[u8; 32], StoreError> {
-        let (Some(format), Some(buckets), Some(secret)) =
-            (get(meta, "format")?, get(meta, "buckets")?, get(meta, "secret")?)
-        else {
-            return self.write_meta(meta);
+        let Some(format) = get::<u16>(meta, "format")? else {
+            let is_new = self.stock.first_key_value().is_none();
+            return if is_new { self.write_meta(meta) } else { Err(StoreError::NoStore) };
         };
         if format != FORMAT {
             return Err(StoreError::Format { stored: format, supported: FORMAT });
         }
-        if buckets != self.buckets {
-            let configured = self.buckets;
-            return Err(StoreError::BucketsDiffer { stored: buckets, configured });
+        let stored: u16 = get(meta, "buckets")?.ok_or(StoreError::NoStore)?;
+        if stored != self.buckets {
+            return Err(StoreError::BucketsDiffer { stored, configured: self.buckets });
         }
-        Ok(secret)
+        get(meta, "secret")?.ok_or(StoreError::NoStore)
     }
 
     fn write_meta(&self, meta: &Keyspace) -> Result<[u8; 32], StoreError> {
@@ -133,19 +137,17 @@ impl Store for Embedded {
             self.verify_journal(&sku, &row)?;
             loaded.stocks.push((sku, row));
         }
-        for item in self.reservation.iter() {
+        for item in self.held.iter() {
             let value = item.value().map_err(failed_to("be read"))?;
-            let (sku, reservation): (Sku, Reservation) = decode("reservation", &value)?;
-            if matches!(reservation.state, ReservationState::Held { .. }) {
-                loaded.holds.push((sku, reservation));
-            }
+            loaded.holds.push(decode("reservation", &value)?);
         }
         for item in self.ticketed.iter() {
             let value = item.value().map_err(failed_to("be read"))?;
             loaded.ticketed.push(decode("ticketed command", &value)?);
         }
         loaded.ticketed.sort_by_key(|ticketed| ticketed.seq);
-        loaded.refused = self.ended(EndedKind::Refused, UnixMs(0), usize::MAX)?;
+        loaded.refusals =
+            self.ended(EndedKind::Refusal, UnixMs(0), UnixMs(u64::MAX), usize::MAX)?;
         verify_holds(&loaded)?;
         Ok(loaded)
     }
@@ -159,7 +161,17 @@ impl Store for Embedded {
             }
         }
         for changed in &commit.reservations {
-            put(&mut batch, &self.reservation, changed.1.id.0, changed)?;
+            let (_, Reservation { id, state, .. }) = changed;
+            match state {
+                ReservationState::Held { .. } => put(&mut batch, &self.held, id.0, changed)?,
+                ReservationState::SoldOut { .. } => put(&mut batch, &self.ended, id.0, changed)?,
+                ReservationState::Confirmed { .. }
+                | ReservationState::Released { .. }
+                | ReservationState::Expired { .. } => {
+                    batch.remove(&self.held, id.0);
+                    put(&mut batch, &self.ended, id.0, changed)?;
+                }
+            }
         }
         for ticketed in &commit.ticketed {
             put(&mut batch, &self.ticketed, ticketed.reserve.id.0, ticketed)?;
@@ -168,11 +180,11 @@ impl Store for Embedded {
             batch.remove(&self.ticketed, id.0);
         }
         for ended in &commit.ended {
-            batch.insert(&self.ended, ended_key(ended), []);
+            batch.insert(&self.ended_at, ended_key(ended), []);
         }
         for ended in &commit.forgotten {
-            batch.remove(&self.ended, ended_key(ended));
-            batch.remove(&self.reservation, ended.id.0);
+            batch.remove(&self.ended_at, ended_key(ended));
+            batch.remove(&self.ended, ended.id.0);
         }
         batch.commit().map_err(failed_to("be written"))
     }
@@ -182,7 +194,11 @@ impl Store for Embedded {
     }
 
     fn reservation(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, StoreError> {
-        get(&self.reservation, id.0)
+        // In this order: a reservation moves from the one to the other, and never back.
+        match get(&self.held, id.0)? {
+            Some(held) => Ok(Some(held)),
+            None => get(&self.ended, id.0),
+        }
     }
 
     fn ticketed(&self, id: CommandId) -> Result<Option<Ticketed>, StoreError> {
@@ -203,34 +219,47 @@ impl Store for Embedded {
         self.journal.range(keys).take(limit).map(decode_entry).collect()
     }
 
-    fn ended(&self, kind: EndedKind, from: UnixMs, limit: usize) -> Result<Vec<Ended>, StoreError> {
-        let [first, last] = [(from, [0; 16]), (UnixMs(u64::MAX), [0xff; 16])]
+    fn ended(
+        &self,
+        kind: EndedKind,
+        from: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<Ended>, StoreError> {
+        if from > until {
+            return Ok(Vec::new());
+        }
+        let [first, last] = [(from, [0; 16]), (until, [0xff; 16])]
             .map(|(at, id)| ended_key(&Ended { kind, at, id: CommandId(id) }));
         let parse = |item: fjall::Guard| {
             let key = item.key().map_err(failed_to("be read"))?;
             ended_from_key(kind, &key)
         };
-        self.ended.range(first..=last).take(limit).map(parse).collect()
+        self.ended_at.range(first..=last).take(limit).map(parse).collect()
     }
 }
 
+/// Checks that each SKU's counter says what its holds have, and that every hold has its SKU.
 fn verify_holds(loaded: &Loaded) -> Result<(), StoreError> {
-    let mut held = std::collections::HashMap::<&Sku, u64>::new();
+    let mut held = HashMap::<&Sku, u64>::new();
     for (sku, hold) in &loaded.holds {
         *held.entry(sku).or_default() += u64::from(hold.quantity);
     }
+    let differs = |sku: &Sku, counted, held| StoreError::Holds { sku: sku.clone(), counted, held };
     for (sku, row) in &loaded.stocks {
-        let held = held.get(sku).copied().unwrap_or_default();
-        let counted = row.counters.held;
+        let (held, counted) = (held.remove(sku).unwrap_or_default(), row.counters.held);
         if counted != held {
-            return Err(StoreError::Holds { sku: sku.clone(), counted, held });
+            return Err(differs(sku, counted, held));
         }
     }
-    Ok(())
+    match held.into_iter().next() {
+        Some((sku, held)) => Err(differs(sku, 0, held)),
+        None => Ok(()),
+    }
 }
 
 fn failed_to(action: &'static str) -> impl Fn(fjall::Error) -> StoreError {
-    move |source| StoreError::Database { action, source }
+    move |source| StoreError::Database { action, source: Box::new(source) }
 }
 
 fn get<T: DeserializeOwned>(
@@ -247,21 +276,26 @@ fn put(
     key: impl AsRef<[u8]>,
     value: &impl Serialize,
 ) -> Result<(), StoreError> {
-    let value = postcard::to_stdvec(value)
-        .map_err(|source| StoreError::Undecodable { what: "value", source })?;
+    let value = postcard::to_stdvec(value).map_err(|source| StoreError::Encoding {
+        what: "value",
+        action: "written",
+        source,
+    })?;
     batch.insert(keyspace, key.as_ref(), value);
     Ok(())
 }
 
 fn decode<T: DeserializeOwned>(what: &'static str, value: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(value).map_err(|source| StoreError::Undecodable { what, source })
+    postcard::from_bytes(value).map_err(|source| unreadable(what, source))
 }
 
 fn sku_from_key(key: &[u8]) -> Result<Sku, StoreError> {
-    std::str::from_utf8(key)
-        .ok()
-        .and_then(|text| Sku::parse(text).ok())
-        .ok_or(StoreError::Undecodable { what: "SKU", source: postcard::Error::DeserializeBadUtf8 })
+    let sku = std::str::from_utf8(key).ok().and_then(|text| Sku::parse(text).ok());
+    sku.ok_or_else(|| unreadable("SKU", postcard::Error::DeserializeBadUtf8))
+}
+
+fn unreadable(what: &'static str, source: postcard::Error) -> StoreError {
+    StoreError::Encoding { what, action: "read", source }
 }
 
 /// No SKU contains a 0 byte, so that no SKU's entries lie among another's.
@@ -278,9 +312,105 @@ fn ended_from_key(kind: EndedKind, key: &[u8]) -> Result<Ended, StoreError> {
     let id = key.get(9..).and_then(|id| id.try_into().ok()).map(CommandId);
     match (at, id) {
         (Some(at), Some(id)) => Ok(Ended { kind, at: UnixMs(at), id }),
-        _ => Err(StoreError::Undecodable {
-            what: "time of an end",
-            source: postcard::Error::DeserializeUnexpectedEnd,
-        }),
+        _ => Err(unreadable("time of an end", postcard::Error::DeserializeUnexpectedEnd)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use cartgate_ledger::{Cause, Fingerprint, Reserve};
+
+    use super::*;
+
+    fn check(value: &impl Serialize, expected: &str) {
+        let bytes = postcard::to_stdvec(value).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected);
+    }
+
+    /// A change of these bytes is another [`FORMAT`]: stores that exist would be misread.
+    #[test]
+    fn the_format_is_what_it_was() {
+        let (before, after) = (
+            Counters { available: 3, held: 0, confirmed: 1 },
+            Counters { held: 2, ..<_>::default() },
+        );
+        check(&StockRow { counters: after, version: 300, now: UnixMs(5) }, "000200ac0205");
+        let entry = |cause| JournalEntry {
+            version: 7,
+            at: UnixMs(8),
+            cause,
+            id: Some(CommandId([9; 16])),
+            quantity: 2,
+            before,
+            after,
+        };
+        let causes = [Cause::Set, Cause::Reserve, Cause::Confirm, Cause::Release, Cause::Expire];
+        check(&causes, "0001020304");
+        check(&entry(Cause::Expire), "070804010909090909090909090909090909090902030001000200");
+        let expires_at = UnixMs(6);
+        let states = [
+            ReservationState::Held { expires_at },
+            ReservationState::Confirmed { expires_at },
+            ReservationState::Released { expires_at },
+            ReservationState::Expired { expires_at },
+            ReservationState::SoldOut { available: 4 },
+        ];
+        check(&states, "00060106020603060404");
+        let (id, fingerprint) = (CommandId([1; 16]), Fingerprint([2; 16]));
+        let sku = Sku::parse("A").unwrap();
+        let reservation = Reservation {
+            id,
+            fingerprint,
+            customer: Some("c".into()),
+            quantity: 3,
+            decided_at: UnixMs(4),
+            state: states[0],
+        };
+        check(
+            &(&sku, reservation),
+            "0141010101010101010101010101010101010202020202020202020202020202020201016303040006",
+        );
+        let reserve = Reserve {
+            id,
+            fingerprint,
+            repeatable: true,
+            customer: None,
+            quantity: NonZeroU32::MIN,
+            hold_ms: 5,
+            claim_by: UnixMs(6),
+        };
+        let (request_id, enqueued_at) = ("r".into(), UnixMs(8));
+        check(
+            &Ticketed { seq: 7, sku, reserve, request_id, enqueued_at },
+            "07014101010101010101010101010101010101020202020202020202020202020202020100010506017208",
+        );
+        let ended = Ended { kind: EndedKind::Hold, at: UnixMs(0x0102), id };
+        assert_eq!(ended_key(&ended)[..9], [1, 0, 0, 0, 0, 0, 0, 1, 2]);
+    }
+
+    #[test]
+    fn another_format_and_a_store_without_its_beginning_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let meta = |store: &Embedded| {
+            store.database.keyspace("meta", KeyspaceCreateOptions::default).unwrap()
+        };
+        let open = || Embedded::open(directory.path(), 4);
+        let store = open().unwrap();
+        let row = StockRow { counters: Counters::default(), version: 1, now: UnixMs(1) };
+        store.stock.insert("A", postcard::to_stdvec(&row).unwrap()).unwrap();
+        meta(&store).insert("format", [FORMAT as u8 + 1]).unwrap();
+        drop(store);
+        let refused = open().err().unwrap();
+        assert!(matches!(refused, StoreError::Format { supported: FORMAT, .. }), "{refused}");
+        // The database itself opens, to take the beginning away.
+        let database = Database::builder(directory.path()).open().unwrap();
+        let meta = database.keyspace("meta", KeyspaceCreateOptions::default).unwrap();
+        meta.remove("format").unwrap();
+        drop((meta, database));
+        let refused = open().err().unwrap();
+        assert!(matches!(refused, StoreError::NoStore), "{refused}");
     }
 }

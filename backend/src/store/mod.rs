@@ -24,7 +24,7 @@ pub trait Store: Send + Sync {
     fn buckets(&self) -> u16;
 
     /// A random secret made with the store, under which ids are derived from idempotency keys, so
-    /// that knowing a key is not enough to know the reservation.
+    /// that nobody can work out an id without asking the service.
     fn secret(&self) -> [u8; 32];
 
     /// Reads back all that its owner needs in memory, and checks it.
@@ -64,11 +64,18 @@ pub trait Store: Send + Sync {
     fn journal(&self, sku: &Sku, after: u64, limit: usize)
     -> Result<Vec<JournalEntry>, StoreError>;
 
-    /// At most `limit` reservations that ended in that way at `from` or later, earliest first.
+    /// At most `limit` reservations that ended in that way, earliest first, of those that ended at
+    /// `from` or later and at `until` or earlier.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn ended(&self, kind: EndedKind, from: UnixMs, limit: usize) -> Result<Vec<Ended>, StoreError>;
+    fn ended(
+        &self,
+        kind: EndedKind,
+        from: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<Ended>, StoreError>;
 }
 
 /// Everything that one turn of an owner changes: written as a whole or not at all.
@@ -148,9 +155,9 @@ pub struct Ended {
 #[repr(u8)]
 pub enum EndedKind {
     /// It was refused, and never held anything.
-    Refused = 0,
+    Refusal = 0,
     /// Its hold was confirmed, released, or expired.
-    Settled = 1,
+    Hold = 1,
 }
 
 /// What [`Store::load`] reads back.
@@ -162,8 +169,8 @@ pub struct Loaded {
     pub holds: Vec<(Sku, Reservation)>,
     /// Every ticketed command, in the order of `seq`.
     pub ticketed: Vec<Ticketed>,
-    /// Every refused reservation that is kept, earliest first.
-    pub refused: Vec<Ended>,
+    /// Every refusal that is kept, earliest first.
+    pub refusals: Vec<Ended>,
 }
 
 /// What can go wrong with a store.
@@ -176,17 +183,22 @@ pub enum StoreError {
         action: &'static str,
         /// Its error.
         #[source]
-        source: fjall::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A stored value cannot be decoded.
-    #[error("the store holds a {what} that cannot be read")]
-    Undecodable {
-        /// What it should have been.
+    /// A stored value cannot be decoded, or one cannot be encoded to be stored.
+    #[error("a {what} cannot be {action}")]
+    Encoding {
+        /// What it is, or should have been.
         what: &'static str,
-        /// Why it is none.
+        /// `read` or `written`.
+        action: &'static str,
+        /// Why not.
         #[source]
         source: postcard::Error,
     },
+    /// There is something, but not what every store begins with.
+    #[error("data: this is no store of cartgate, or a part of it is missing")]
+    NoStore,
     /// The number of buckets was set when the store was made.
     #[error(
         "buckets: the store was made with {stored}, the configuration says {configured}: \
