@@ -29,6 +29,7 @@ test: wasm envoy ## every test, with a real Envoy
 lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configurations, scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@filter/build.sh --lint
 	PATH="$(TOOLS)/bin:$$PATH" cargo-deny --locked check bans licenses sources
 	@for config in envoy/*.yaml; do \
 	    echo "envoy --mode validate -c $$config"; \
