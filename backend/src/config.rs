@@ -27,8 +27,8 @@ pub struct Config {
     pub wait_ms: u64,
     /// How long a ticketed command may wait for its turn, in milliseconds. At most a day.
     pub ticket_ttl_ms: u64,
-    /// The most holds at a time; while there are as many, reservations are answered 503. Each takes
-    /// about half a KiB of memory. 1 to 100,000,000.
+    /// While there are as many holds, new reservations are answered 503; what waits in lanes by then
+    /// still takes its holds. Each takes about half a KiB of memory. 1 to 100,000,000.
     pub holds_max: usize,
     /// The most connections at a time; one more waits to be accepted. 1 to 1,000,000. Each takes
     /// one of the files that the process may open.

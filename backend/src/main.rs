@@ -82,14 +82,16 @@ fn stop_signals() -> std::io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     };
-    Ok(async move {
+    let (first, stop) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
         next().await;
-        tokio::spawn(async move {
-            next().await;
-            tracing::warn!("told to stop twice: ending at once");
-            std::process::exit(1);
-        });
-    })
+        // If nobody listens any more, it is ending already.
+        let _ = first.send(());
+        next().await;
+        tracing::warn!("told to stop twice: ending at once");
+        std::process::exit(1);
+    });
+    Ok(async move { drop(stop.await) })
 }
 
 fn read_config(arguments: &ServeArguments) -> Result<Config, ConfigError> {

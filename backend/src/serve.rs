@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::clock;
 use crate::config::Config;
 use crate::http::{App, router, server};
-use crate::lanes::{Lanes, StartError};
+use crate::lanes::{Lanes, StartError, State};
 use crate::metrics::Metrics;
 use crate::store::{Embedded, Store, StoreError};
 
@@ -26,7 +26,7 @@ const FILES_BESIDE_CONNECTIONS: u64 = 256;
 /// Serves until `stop` resolves: then takes no new requests, answers those that wait, and returns.
 ///
 /// # Errors
-/// It cannot start, or the engine stopped because its store failed.
+/// It cannot start, or the engine failed.
 pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     raise_file_limit(config)?;
     let failed = |source| ServeError::Listen { listen: config.listen, source };
@@ -41,7 +41,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     let stop_or_failure = async {
         tokio::select! {
             () = stop => tracing::info!("stopping"),
-            () = app.lanes.stopped() => {}
+            _ = app.lanes.stopped() => {}
         }
     };
     let (router, connections_max) = (router(Arc::clone(&app)), config.connections_max);
@@ -49,10 +49,9 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     if !server::serve(listener, router, connections_max, stop_or_failure, stop_within).await {
         tracing::warn!("some clients did not take their answers in time");
     }
-    if app.lanes.is_stopped() {
-        return Err(ServeError::EngineStopped);
+    if app.lanes.stop().await == State::Failed {
+        return Err(ServeError::EngineFailed);
     }
-    app.lanes.stop().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -132,7 +131,7 @@ pub enum ServeError {
     /// The engine cannot start.
     #[error("the engine cannot start")]
     Start(#[source] StartError),
-    /// The engine's store failed; the log says how.
-    #[error("the engine stopped because its store failed: restart to read the store back")]
-    EngineStopped,
+    /// The engine failed; the log says how.
+    #[error("the engine failed: restart to read its store back")]
+    EngineFailed,
 }

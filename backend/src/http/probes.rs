@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::answer::Refused;
+use crate::lanes::State as EngineState;
 
 /// The process answers.
 pub(super) async fn live() -> StatusCode {
@@ -16,7 +17,7 @@ pub(super) async fn live() -> StatusCode {
 
 /// It takes reservations.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, Refused> {
-    if app.lanes.is_stopped() {
+    if app.lanes.state() != EngineState::Running {
         return Err(Refused::unavailable());
     }
     Ok(StatusCode::OK)

@@ -13,9 +13,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
-/// How long a connection may take to deliver a request's head, or be idle between requests. Proxies
-/// in front must close idle connections sooner, or they send into closing ones: `envoy.yaml` does.
+/// How long a connection may take to deliver a request's head or to take an answer, or be idle
+/// between requests. Proxies in front must close idle connections sooner, or they send into closing
+/// ones: `envoy.yaml` does.
 pub const SILENT_MAX: Duration = Duration::from_secs(60);
 
 /// How long to wait after the system could not accept a connection (mostly: no files left).
@@ -79,8 +81,11 @@ impl Server {
         // builder has no time limit.
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENT_MAX);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(SILENT_MAX));
+        let stream = TokioIo::new(Box::pin(stream));
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection(stream, service).into_owned();
         let connection = self.graceful.watch(connection);
         async move {
             if let Err(error) = connection.await {
@@ -108,6 +113,7 @@ mod tests {
     ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<bool>) {
         let router = Router::new()
             .route("/", get(async || "here"))
+            .route("/large", get(async || "x".repeat(1 << 20)))
             .route("/slow", post(async move || sleep(slow).await));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -155,6 +161,14 @@ mod tests {
             assert!(!read(&mut silent).await.contains("200"));
             assert_eq!(read(&mut silent).await, "");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_answers_is_left() {
+        let (address, _stop, _served) = start(1, Duration::ZERO).await;
+        let _greedy = connect(address, &GET.replace("/ ", "/large ").repeat(100)).await;
+        let mut next = connect(address, GET).await;
+        assert!(read(&mut next).await.starts_with("HTTP/1.1 200"));
     }
 
     #[tokio::test(start_paused = true)]

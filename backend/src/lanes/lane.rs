@@ -28,8 +28,10 @@ struct Queues {
     tickets: Vec<(u64, TicketReply)>,
     next_seq: u64,
     pacer: Pacer,
-    /// Reserve commands refused since those of callers who have gone were last cleared out.
+    /// Reserve commands refused for want of room.
     refused: usize,
+    /// Reserve commands dropped since the last turn because their callers had gone.
+    hung_up: u64,
     is_closed: bool,
 }
 
@@ -67,6 +69,7 @@ impl Lane {
                 next_seq: 0,
                 pacer: Pacer::new(settings.reserves_per_s),
                 refused: 0,
+                hung_up: 0,
                 is_closed: false,
             }),
             batch_max: settings.batch_max,
@@ -75,13 +78,15 @@ impl Lane {
         }
     }
 
-    /// Puts a command at the end of its queue; a repeat of one that waits joins it there.
+    /// Puts a command at the end of its queue; a repeat of one that waits joins it there. Unless
+    /// `may_hold`, no other reserve command is taken.
     pub(super) fn push(
         &self,
         sku: Sku,
         command: Command,
         request_id: &str,
         clock: &Clock,
+        may_hold: bool,
     ) -> Result<Enqueued, EnqueueError> {
         let mut queues = self.lock();
         if queues.is_closed {
@@ -95,6 +100,9 @@ impl Lane {
                 if let Some(first) = first.map_err(|OtherFingerprint| EnqueueError::KeyReused)? {
                     queues.reserve.join(first, reply, reserve.claim_by);
                     return Ok(Enqueued { seq: first, outcome });
+                }
+                if !may_hold {
+                    return Err(EnqueueError::TooManyHolds);
                 }
                 queues.check_reserve_room(self.reserve_queue_max)?;
                 true
@@ -140,12 +148,17 @@ impl Lane {
         });
     }
 
-    /// Adds a turn's work to what other lanes have given. `ticket_until` is how long a ticket
-    /// given now is good for.
-    pub(super) fn take(&self, ticket_until: UnixMs, taken: &mut Taken) {
+    /// Adds the work of a turn at `now` to what other lanes have given. `ticket_until` is how long
+    /// a ticket given in it is good for.
+    pub(super) fn take(&self, now: UnixMs, ticket_until: UnixMs, taken: &mut Taken) {
         let mut queues = self.lock();
+        if queues.is_closed {
+            // Also what has been ticketed since then is no reason to stay.
+            queues.reserve.leave_tickets();
+        }
+        taken.hung_up += std::mem::take(&mut queues.hung_up);
         taken.commands.settle.extend(queues.settle.drain(..));
-        let paced_ms = queues.take_reserves(self.batch_max, taken);
+        let paced_ms = queues.take_reserves(self.batch_max, now, taken);
         taken.paced_ms = [taken.paced_ms, paced_ms].into_iter().flatten().min();
         // After the commands: one that is decided in this turn needs no ticket.
         for (seq, reply) in std::mem::take(&mut queues.tickets) {
@@ -157,18 +170,16 @@ impl Lane {
         }
     }
 
-    /// Refuses what comes from now on, and leaves what nobody waits for: ticketed commands are in
-    /// the store, and come back with the next start.
+    /// Refuses what comes from now on. What waits is still decided, but for ticketed commands that
+    /// nobody waits for.
     pub(super) fn close(&self) {
-        let mut queues = self.lock();
-        queues.is_closed = true;
-        queues.reserve.retain(Queued::has_caller);
+        self.lock().is_closed = true;
     }
 
     /// Drops all that waits, and so tells its callers that there will be no outcome.
     pub(super) fn discard(&self) {
         let mut queues = self.lock();
-        queues.reserve.retain(|_| false);
+        queues.reserve.clear();
         queues.settle.clear();
         queues.tickets.clear();
     }
@@ -202,7 +213,7 @@ impl Queues {
     fn check_reserve_room(&mut self, max: usize) -> Result<(), EnqueueError> {
         let Err(full) = check_room(self.reserve.len(), max) else { return Ok(()) };
         if self.refused.is_multiple_of((max / 16).max(1)) {
-            self.reserve.retain(|queued| !queued.is_abandoned());
+            self.hung_up += self.reserve.drop_abandoned();
         }
         self.refused += 1;
         check_room(self.reserve.len(), max).map_err(|_| full)
@@ -210,14 +221,16 @@ impl Queues {
 
     /// Takes the reserve commands of a turn. Returns in how many milliseconds pacing lets the next
     /// one through, if one is left.
-    fn take_reserves(&mut self, batch_max: usize, taken: &mut Taken) -> Option<u64> {
+    fn take_reserves(&mut self, batch_max: usize, now: UnixMs, taken: &mut Taken) -> Option<u64> {
         for _ in 0..batch_max {
-            // What nobody waits for costs no pace.
+            // What nobody waits for costs no pace, and neither does what is too late to take
+            // anything: else a lane under a flood would be busy with nothing but the past.
             while self.reserve.front()?.is_abandoned() {
                 self.reserve.pop_front();
                 taken.hung_up += 1;
             }
-            if let Err(wait_ms) = self.pacer.admit() {
+            let is_paced = !self.reserve.front()?.is_lapsed(now);
+            if is_paced && let Err(wait_ms) = self.pacer.admit() {
                 return Some(wait_ms);
             }
             taken.commands.reserve.extend(self.reserve.pop_front());

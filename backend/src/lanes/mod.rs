@@ -15,6 +15,8 @@
 //! ```
 
 mod bucket;
+#[cfg(test)]
+mod end_tests;
 mod lane;
 mod owner;
 mod pacer;
@@ -25,6 +27,8 @@ mod rig;
 mod stocks;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ticket_tests;
 mod turn;
 mod waiter;
 
@@ -61,7 +65,8 @@ pub struct LaneSettings {
     pub settle_queue_max: usize,
     /// Reserve commands that one lane applies per second; `None`: as many as it can.
     pub reserves_per_s: Option<NonZeroU32>,
-    /// The most holds at a time; while there are as many, reserve commands are refused.
+    /// While there are as many holds, reserve commands are refused. Those that wait by then still
+    /// take theirs: there are at most so many more as the lanes have room for.
     pub holds_max: usize,
     /// How long a ticketed command waits for its turn before it is abandoned, in milliseconds.
     pub ticket_ttl_ms: u64,
@@ -73,7 +78,18 @@ pub struct LaneSettings {
 pub struct Lanes {
     shared: Arc<Shared>,
     owner: Option<JoinHandle<()>>,
-    stopped: watch::Receiver<bool>,
+    state: watch::Receiver<State>,
+}
+
+/// Where the engine stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It takes commands.
+    Running,
+    /// It was told to stop, and has decided what somebody waited for.
+    Drained,
+    /// Its store failed, or its owner panicked: what it had in memory is gone.
+    Failed,
 }
 
 /// What callers and the owner share.
@@ -102,18 +118,20 @@ impl Lanes {
     ) -> Result<Self, StartError> {
         let owner = Owner::restore(store, &settings, clock, metrics).map_err(StartError::Load)?;
         let shared = Arc::clone(&owner.shared);
-        let (stop, stopped) = watch::channel(false);
-        let end = End { shared: Arc::clone(&shared), stop };
+        let (sender, state) = watch::channel(State::Running);
+        let mut end = End { shared: Arc::clone(&shared), sender, state: State::Failed };
         let run = move || {
-            let _end = end;
-            owner.run();
+            if owner.run().is_ok() {
+                end.state = State::Drained;
+            }
+            drop(end);
         };
         let thread = std::thread::Builder::new().name("owner".into());
         let owner = thread.spawn(run).map_err(StartError::Spawn)?;
         shared.owner.get_or_init(|| owner.thread().clone());
         // For what came before there was anybody to wake.
         shared.wake_owner();
-        Ok(Self { shared, owner: Some(owner), stopped })
+        Ok(Self { shared, owner: Some(owner), state })
     }
 
     /// Puts a command in the lane of its SKU, for the caller to wait on.
@@ -141,22 +159,24 @@ impl Lanes {
         self.shared.buckets.all().zip(self.shared.lanes.iter().map(move |lane| lane.depth(now)))
     }
 
-    /// Whether the owner has stopped: told to, or by itself because its store failed.
-    pub fn is_stopped(&self) -> bool {
-        *self.stopped.borrow()
+    /// Where the engine stands.
+    pub fn state(&self) -> State {
+        *self.state.borrow()
     }
 
-    /// Waits until the owner has stopped.
-    pub async fn stopped(&self) {
-        // An error means that the owner's end of the channel has gone with the owner.
-        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    /// Waits until it has stopped, told to or by itself. Says how.
+    pub async fn stopped(&self) -> State {
+        let mut state = self.state.clone();
+        let stopped = state.wait_for(|state| *state != State::Running).await;
+        // An error would mean that the owner's thread has gone without a word.
+        stopped.map_or(State::Failed, |state| *state)
     }
 
     /// Refuses new commands, lets the owner decide those that somebody waits for, and returns when
-    /// it has.
-    pub async fn stop(&self) {
+    /// it has, or has failed.
+    pub async fn stop(&self) -> State {
         self.close();
-        self.stopped().await;
+        self.stopped().await
     }
 
     fn close(&self) {
@@ -178,7 +198,8 @@ impl Drop for Lanes {
 /// Tells everyone when the owner's thread ends, in whatever way: callers must not wait for ever.
 struct End {
     shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
+    sender: watch::Sender<State>,
+    state: State,
 }
 
 impl Drop for End {
@@ -187,7 +208,7 @@ impl Drop for End {
             lane.close();
             lane.discard();
         }
-        self.stop.send_replace(true);
+        self.sender.send_replace(self.state);
     }
 }
 
@@ -198,12 +219,9 @@ impl Shared {
         command: Command,
         request_id: &str,
     ) -> Result<Waiter, EnqueueError> {
-        let is_reserve = matches!(command, Command::Reserve(_));
-        if is_reserve && self.hold_count.load(Ordering::Relaxed) >= self.holds_max {
-            return Err(EnqueueError::TooManyHolds);
-        }
+        let may_hold = self.hold_count.load(Ordering::Relaxed) < self.holds_max;
         let bucket = self.buckets.of_sku(&sku);
-        let enqueued = self.lane(bucket).push(sku, command, request_id, &self.clock)?;
+        let enqueued = self.lane(bucket).push(sku, command, request_id, &self.clock, may_hold)?;
         self.wake_owner();
         Ok(Waiter::new(enqueued, Arc::clone(self), bucket))
     }
@@ -278,6 +296,11 @@ struct Queued {
 impl Queued {
     fn has_caller(&self) -> bool {
         self.replies.iter().any(|reply| !reply.is_closed())
+    }
+
+    /// Whether it is too late for it to take anything.
+    fn is_lapsed(&self, now: UnixMs) -> bool {
+        matches!(&self.command, Command::Reserve(reserve) if reserve.claim_by < now)
     }
 
     /// Whether nobody would hear of the outcome.

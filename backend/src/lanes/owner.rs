@@ -73,19 +73,21 @@ impl Owner {
         Ok(Self { shared, store, stocks, forgetting, metrics, ticket_ttl_ms })
     }
 
-    /// Takes turns until the lanes are closed and drained, or the store fails. After a failed
-    /// commit nobody knows what is written, so the memory is discarded with the thread; the
-    /// process is to end, and its next start reads the store back.
-    pub(super) fn run(mut self) {
+    /// Takes turns until the lanes are closed and drained.
+    ///
+    /// # Errors
+    /// The store failed. After a failed commit nobody knows what is written, so the memory goes with
+    /// the owner; the process is to end, and its next start reads the store back.
+    pub(super) fn run(mut self) -> Result<(), StoreError> {
         loop {
             match self.turn() {
                 Ok(Next::Turn) => {}
                 Ok(Next::Sleep(duration)) => std::thread::park_timeout(duration),
-                Ok(Next::Stop) => return,
+                Ok(Next::Stop) => return Ok(()),
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, "the store failed, the engine stops");
-                    return;
+                    let cause: &dyn std::error::Error = &error;
+                    tracing::error!(error = cause, "the store failed, the engine stops");
+                    return Err(error);
                 }
             }
         }
@@ -121,7 +123,7 @@ impl Owner {
         let ticket_until = now.plus_ms(self.ticket_ttl_ms);
         let mut all = Taken::default();
         for lane in &self.shared.lanes {
-            lane.take(ticket_until, &mut all);
+            lane.take(now, ticket_until, &mut all);
         }
         self.metrics.hung_up.inc_by(all.hung_up);
         all

@@ -1,6 +1,6 @@
 //! The reserve commands of a lane, in the order in which they are applied.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use cartgate_ledger::{Command, CommandId, Reserve, UnixMs};
 
@@ -66,22 +66,27 @@ impl ReserveQueue {
     /// Lets one more caller wait for the command at `seq`, until `claim_by`.
     pub(super) fn join(&mut self, seq: u64, reply: Reply, claim_by: UnixMs) {
         let Some(queued) = self.get_mut(seq) else { return };
+        // Before the list grows: those who repeat and hang up, again and again, leave nothing behind.
+        if queued.replies.len() == queued.replies.capacity() {
+            queued.replies.retain(|reply| !reply.is_closed());
+        }
         queued.replies.push(reply);
         if let Command::Reserve(reserve) = &mut queued.command {
             reserve.claim_by = reserve.claim_by.max(claim_by);
         }
     }
 
-    /// Marks the command at `seq` as ticketed, for it to be written down. `None` if it does not
-    /// wait any more: then its outcome is on its way.
+    /// Makes the command at `seq` a ticketed one until `claim_by`, for it to be written down. `None`
+    /// if it does not wait any more: then its outcome is on its way.
     pub(super) fn ticket(&mut self, seq: u64, claim_by: UnixMs) -> Option<ToWrite> {
         let queued = self.get_mut(seq)?;
         let Command::Reserve(reserve) = &mut queued.command else { return None };
-        if queued.is_ticketed {
+        // Whoever is given a ticket is given all of its time, also for a command that has one.
+        if queued.is_ticketed && reserve.claim_by >= claim_by {
             return Some(ToWrite::Nothing);
         }
         queued.is_ticketed = true;
-        reserve.claim_by = claim_by;
+        reserve.claim_by = reserve.claim_by.max(claim_by);
         reserve.repeatable = true;
         Some(ToWrite::Ticketed(Ticketed {
             seq,
@@ -92,12 +97,35 @@ impl ReserveQueue {
         }))
     }
 
-    /// Drops what `keep` refuses.
-    pub(super) fn retain(&mut self, keep: impl Fn(&Queued) -> bool) {
+    /// Drops commands whose callers have gone, but for ticketed ones. Returns how many.
+    pub(super) fn drop_abandoned(&mut self) -> u64 {
+        self.retain(|queued| !queued.is_abandoned())
+    }
+
+    /// Drops ticketed commands that nobody waits for: they are in the store, for the next start. So
+    /// that nothing overtakes them, later commands of their SKUs are dropped as well, whoever waits.
+    pub(super) fn leave_tickets(&mut self) {
+        let mut left = HashSet::new();
+        self.retain(|queued| {
+            let stays = queued.has_caller() && !left.contains(&queued.sku);
+            if !stays {
+                left.insert(queued.sku.clone());
+            }
+            stays
+        });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.retain(|_| false);
+    }
+
+    /// Drops what `keep` refuses. Returns how many.
+    fn retain(&mut self, keep: impl FnMut(&Queued) -> bool) -> u64 {
         let commands = std::mem::take(&mut self.commands);
         let (kept, dropped): (VecDeque<_>, VecDeque<_>) = commands.into_iter().partition(keep);
         dropped.iter().for_each(|queued| self.leave(queued));
         self.commands = kept;
+        dropped.len() as u64
     }
 
     fn leave(&mut self, queued: &Queued) {
@@ -124,8 +152,34 @@ impl ReserveQueue {
 
 /// What a ticket needs written down.
 pub(super) enum ToWrite {
-    /// The command, for the first ticket of it.
+    /// The command, for its first ticket or for a longer one.
     Ticketed(Ticketed),
-    /// Nothing more: it is ticketed already, in an earlier turn or in this one.
+    /// Nothing more: that long it is ticketed already, in an earlier turn or in this one.
     Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::rig;
+    use super::*;
+
+    #[test]
+    fn repeats_that_hang_up_leave_nothing_behind() {
+        let mut queue = ReserveQueue::default();
+        queue.push(Queued {
+            seq: 7,
+            sku: rig::sku(),
+            command: rig::reserve(1),
+            request_id: "r".into(),
+            enqueued_at: UnixMs(1),
+            is_ticketed: true,
+            replies: Vec::new(),
+        });
+        for _ in 0..10_000 {
+            queue.join(7, oneshot::channel().0, UnixMs(1));
+        }
+        assert!(queue.front().unwrap().replies.capacity() < 10);
+    }
 }

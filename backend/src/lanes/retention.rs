@@ -17,7 +17,8 @@ pub struct Retention {
     pub refusals_max: usize,
 }
 
-/// The most ended holds forgotten in one turn, so that no turn is long because of it.
+/// The most of each kind forgotten in one turn, so that no turn is long because of it. A turn that
+/// forgot anything is followed by another.
 const FORGET_MAX: usize = 4_096;
 
 /// How often ended holds are looked through, in milliseconds.
@@ -58,7 +59,9 @@ impl Forgetting {
 
     fn forget_refusals(&mut self, now: UnixMs) -> Vec<Ended> {
         let mut forgotten = Vec::new();
-        while let Some(first) = self.refusals.front() {
+        while forgotten.len() < FORGET_MAX
+            && let Some(first) = self.refusals.front()
+        {
             let is_over = self.refusals.len() > self.retention.refusals_max;
             if !is_over && first.at.plus_ms(self.retention.refusals_ms) > now {
                 break;

@@ -38,6 +38,9 @@ pub(super) const STALLED: LaneSettings =
 
 pub(super) const HOLD_MS: u64 = 100;
 
+/// How long those who reserve wait.
+const WAIT_MS: u64 = 10_000;
+
 pub(super) struct Rig {
     pub(super) directory: TempDir,
     pub(super) now_ms: Arc<AtomicU64>,
@@ -77,7 +80,11 @@ impl Rig {
     }
 
     pub(super) fn reserve(&self, number: u8) -> Result<Waiter, EnqueueError> {
-        self.shared.submit(sku(), reserve(number), "r")
+        let mut command = reserve(number);
+        if let Command::Reserve(reserve) = &mut command {
+            reserve.claim_by = (self.shared.clock)().plus_ms(WAIT_MS);
+        }
+        self.shared.submit(sku(), command, "r")
     }
 
     pub(super) fn settle(&self, command: Command) -> Waiter {

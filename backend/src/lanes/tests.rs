@@ -1,19 +1,13 @@
 //! The engine, one turn at a time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cartgate_ledger::{Command, Fingerprint, Outcome, Refusal, ReservationState, UnixMs};
-use tempfile::TempDir;
+use cartgate_ledger::{Command, Outcome, Refusal, ReservationState, UnixMs};
 
 use super::owner::Next;
-use super::rig::{
-    Fault, HOLD_MS, Rig, SETTINGS, STALLED, Watched, clock, id, is_held, outcome, reserve, sku,
-    ticket,
-};
-use super::{Answer, EnqueueError, LaneSettings, Lanes, Stopped};
-use crate::metrics::Metrics;
+use super::rig::{HOLD_MS, Rig, SETTINGS, STALLED, id, is_held, outcome, reserve, sku};
+use super::{EnqueueError, LaneSettings};
 use crate::store::{EndedKind, Store};
 
 #[test]
@@ -124,71 +118,6 @@ fn a_repeat_gets_the_first_answer_also_after_a_crash() {
     assert_eq!(rig.row().counters.confirmed, 1);
 }
 
-#[tokio::test]
-async fn a_wait_that_ends_gives_a_ticket_that_survives() {
-    let mut rig = Rig::new(2, STALLED);
-    let first = rig.reserve(1).unwrap();
-    let second = rig.reserve(2).unwrap();
-    let third = rig.reserve(3).unwrap();
-    let gone = rig.reserve(4).err();
-    assert!(gone.is_some(), "the lane is full");
-    rig.turns();
-    assert!(is_held(first));
-    // In the other order than they came: the lane's order counts.
-    assert_eq!(ticket(&mut rig, third).await, Ok(Answer::Ticket));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
-    assert!(rig.store.ticketed(id(2)).unwrap().is_some());
-
-    let mut rig = rig.crash(SETTINGS);
-    rig.turns();
-    assert!(matches!(rig.state(2), Some(ReservationState::Held { .. })));
-    assert_eq!(rig.state(3), Some(ReservationState::SoldOut { available: 0 }));
-    assert_eq!(rig.store.ticketed(id(2)).unwrap(), None, "decided in the same commit");
-    assert_eq!(rig.store.ticketed(id(3)).unwrap(), None);
-}
-
-/// A client that repeats its order while it waits neither loses its place nor gets another.
-#[tokio::test]
-async fn a_repeat_joins_the_command_that_waits() {
-    let mut rig = Rig::new(2, STALLED);
-    let [first, second, third] = [1, 2, 3].map(|n| rig.reserve(n).unwrap());
-    rig.turns();
-    assert!(is_held(first));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
-    assert_eq!(ticket(&mut rig, third).await, Ok(Answer::Ticket));
-    let again = [rig.reserve(2).unwrap(), rig.reserve(2).unwrap()];
-    let Command::Reserve(mut other) = reserve(2) else { unreachable!() };
-    other.fingerprint = Fingerprint([99; 16]);
-    let refused = rig.shared.submit(sku(), Command::Reserve(other), "r").err();
-    assert_eq!(refused, Some(EnqueueError::KeyReused));
-    for repeat in again {
-        assert_eq!(ticket(&mut rig, repeat).await, Ok(Answer::Ticket));
-    }
-    let mut rig = rig.crash(SETTINGS);
-    let waits_again = rig.reserve(2).unwrap();
-    rig.turns();
-    assert!(is_held(waits_again), "it came before the third");
-    assert_eq!(rig.state(3), Some(ReservationState::SoldOut { available: 0 }));
-    let journal = rig.store.journal(&sku(), 1, 9).unwrap();
-    assert_eq!(journal.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2].map(|n| Some(id(n))));
-}
-
-#[tokio::test]
-async fn a_ticket_given_anew_outlives_the_one_that_lapsed() {
-    let mut rig = Rig::new(2, STALLED);
-    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
-    rig.turns();
-    assert!(is_held(first));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
-    rig.set_time(1_000 + STALLED.ticket_ttl_ms + 1);
-    let mut rig = rig.crash(SETTINGS);
-    // The lapsed one is decided in the turn in which the repeat, just too late to join, comes.
-    let repeat = rig.reserve(2).unwrap();
-    let answer = ticket(&mut rig, repeat).await;
-    assert!(matches!(answer, Ok(Answer::Outcome(Outcome::Held(_)))), "{answer:?}");
-    assert!(matches!(rig.state(2), Some(ReservationState::Held { .. })));
-}
-
 #[test]
 fn those_who_hung_up_make_room() {
     let mut rig = Rig::new(9, STALLED);
@@ -217,30 +146,6 @@ fn there_are_no_more_holds_than_there_may_be() {
     let third = rig.reserve(3).unwrap();
     rig.turns();
     assert!(is_held(third));
-}
-
-#[tokio::test]
-async fn a_ticket_asked_for_too_late_is_the_outcome() {
-    let mut rig = Rig::new(1, SETTINGS);
-    let waiter = rig.reserve(1).unwrap();
-    let answer = ticket(&mut rig, waiter).await;
-    assert!(matches!(answer, Ok(Answer::Outcome(Outcome::Held(_)))), "{answer:?}");
-    assert_eq!(rig.store.ticketed(id(1)).unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_ticket_that_lapsed_takes_nothing() {
-    let mut rig = Rig::new(2, STALLED);
-    let waiters = [rig.reserve(1).unwrap(), rig.reserve(2).unwrap()];
-    rig.turns();
-    let [first, second] = waiters;
-    assert!(is_held(first));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
-    rig.set_time(1_000 + STALLED.ticket_ttl_ms + 1);
-    let mut rig = rig.crash(SETTINGS);
-    rig.turns();
-    assert_eq!(rig.state(2), None);
-    assert_eq!(rig.store.ticketed(id(2)).unwrap(), None);
 }
 
 #[test]
@@ -287,7 +192,7 @@ fn settled_reservations_are_forgotten_by_time() {
 }
 
 #[test]
-fn a_clock_set_back_keeps_no_hold_longer() {
+fn a_clock_set_back_stops_a_skus_time_and_no_sale() {
     let mut rig = Rig::new(2, SETTINGS);
     rig.set_time(5_000);
     let first = rig.reserve(1).unwrap();
@@ -302,59 +207,4 @@ fn a_clock_set_back_keeps_no_hold_longer() {
     assert!(is_held(second), "somebody waits, by the clock that there is");
     let expires_at = UnixMs(5_000 + HOLD_MS);
     assert_eq!(rig.state(2), Some(ReservationState::Held { expires_at }));
-}
-
-async fn running(directory: &TempDir, settings: LaneSettings) -> (Arc<Watched>, Lanes) {
-    let store = Arc::new(Watched::open(directory.path()));
-    let lanes = Lanes::start(
-        Arc::clone(&store) as Arc<dyn Store>,
-        settings,
-        clock(&Arc::new(AtomicU64::new(1))),
-        Arc::new(Metrics::default()),
-    );
-    let lanes = lanes.unwrap();
-    let set = lanes.submit(sku(), Command::Set { units: 50 }, "s").unwrap();
-    assert!(matches!(set.outcome().await, Ok(Outcome::Stock(_))));
-    (store, lanes)
-}
-
-#[tokio::test]
-async fn when_a_write_fails_everyone_is_told_and_nothing_more_is_taken() {
-    for fault in [Fault::Error, Fault::Panic] {
-        let directory = TempDir::new().unwrap();
-        let (store, lanes) = running(&directory, SETTINGS).await;
-        store.break_by(fault);
-        let waiter = lanes.submit(sku(), Command::Set { units: 60 }, "s").unwrap();
-        assert_eq!(waiter.outcome().await, Err(Stopped));
-        lanes.stopped().await;
-        assert!(lanes.is_stopped());
-        let refused = lanes.submit(sku(), Command::Set { units: 70 }, "s").err();
-        assert_eq!(refused, Some(EnqueueError::Stopped));
-    }
-}
-
-#[tokio::test]
-async fn stopping_answers_those_who_wait() {
-    let directory = TempDir::new().unwrap();
-    let (_store, lanes) = running(&directory, SETTINGS).await;
-    let waiters: Vec<_> = (0..100).map(|n| lanes.submit(sku(), reserve(n), "r").unwrap()).collect();
-    lanes.stop().await;
-    let mut held = 0;
-    for waiter in waiters {
-        held += usize::from(matches!(waiter.outcome().await, Ok(Outcome::Held(_))));
-    }
-    assert_eq!(held, 50);
-}
-
-/// Tickets are in the store: they are no reason to stay.
-#[tokio::test]
-async fn stopping_leaves_tickets_for_the_next_start() {
-    let directory = TempDir::new().unwrap();
-    let (store, lanes) = running(&directory, STALLED).await;
-    let waiters = [1, 2].map(|n| lanes.submit(sku(), reserve(n), "r").unwrap());
-    let [first, second] = waiters;
-    assert!(matches!(first.outcome().await, Ok(Outcome::Held(_))));
-    assert_eq!(second.outcome_or_ticket(Duration::ZERO).await, Ok(Answer::Ticket));
-    lanes.stop().await;
-    assert!(store.ticketed(id(2)).unwrap().is_some());
 }

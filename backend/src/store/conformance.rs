@@ -3,6 +3,7 @@
 //! opened in [`open`] as well.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use cartgate_ledger::{
     Cause, CommandId, Counters, Fingerprint, JournalEntry, Reservation, ReservationState, Reserve,
@@ -157,6 +158,39 @@ fn an_ended_hold_is_not_loaded_and_can_be_forgotten() {
         assert!(store.reservation(id(2)).unwrap().is_some());
         let all = UnixMs(u64::MAX);
         assert_eq!(store.ended(EndedKind::Hold, UnixMs(0), all, 9).unwrap(), [ended(300, 2)]);
+    });
+}
+
+/// Whoever asks while a hold ends finds it before or after, never in between.
+#[test]
+fn a_reservation_is_there_while_it_ends() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let end = |number| {
+        let state = ReservationState::Confirmed { expires_at: UnixMs(1_000) };
+        let reservation = Reservation { state, ..held(number) };
+        Commit { reservations: vec![(sku("A"), reservation)], ..Commit::default() }
+    };
+    for number in 1..=200 {
+        let hold = Commit { reservations: vec![(sku("A"), held(number))], ..Commit::default() };
+        store.commit(&hold).unwrap();
+    }
+    let current = AtomicU8::new(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=200 {
+                current.store(number, Ordering::SeqCst);
+                store.commit(&end(number)).unwrap();
+            }
+            current.store(0, Ordering::SeqCst);
+        });
+        loop {
+            let number = current.load(Ordering::SeqCst);
+            if number == 0 {
+                break;
+            }
+            assert!(store.reservation(id(number)).unwrap().is_some(), "{number}");
+        }
     });
 }
 

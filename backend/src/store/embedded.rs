@@ -31,6 +31,10 @@ use super::{Commit, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticke
 /// The format written by this version.
 const FORMAT: u16 = 1;
 
+/// The most files of the database's that are kept open. `serve` sets files aside for these, and for
+/// as many again: journals, and tables that are being made of others.
+const CACHED_FILES_MAX: usize = 128;
+
 /// A store in a directory of this machine. Only one process can have it open.
 pub struct Embedded {
     database: Database,
@@ -52,7 +56,10 @@ impl Embedded {
     /// with another number of buckets or by another version.
     pub fn open(directory: &Path, buckets: u16) -> Result<Self, StoreError> {
         let failed = failed_to("be opened");
-        let database = Database::builder(directory).open().map_err(&failed)?;
+        let database = Database::builder(directory)
+            .max_cached_files(Some(CACHED_FILES_MAX))
+            .open()
+            .map_err(&failed)?;
         let keyspace =
             |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(&failed);
         let meta = keyspace("meta")?;
@@ -168,8 +175,9 @@ impl Store for Embedded {
                 ReservationState::Confirmed { .. }
                 | ReservationState::Released { .. }
                 | ReservationState::Expired { .. } => {
-                    batch.remove(&self.held, id.0);
+                    // In this order: a batch is written as a whole, but seen item by item.
                     put(&mut batch, &self.ended, id.0, changed)?;
+                    batch.remove(&self.held, id.0);
                 }
             }
         }
@@ -194,7 +202,7 @@ impl Store for Embedded {
     }
 
     fn reservation(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, StoreError> {
-        // In this order: a reservation moves from the one to the other, and never back.
+        // In this order: a reservation is in the second before it leaves the first.
         match get(&self.held, id.0)? {
             Some(held) => Ok(Some(held)),
             None => get(&self.ended, id.0),
