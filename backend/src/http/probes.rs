@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
@@ -11,16 +11,16 @@ use super::answer::Refused;
 use crate::lanes::State as EngineState;
 
 /// The process answers.
-pub(super) async fn live() -> StatusCode {
-    StatusCode::OK
+pub(super) async fn live() -> &'static str {
+    "ok\n"
 }
 
 /// It takes reservations.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, Refused> {
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Refused> {
     if app.lanes.state() != EngineState::Running {
         return Err(Refused::unavailable());
     }
-    Ok(StatusCode::OK)
+    Ok("ok\n")
 }
 
 /// The metrics, in the OpenMetrics text format.
