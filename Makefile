@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean test-bare-root prerequisites wasm envoy cargo-deny
+.PHONY: help run drill test lint clean test-browser test-bare-root prerequisites wasm envoy cargo-deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,10 @@ help: ## this list
 run: wasm envoy ## build, then serve the demo: the service, and Envoy with the filter in front
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests
 	@exec target/release/demo
+
+drill: wasm envoy ## rehearse a sale, judge it, report it; ARGS="--help" says what else it can do
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests
+	@target/release/drill $(ARGS)
 
 test: wasm envoy ## every test, with a real Envoy
 	cargo build --locked --workspace --all-targets
@@ -42,6 +46,10 @@ lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configu
 
 clean: ## remove what was built and fetched; the demo's data in run/ stays
 	rm -rf target .tools
+
+test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chromium, fonts-noto-cjk)
+	cargo build --locked --package cartgate-backend
+	cargo test --locked --package cartgate-tests --test legacy_browser -- --ignored
 
 test-bare-root: ## the two commands in a bare Debian root (as root, with debootstrap; minutes)
 	tests/bare-root.sh

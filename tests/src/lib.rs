@@ -11,11 +11,13 @@
     reason = "a test says what is wrong by panicking"
 )]
 
-pub mod audit;
+pub mod browser;
 pub mod client;
+pub mod drill;
 pub mod envoy;
 pub mod filter;
 pub mod http1;
+pub mod legacy;
 pub mod paths;
 pub mod ports;
 pub mod process;

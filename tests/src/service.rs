@@ -61,7 +61,7 @@ impl ServiceOptions {
         command.arg("serve").arg("--config").arg(config);
         command.arg("--listen").arg(self.address.to_string());
         command.arg("--data").arg(self.dir.join("data"));
-        command.env("RUST_LOG", "info,cartgate=debug");
+        command.env("RUST_LOG", "info,cartgate=debug,fjall=warn,lsm_tree=warn");
         if self.own_group {
             command.process_group(0);
         }

@@ -1,17 +1,25 @@
 //! `kill -9` of the service, at random moments of a sale: nothing that clients were told is lost,
-//! nothing happens twice, nothing is oversold. The judgement rests on the clients' notes alone
-//! (`cartgate_tests::audit` says what is checked).
+//! nothing happens twice, nothing is oversold. The judgement rests on the clients' records alone
+//! (`cartgate_tests::drill::verdict` says what is checked).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cartgate_tests::audit::{Note, Settlement, Told, audit};
+use cartgate_tests::drill::diary::Diary;
+use cartgate_tests::drill::evidence::Witness;
+use cartgate_tests::drill::record::{Answer, Call, Order, Record, Settlement};
+use cartgate_tests::drill::verdict::{Case, Check, Verdict, judge};
 use cartgate_tests::process::eventually;
 use cartgate_tests::random::Random;
-use cartgate_tests::{Order, Service, ServiceOptions, Shop};
+use cartgate_tests::{Service, ServiceOptions, Shop, shop};
 use tokio::task::JoinSet;
 
 const ROUNDS: u64 = 6;
@@ -30,73 +38,104 @@ async fn what_clients_were_told_survives_kill_9() {
     let mut random = Random::from_env();
     let dir = tempfile::tempdir().unwrap();
     let options = ServiceOptions::new(dir.path()).settings(SETTINGS);
-    let (mut notes, mut told) = (Vec::new(), BTreeSet::new());
+    let (diary, mut told) = (Diary::default(), BTreeSet::new());
     for round in 1..=ROUNDS {
         let mut service = Service::start(&options).await.unwrap();
-        let shop = Shop::at(service.address());
         if round > 1 {
-            audit(&shop, &SKUS, &mut notes).await;
+            acquit(&service, &diary).await;
         }
+        let shop = Shop::at(service.address());
         for sku in SKUS {
             let quantity = round * if sku == SCARCE { 30 } else { 100_000 };
             assert_eq!(shop.set_stock(sku, quantity).await.unwrap().status, 200);
         }
         let answers_before_death = 50 + random.below(400);
         println!("round {round}: killed after {answers_before_death} answers");
-        let noted = sell_until_killed(&mut service, answers_before_death, &mut random).await;
-        told.append(&mut kinds(&noted));
-        notes.extend(noted);
+        sell_until_killed(&mut service, &diary, answers_before_death, &mut random).await;
+        told.append(&mut kinds(&diary.records()));
     }
     let service = Service::start(&options).await.unwrap();
-    audit(&Shop::at(service.address()), &SKUS, &mut notes).await;
+    acquit(&service, &diary).await;
     // A sale in which some answer never came would prove nothing about it.
     assert_eq!(told, BTreeSet::from(["held", "queued", "sold out", "nothing"]));
 }
 
-/// What kinds of answers there are among the notes.
-fn kinds(notes: &[Note]) -> BTreeSet<&'static str> {
-    let kind = |note: &Note| match note.told {
-        Told::Held(_) => "held",
-        Told::Queued(_) => "queued",
-        Told::SoldOut => "sold out",
-        Told::Refused(_) => "refused",
-        Told::Nothing => "nothing",
-    };
-    notes.iter().map(kind).collect()
+/// Compares what clients were told so far with what the service says now. All orders with a key are
+/// sent once more: they must be answered as they were.
+async fn verdict(service: &Service, diary: &Diary) -> Verdict {
+    let mut records = diary.records();
+    let witness = Witness::at(service.address()).repeat_everything();
+    let evidence = witness.gather(&SKUS, &mut records).await.unwrap();
+    let verdict = judge(&Case::new(&records, &evidence.reservations, &evidence.skus));
+    diary.replace(records);
+    verdict
 }
 
-async fn sell_until_killed(service: &mut Service, answers: u64, random: &mut Random) -> Vec<Note> {
+async fn acquit(service: &Service, diary: &Diary) {
+    let verdict = verdict(service, diary).await;
+    assert!(verdict.holds(), "{verdict}");
+    for check in Check::ALL.into_iter().filter(|check| *check != Check::Limit) {
+        assert!(verdict.checked.count(check) > 0, "{verdict}");
+    }
+}
+
+/// What kinds of answers there are to orders. A service that is not well says so by 503, and never
+/// by anything else.
+fn kinds(records: &[Record]) -> BTreeSet<&'static str> {
+    let orders = records.iter().filter(|record| matches!(record.call, Call::Reserve(_)));
+    let kind = |record: &Record| match &record.answer {
+        Answer::Held { .. } => Some("held"),
+        Answer::Queued { .. } => Some("queued"),
+        Answer::SoldOut { .. } => Some("sold out"),
+        Answer::Lost | Answer::HungUp => Some("nothing"),
+        Answer::Refused { status: 503, .. } => None,
+        other => panic!("{other:?}: {record:?}"),
+    };
+    orders.filter_map(kind).collect()
+}
+
+async fn sell_until_killed(
+    service: &mut Service,
+    diary: &Diary,
+    answers: u64,
+    random: &mut Random,
+) {
     let shop = Shop::at(service.address());
     let answered = Arc::new(AtomicU64::new(0));
     let mut shoppers = JoinSet::new();
     for _ in 0..SHOPPERS {
-        shoppers.spawn(shop_until_silence(shop.clone(), random.split(), Arc::clone(&answered)));
+        let answered = Arc::clone(&answered);
+        shoppers.spawn(shop_until_silence(shop.clone(), diary.clone(), random.split(), answered));
     }
     let enough = || async { (answered.load(Ordering::Relaxed) >= answers).then_some(()) };
     eventually("answers to shoppers", enough).await;
     service.process.kill().await.unwrap();
-    shoppers.join_all().await.into_iter().flatten().collect()
+    shoppers.join_all().await;
 }
 
 /// A shopper orders, and confirms or releases what it gets, until an answer does not come.
-async fn shop_until_silence(shop: Shop, mut random: Random, answered: Arc<AtomicU64>) -> Vec<Note> {
-    let mut notes: Vec<Note> = Vec::new();
+async fn shop_until_silence(
+    shop: Shop,
+    diary: Diary,
+    mut random: Random,
+    answered: Arc<AtomicU64>,
+) {
     loop {
         let order = any_order(&mut random);
-        let mut told = Told::from_answer(&shop.reserve(&order).await);
-        if order.key.is_some() && random.below(4) == 0 {
-            told = told.and(Told::from_answer(&shop.reserve(&order).await));
+        let repeats = order.key.is_some() && random.below(4) == 0;
+        let mut answer = diary.call(&shop, Call::Reserve(order.clone())).await;
+        if repeats && answer != Answer::Lost {
+            answer = diary.call(&shop, Call::Reserve(order)).await;
         }
         answered.fetch_add(1, Ordering::Relaxed);
-        let settlement = match &told {
-            Told::Held(id) => settle(&shop, id, &mut random).await,
-            _ => None,
-        };
-        let is_silent =
-            told == Told::Nothing || settlement.as_ref().is_some_and(|s| s.status.is_none());
-        notes.push(Note { order, told, settlement });
-        if is_silent {
-            return notes;
+        if let Answer::Held { id, .. } = &answer
+            && let Some(how) = any_settlement(&mut random)
+        {
+            let id = id.clone();
+            answer = diary.call(&shop, Call::Settle { id, how }).await;
+        }
+        if answer == Answer::Lost {
+            return;
         }
     }
 }
@@ -111,14 +150,12 @@ fn any_order(random: &mut Random) -> Order {
     }
 }
 
-async fn settle(shop: &Shop, id: &str, random: &mut Random) -> Option<Settlement> {
-    let how = match random.below(3) {
-        0 => "confirm",
-        1 => "release",
-        _ => return None,
-    };
-    let status = shop.settle(id, how).await.ok().map(|answer| answer.status);
-    Some(Settlement { how, status })
+fn any_settlement(random: &mut Random) -> Option<Settlement> {
+    match random.below(3) {
+        0 => Some(Settlement::Confirm),
+        1 => Some(Settlement::Release),
+        _ => None,
+    }
 }
 
 /// Orders that wait in a lane when the service dies are judged after the restart, in the order in
@@ -133,7 +170,7 @@ async fn a_queue_of_tickets_survives_in_order() {
     shop.set_stock(SCARCE, 20).await.unwrap();
     let mut tickets = Vec::new();
     while tickets.len() < 50 {
-        let answer = shop.reserve(&Order::one(SCARCE)).await.unwrap();
+        let answer = shop.reserve(&shop::Order::one(SCARCE)).await.unwrap();
         match answer.status {
             201 => tickets.push(answer.reservation_id().to_owned()),
             202 => tickets.push(answer.ticket().to_owned()),
@@ -158,23 +195,34 @@ async fn a_queue_of_tickets_survives_in_order() {
     assert_eq!((&stock["available"], &stock["held"]), (&0.into(), &20.into()), "{stock}");
 }
 
-/// Control: the audit does find out a service that forgets.
+/// Control: a service that forgets is found out.
 #[tokio::test(flavor = "multi_thread")]
-#[should_panic(expected = "in the journal")]
 async fn a_service_that_forgets_is_found_out() {
     let dir = tempfile::tempdir().unwrap();
     let options = ServiceOptions::new(dir.path());
-    let mut notes = Vec::new();
-    for _ in 0..2 {
+    let diary = Diary::default();
+    for is_first in [true, false] {
         let mut service = Service::start(&options).await.unwrap();
         let shop = Shop::at(service.address());
-        shop.set_stock(SCARCE, 20).await.unwrap();
-        if !notes.is_empty() {
-            audit(&shop, &[SCARCE], &mut notes).await;
+        for sku in SKUS {
+            shop.set_stock(sku, 20).await.unwrap();
         }
-        let order = Order::one(SCARCE);
-        let told = Told::from_answer(&shop.reserve(&order).await);
-        notes.push(Note { order, told, settlement: None });
+        if is_first {
+            let order = Order {
+                sku: SCARCE.to_owned(),
+                quantity: 1,
+                customer: "somebody".to_owned(),
+                key: None,
+            };
+            diary.call(&shop, Call::Reserve(order)).await;
+            let verdict = verdict(&service, &diary).await;
+            assert!(verdict.holds(), "{verdict}");
+        } else {
+            let verdict = verdict(&service, &diary).await;
+            let [forgotten] = &verdict.violations[..] else { panic!("{verdict}") };
+            assert_eq!(forgotten.check, Check::Outcomes, "{verdict}");
+            assert!(forgotten.what.contains("knows nothing of it"), "{verdict}");
+        }
         service.process.kill().await.unwrap();
         std::fs::remove_dir_all(dir.path().join("data")).unwrap();
     }

@@ -141,6 +141,9 @@ In stock the first time: {sneaker} {sneakers}, {tee} {tees}, {denim} {denims}. T
 3. What is left of it?
    curl {service}/v1/skus/{sneaker}
 
+4. A crowd wants all of it at once: 30 seconds of a sale, judged by what its customers are told.
+   make drill ARGS="--edge {shoppers} --service {service}"
+
 To follow a request from Envoy to the commit, take the x-request-id of its answer:
    grep -h X-REQUEST-ID run/log/access.log run/log/cartgate.log
 

@@ -1,0 +1,29 @@
+//! The drill: a sale rehearsed, and judged by what its customers were told.
+//!
+//! ```text
+//! scenario ──> cast ──> load ──> records ──┬──> verdict ──> exit status
+//!  (TOML)     (who asks  (open     (what    │      ^
+//!              what,      loop)    clients  │      └── evidence: journals and reservations,
+//!              when)               noted)   └──> report      as the service shows them
+//! ```
+//!
+//! The drill is a witness. It shares no code with the service: nothing here knows `ledger` or
+//! `backend`, only HTTP and what clients have written down.
+
+pub mod cast;
+pub mod connection;
+pub mod customer;
+pub mod diary;
+pub mod evidence;
+pub mod load;
+pub mod open_files;
+pub mod poisson;
+pub mod progress;
+pub mod record;
+pub mod rehearsal;
+pub mod report;
+pub mod results;
+pub mod scenario;
+pub mod target;
+pub mod verdict;
+pub mod wire;

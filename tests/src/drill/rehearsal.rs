@@ -1,0 +1,123 @@
+//! A drill from beginning to end.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+use tokio::task::JoinError;
+
+use super::cast::{Assortment, Cast};
+use super::evidence::{EvidenceError, Witness};
+use super::load;
+use super::open_files::{self, TooFewFiles};
+use super::results::{Books, Outcome, WriteError};
+use super::scenario::Scenario;
+use super::target::{Target, TargetError};
+use super::verdict::{Case, judge};
+
+/// What is to be rehearsed, and where.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The sale.
+    pub scenario: Scenario,
+    /// The system.
+    pub place: Place,
+    /// Where report, records, evidence and logs go.
+    pub out: PathBuf,
+}
+
+/// The system to be drilled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One that the drill starts.
+    Own,
+    /// One that runs already.
+    At {
+        /// The URL of its edge.
+        edge: String,
+        /// The URL of its service.
+        service: String,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Rehearsed {
+    /// Whether the verdict holds.
+    pub holds: bool,
+    /// For a terminal.
+    pub summary: String,
+}
+
+/// Plays a scenario, judges it, and writes the report.
+///
+/// # Errors
+/// The drill could not run, or its results not be written: nothing is known about the system.
+pub async fn rehearse(plan: &Plan) -> Result<Rehearsed, DrillError> {
+    let Plan { scenario, place, out } = plan;
+    open_files::allow(scenario)?;
+    let (target, run) = match place {
+        Place::Own => (Target::start(scenario, out).await?, String::new()),
+        Place::At { edge, service } => (Target::at(edge, service).await?, run_name()),
+    };
+    let outcome = play(scenario, &target, &run).await?;
+    target.stop().await.map_err(DrillError::Stop)?;
+    Ok(outcome.write(plan)?)
+}
+
+/// Tells this run from others against the same system: the seconds since 1970, in hexadecimal.
+fn run_name() -> String {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}", since_1970.as_secs())
+}
+
+async fn play(scenario: &Scenario, target: &Target, run: &str) -> Result<Outcome, DrillError> {
+    let assortment = Assortment::new(scenario, run);
+    let limits = assortment.limits(scenario);
+    let journal_from = target.stock(scenario, &assortment).await?;
+    let cast = Cast::new(scenario, &assortment);
+    let mut load = load::run(scenario, cast, target).await.map_err(DrillError::Broke)?;
+    eprintln!("reading the journals, and judging {} calls", load.records.len());
+    let skus: Vec<&str> = assortment.skus().collect();
+    let evidence = Witness::at(target.service()).gather(&skus, &mut load.records).await?;
+    let case = Case::new(&load.records, &evidence.reservations, &evidence.skus);
+    let case = case.limits(&limits).starts(&journal_from);
+    let verdict = judge(&case);
+    let books = Books { journal_from, evidence };
+    Ok(Outcome { assortment, limits, load, books, verdict })
+}
+
+/// An error and its causes, in one line: this is where they are shown.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line += &format!(": {cause}");
+        source = cause.source();
+    }
+    line
+}
+
+/// Why a drill says nothing about the system.
+#[derive(Debug, Error)]
+pub enum DrillError {
+    /// There is nothing to drill.
+    #[error("{0}")]
+    Target(#[from] TargetError),
+    /// The service does not show its books.
+    #[error("no evidence: {}", chain(.0))]
+    Evidence(#[from] EvidenceError),
+    /// A part of the drill itself broke.
+    #[error("the drill broke down: {0}")]
+    Broke(#[source] JoinError),
+    /// What was started could not be stopped.
+    #[error("cannot watch over processes: {0}")]
+    Stop(#[source] io::Error),
+    /// There is no room for the crowd.
+    #[error("{0}")]
+    Files(#[from] TooFewFiles),
+    /// A result could not be written.
+    #[error("{0}")]
+    Write(#[from] WriteError),
+}

@@ -1,0 +1,145 @@
+//! The summary for a terminal: 80 columns, no colours, the verdict on top.
+
+use std::fmt::Write;
+
+use super::latency::Latency;
+use super::summary::{Calls, Holds, Part, Summary};
+use super::words;
+
+/// Lays the summary out. `verdict` is one sentence or more, shown as it is.
+pub fn render(summary: &Summary, holds: bool, verdict: &str) -> String {
+    let mut text = String::new();
+    // Unwrap safety, in all of this file: writing to a string cannot fail.
+    writeln!(text, "{}", if holds { "THE VERDICT HOLDS" } else { "THE VERDICT DOES NOT HOLD" })
+        .unwrap();
+    for line in verdict.lines() {
+        writeln!(text, "  {line}").unwrap();
+    }
+    let Summary { hot, others, .. } = summary;
+    write_head(&mut text, "orders");
+    for (label, number) in CALLS {
+        write_numbers(&mut text, label, [number(&hot.calls), number(&others.calls)]);
+    }
+    write_head(&mut text, "holds, each counted once");
+    for (label, number) in HOLDS {
+        write_numbers(&mut text, label, [number(&hot.holds), number(&others.holds)]);
+    }
+    write_head(&mut text, "stock in the end, units");
+    for (label, number) in STOCK {
+        write_numbers(&mut text, label, [number(hot), number(others)]);
+    }
+    write_latencies(&mut text, summary);
+    write_roles(&mut text, summary);
+    text
+}
+
+/// A row of a table: its name, and the number in it.
+pub(super) type Row<T> = (&'static str, fn(&T) -> u64);
+
+/// Orders, by what the client was told. An indented row is part of the one above it.
+pub(super) const CALLS: [Row<Calls>; 10] = [
+    ("offered", |calls| calls.offered),
+    ("admitted: answered by the service", Calls::admitted),
+    ("  held (201)", |calls| calls.held),
+    ("  sold out (409)", |calls| calls.sold_out),
+    ("  still queued, ticket (202)", |calls| calls.queued),
+    ("  lane full (503)", |calls| calls.lane_full),
+    ("over the limit, at the edge (429)", |calls| calls.over_limit),
+    ("refused otherwise", |calls| calls.refused),
+    ("hung up by the client", |calls| calls.hung_up),
+    ("connection lost", |calls| calls.lost),
+];
+
+/// Holds.
+pub(super) const HOLDS: [Row<Holds>; 4] = [
+    ("held", |holds| holds.held),
+    ("confirmed", |holds| holds.confirmed),
+    ("released", |holds| holds.released),
+    ("expired", |holds| holds.expired),
+];
+
+/// Stock in the end.
+pub(super) const STOCK: [Row<Part>; 3] = [
+    ("available", |part| part.stock.available),
+    ("held", |part| part.stock.held),
+    ("confirmed", |part| part.stock.confirmed),
+];
+
+/// The latencies there are, with their names.
+pub(super) fn latencies(summary: &Summary) -> [(&'static str, Latency); 5] {
+    [
+        ("hot product, admitted", summary.hot.admitted),
+        ("hot product, 429", summary.hot.over_limit),
+        ("all others, admitted", summary.others.admitted),
+        ("all others, 429", summary.others.over_limit),
+        ("confirm and release", summary.settlements),
+    ]
+}
+
+/// From when latency counts, for people.
+pub(super) const LATENCY_NOTE: &str =
+    "From when a call should have been sent (corrected for coordinated omission).";
+
+fn write_head(text: &mut String, title: &str) {
+    let [hot, others, together] = ["hot product", "all others", "together"];
+    writeln!(text, "\n{title:<43}{hot:>12}{others:>12}{together:>12}").unwrap();
+}
+
+fn write_numbers(text: &mut String, label: &str, [hot, others]: [u64; 2]) {
+    let [hot, others, together] = [hot, others, hot + others].map(words::count);
+    writeln!(text, "  {label:<41}{hot:>12}{others:>12}{together:>12}").unwrap();
+}
+
+fn write_latencies(text: &mut String, summary: &Summary) {
+    let names = ["calls", "p50", "p90", "p99", "p99.9", "max"];
+    write!(text, "\n{:<25}", "latency, ms").unwrap();
+    for name in names {
+        write!(text, "{name:>9}").unwrap();
+    }
+    for (label, latency) in latencies(summary) {
+        write!(text, "\n  {label:<23}").unwrap();
+        for cell in latency_cells(latency) {
+            write!(text, "{cell:>9}").unwrap();
+        }
+    }
+    writeln!(text, "\n  {LATENCY_NOTE}").unwrap();
+}
+
+/// The number of calls and the percentiles in milliseconds; dashes where there were no calls.
+pub(super) fn latency_cells(latency: Latency) -> [String; 6] {
+    let Latency { count, p50_us, p90_us, p99_us, p99_9_us, max_us } = latency;
+    let [p50, p90, p99, p99_9, max] = [p50_us, p90_us, p99_us, p99_9_us, max_us]
+        .map(|us| if count == 0 { "-".to_owned() } else { words::ms(us) });
+    [words::count(count), p50, p90, p99, p99_9, max]
+}
+
+fn write_roles(text: &mut String, summary: &Summary) {
+    write!(text, "\n{:<25}", "orders by client").unwrap();
+    for name in ROLE_COLUMNS {
+        write!(text, "{name:>9}").unwrap();
+    }
+    text.push('\n');
+    for role in &summary.roles {
+        write!(text, "  {:<23}", words::role(role.role)).unwrap();
+        for number in role_cells(&role.calls, &role.holds) {
+            write!(text, "{:>9}", words::count(number)).unwrap();
+        }
+        text.push('\n');
+    }
+}
+
+/// What is said of each role.
+pub(super) const ROLE_COLUMNS: [&str; 6] =
+    ["offered", "admitted", "429", "no reply", "held", "bought"];
+
+/// The numbers under [`ROLE_COLUMNS`].
+pub(super) fn role_cells(calls: &Calls, holds: &Holds) -> [u64; 6] {
+    [
+        calls.offered,
+        calls.admitted(),
+        calls.over_limit,
+        calls.unanswered(),
+        holds.held,
+        holds.confirmed,
+    ]
+}
