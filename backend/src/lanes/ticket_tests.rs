@@ -8,6 +8,16 @@ use super::rig::{Rig, SETTINGS, STALLED, id, is_held, outcome, reserve, sku, tic
 use super::{Answer, EnqueueError, Stopped};
 use crate::store::Store;
 
+/// An engine with two units, of which 1 holds one, and 2 waits with a ticket.
+async fn with_a_ticket() -> Rig {
+    let mut rig = Rig::new(2, STALLED);
+    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
+    rig.turns();
+    assert!(is_held(first));
+    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    rig
+}
+
 #[tokio::test]
 async fn a_wait_that_ends_gives_a_ticket_that_survives() {
     let mut rig = Rig::new(2, STALLED);
@@ -59,11 +69,7 @@ async fn a_repeat_joins_the_command_that_waits() {
 
 #[tokio::test]
 async fn a_ticket_given_anew_outlives_the_one_that_lapsed() {
-    let mut rig = Rig::new(2, STALLED);
-    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
-    rig.turns();
-    assert!(is_held(first));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    let rig = with_a_ticket().await;
     rig.set_time(1_000 + STALLED.ticket_ttl_ms + 1);
     let mut rig = rig.crash(SETTINGS);
     // The lapsed one is decided in the turn in which the repeat, just too late to join, comes.
@@ -84,12 +90,7 @@ async fn a_ticket_asked_for_too_late_is_the_outcome() {
 
 #[tokio::test]
 async fn a_ticket_that_lapsed_takes_nothing() {
-    let mut rig = Rig::new(2, STALLED);
-    let waiters = [rig.reserve(1).unwrap(), rig.reserve(2).unwrap()];
-    rig.turns();
-    let [first, second] = waiters;
-    assert!(is_held(first));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    let rig = with_a_ticket().await;
     rig.set_time(1_000 + STALLED.ticket_ttl_ms + 1);
     let mut rig = rig.crash(SETTINGS);
     rig.turns();
@@ -100,11 +101,7 @@ async fn a_ticket_that_lapsed_takes_nothing() {
 /// Whoever is told 202 last has all the time that a ticket gives, also after a crash.
 #[tokio::test]
 async fn a_repeat_that_gets_a_ticket_gets_all_of_its_time() {
-    let mut rig = Rig::new(2, STALLED);
-    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
-    rig.turns();
-    assert!(is_held(first));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    let mut rig = with_a_ticket().await;
     rig.set_time(1_000 + STALLED.ticket_ttl_ms - 1);
     let repeat = rig.reserve(2).unwrap();
     assert_eq!(ticket(&mut rig, repeat).await, Ok(Answer::Ticket));
@@ -117,11 +114,7 @@ async fn a_repeat_that_gets_a_ticket_gets_all_of_its_time() {
 /// Else a lane under a flood would be busy with nothing but the past.
 #[tokio::test]
 async fn what_has_lapsed_costs_no_pace() {
-    let mut rig = Rig::new(2, STALLED);
-    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
-    rig.turns();
-    assert!(is_held(first));
-    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    let rig = with_a_ticket().await;
     rig.set_time(1_000 + STALLED.ticket_ttl_ms + 1);
     let mut rig = rig.crash(STALLED);
     let third = rig.reserve(3).unwrap();
