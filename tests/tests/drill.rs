@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use cartgate_tests::paths::repo_root;
+use cartgate_tests::{EnvoyConfig, Site};
+use serde_json::json;
 
 const DRILL: &str = env!("CARGO_BIN_EXE_drill");
 
@@ -41,6 +43,26 @@ fn the_short_scenario_holds() {
     let report = fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(report.contains("<svg"), "a report without charts");
     assert!(dir.path().join("evidence.json").is_file());
+}
+
+/// An edge that admits half as much again as it should, with callers who wait: not so easy to see.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_a_little_too_high_is_found_out() {
+    let mut filter = EnvoyConfig::shipped().unwrap().filter_settings().unwrap();
+    filter["limits"] = json!({ "SNEAKER": { "per_second": 60, "burst": 10 } });
+    filter["default_limit"] = json!({ "per_second": 20, "burst": 20 });
+    let config = EnvoyConfig::shipped().unwrap().filter_configuration(&filter);
+    let settings = "wait_ms = 100\nhold_ms = 3000\n[lanes]\nreserves_per_s = 32\n";
+    let site = Site::start(settings, config).await.unwrap();
+    let (edge, service) = (site.envoy.url(""), site.service.url(""));
+    let dir = tempfile::tempdir().unwrap();
+    let short = repo_root().join("tests/scenarios/short.toml");
+    let arguments = [short.to_str().unwrap(), "--edge", &edge, "--service", &service];
+    let output = tokio::task::block_in_place(|| drill(&arguments, dir.path()));
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}{}", text(&output.stderr));
+    assert!(said.contains("SNEAKER: ") && said.contains("units admitted within"), "{said}");
+    assert!(said.contains("where 40/s with a"), "{said}");
 }
 
 /// 2: nothing was drilled, so nothing is known.

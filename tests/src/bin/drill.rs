@@ -1,9 +1,10 @@
 //! Rehearses a sale, judges it by what its customers were told, and writes a report.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::process::ExitCode;
 
+use cartgate_tests::drill::evidence::PATIENCE;
 use cartgate_tests::drill::rehearsal::{Place, Plan, rehearse};
 use cartgate_tests::drill::scenario::{Overrides, Scenario};
 use cartgate_tests::paths::repo_root;
@@ -12,7 +13,8 @@ use clap::Parser;
 /// Rehearses a sale against cartgate, and judges it by what its customers were told.
 ///
 /// Without --edge and --service it starts a service and an Envoy of its own, without data. Exits
-/// with 0 if the verdict holds, with 1 if it does not, and with 2 if the drill could not run.
+/// with 0 if the verdict holds, with 1 if it does not, and with 2 if the drill could not run or
+/// proves nothing.
 #[derive(Debug, Parser)]
 #[command(name = "drill", max_term_width = 100)]
 struct Arguments {
@@ -38,7 +40,8 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     duration_s: Option<u32>,
 
-    /// Where to put report, records, evidence and logs [default: target/drill/SCENARIO]
+    /// Where to put report, records, evidence and logs: a new directory, an empty one, or one that a
+    /// drill has made, whose results are replaced [default: target/drill/SCENARIO]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -49,7 +52,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("the drill could not run: {error}");
+            eprintln!("drill: {error}");
             ExitCode::from(2)
         }
     }
@@ -65,7 +68,9 @@ async fn run(arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     });
     let scenario = Scenario::read(&path, Overrides { seed, duration_s })?;
     let out = out.unwrap_or_else(|| repo_root().join("target/drill").join(&scenario.name));
-    let rehearsed = rehearse(&Plan { scenario, place, out }).await?;
+    // Envoy runs elsewhere: what it is told must lead to the same place from there.
+    let out = path::absolute(out)?;
+    let rehearsed = rehearse(&Plan { scenario, place, out, patience: PATIENCE }).await?;
     // Whoever closes the pipe has read enough (`drill | head`): the verdict is the same.
     let _ = io::stdout().write_all(rehearsed.summary.as_bytes());
     Ok(rehearsed.holds)

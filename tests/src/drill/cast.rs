@@ -196,8 +196,8 @@ impl Stream {
             Role::Legacy | Role::Bot => false,
             _ => self.random.random_bool(self.shares.keyed),
         };
-        // Most people want one.
-        let wants_more = self.part == Role::Shopper && self.random.random_bool(0.1);
+        // Most people want one. Bots do: a cart of many would be noticed.
+        let wants_more = self.part != Role::Bot && self.random.random_bool(0.1);
         let quantity = if wants_more { self.random.random_range(2..=QUANTITY_MAX) } else { 1 };
         let part = match self.part {
             Role::Shopper => "shopper",

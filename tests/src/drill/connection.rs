@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::StatusCode;
@@ -157,6 +158,15 @@ pub enum CallError {
     /// The answer broke off, or is too long.
     #[error("no whole answer: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The question cannot be asked in HTTP.
+    #[error("no request: {0}")]
+    Request(#[source] hyper::http::Error),
+    /// It takes too long.
+    #[error("no answer within {within:?}")]
+    Late {
+        /// How long was waited.
+        within: Duration,
+    },
     /// The lease was asked before it was connected.
     #[error("not connected")]
     NotConnected,

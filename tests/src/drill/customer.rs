@@ -1,6 +1,5 @@
 //! What one customer does, from the first call to the end of their hold.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -62,8 +61,8 @@ impl Clock {
 pub struct Street {
     /// The time.
     pub clock: Clock,
-    /// The edge, as it is named in requests.
-    pub edge: SocketAddr,
+    /// The edge, as requests name it: a gateway may choose by that where they go.
+    pub host: String,
     /// The connections of people.
     pub people: Arc<Pool>,
     /// The connections of bots, by address.
@@ -198,12 +197,12 @@ impl Customer<'_> {
         call: &Call,
         hangs_up: Option<Instant>,
     ) -> (u64, Answer) {
-        let Street { clock, edge, .. } = self.street;
+        let Street { clock, host, .. } = self.street;
         let until = hangs_up.unwrap_or(clock.ends);
         let given_up = if hangs_up.is_some() { Answer::HungUp } else { Answer::Lost };
         let connected = timeout_at(until, lease.connect()).await;
         let sent_us = clock.now_us();
-        let Ok(request) = wire::request(&edge.to_string(), call, self.form) else {
+        let Ok(request) = wire::request(host, call, self.form) else {
             return (sent_us, Answer::Lost);
         };
         let answered = match connected {

@@ -30,8 +30,8 @@ use crate::Shop;
 /// How many questions are open at the same time.
 const QUESTIONS_MAX: usize = 64;
 
-/// How long all that is still open may take to be decided.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long gathering may take in all: a service that has died must not keep anybody waiting.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long to wait before asking the same thing again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -59,7 +59,8 @@ impl Witness {
         Self { shop: Shop::at(service), patience: PATIENCE, repeats_everything: false }
     }
 
-    /// How long to wait for what is not decided yet, in all.
+    /// How long gathering may take in all. Two thirds of it are for what is not decided yet: what
+    /// is still open then is for the verdict to judge, and the rest is left to read the books.
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
@@ -75,20 +76,30 @@ impl Witness {
     /// of them.
     ///
     /// # Errors
-    /// The service does not answer, or what it answers cannot be understood.
+    /// The service does not answer in time, or what it answers cannot be understood.
     pub async fn gather(
         &self,
         skus: &[impl AsRef<str>],
         records: &mut Vec<Record>,
     ) -> Result<Evidence, EvidenceError> {
-        let clock = Clock::after(records);
+        let patience = self.patience;
+        let gathered = time::timeout(patience, self.gather_all(skus, records)).await;
+        gathered.map_err(|_| EvidenceError::Late { patience })?
+    }
+
+    async fn gather_all(
+        &self,
+        skus: &[impl AsRef<str>],
+        records: &mut Vec<Record>,
+    ) -> Result<Evidence, EvidenceError> {
+        let (clock, until) = (Clock::after(records), Instant::now() + self.patience * 2 / 3);
         let orders = self.open_orders(records);
-        self.ask(orders, &clock, records).await?;
+        self.ask(orders, &clock, until, records).await?;
         let tickets = open_tickets(records);
-        self.ask(tickets, &clock, records).await?;
+        self.ask(tickets, &clock, until, records).await?;
         let reservations = self.reservations(told_ids(records)).await?;
         let skus = skus.iter().map(|sku| sku.as_ref().to_owned()).collect();
-        let skus = each(skus, |sku| sku_evidence(self.shop.clone(), self.patience, sku)).await?;
+        let skus = each(skus, |sku| sku_evidence(self.shop.clone(), sku)).await?;
         Ok(Evidence { reservations, skus })
     }
 
@@ -131,15 +142,14 @@ impl Witness {
         open.cloned().map(Call::Reserve).collect()
     }
 
-    /// Makes calls until each is answered for good or patience has run out, and records each
-    /// answer.
+    /// Makes calls until each is answered for good or the time is up, and records each answer.
     async fn ask(
         &self,
         calls: Vec<Call>,
         clock: &Clock,
+        until: Instant,
         records: &mut Vec<Record>,
     ) -> Result<(), EvidenceError> {
-        let until = Instant::now() + self.patience;
         let ask = |call| ask_until_decided(self.shop.clone(), *clock, until, call);
         let last = records.iter().map(|record| record.serial).max();
         let next = last.map_or(0, |last| last.saturating_add(1));
@@ -193,12 +203,10 @@ pub enum EvidenceError {
         #[source]
         source: serde_json::Error,
     },
-    /// The stock keeps changing.
-    #[error("the stock of {sku} is still changing after {patience:?}")]
-    Restless {
-        /// The product.
-        sku: String,
-        /// How long it was waited for.
+    /// Answers are slow or do not come, or stock keeps changing.
+    #[error("the service has not shown its books within {patience:?}")]
+    Late {
+        /// How long was waited.
         patience: Duration,
     },
     /// A part of the reading ended by itself.
@@ -334,12 +342,7 @@ struct Page {
 
 /// Reads a SKU's journal and counters, until they belong together: calls that nobody waits for any
 /// more may still be on their way through a lane.
-async fn sku_evidence(
-    shop: Shop,
-    patience: Duration,
-    sku: String,
-) -> Result<SkuEvidence, EvidenceError> {
-    let until = Instant::now() + patience;
+async fn sku_evidence(shop: Shop, sku: String) -> Result<SkuEvidence, EvidenceError> {
     let (mut journal, mut last) = (Vec::new(), None);
     loop {
         let stock = stock(&shop, &sku).await?;
@@ -351,9 +354,6 @@ async fn sku_evidence(
             return Ok(SkuEvidence { sku, journal, counters, version });
         }
         last = Some((ends_with, stock.version));
-        if Instant::now() > until {
-            return Err(EvidenceError::Restless { sku, patience });
-        }
         time::sleep(PAUSE).await;
     }
 }

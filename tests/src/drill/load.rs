@@ -40,7 +40,7 @@ pub async fn run(scenario: &Scenario, cast: Cast, target: &Target) -> Result<Loa
     let lasts = Duration::from_secs((scenario.duration_s + scenario.drain_s).into());
     let street = Arc::new(Street {
         clock: Clock::start(lasts),
-        edge: target.edge(),
+        host: target.host().to_owned(),
         people: Pool::new(target.edge(), None, scenario.connections_max),
         bots: bots(scenario, target),
         counts: counts.clone(),

@@ -1,8 +1,9 @@
 //! A drill from beginning to end.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tokio::task::JoinError;
@@ -11,7 +12,8 @@ use super::cast::{Assortment, Cast};
 use super::evidence::{EvidenceError, Witness};
 use super::load;
 use super::open_files::{self, TooFewFiles};
-use super::results::{Books, Outcome, WriteError};
+use super::record::Record;
+use super::results::{self, Books, Hollow, Outcome, RoomError, WriteError};
 use super::scenario::Scenario;
 use super::target::{Target, TargetError};
 use super::verdict::{Case, judge};
@@ -23,8 +25,10 @@ pub struct Plan {
     pub scenario: Scenario,
     /// The system.
     pub place: Place,
-    /// Where report, records, evidence and logs go.
+    /// Where report, records, evidence and logs go; absolute.
     pub out: PathBuf,
+    /// How long the service may take to show its books.
+    pub patience: Duration,
 }
 
 /// The system to be drilled.
@@ -53,17 +57,22 @@ pub struct Rehearsed {
 /// Plays a scenario, judges it, and writes the report.
 ///
 /// # Errors
-/// The drill could not run, or its results not be written: nothing is known about the system.
+/// The drill could not run, or proves nothing, or its results cannot be written: nothing is known
+/// about the system.
 pub async fn rehearse(plan: &Plan) -> Result<Rehearsed, DrillError> {
-    let Plan { scenario, place, out } = plan;
+    let Plan { scenario, place, out, .. } = plan;
     open_files::allow(scenario)?;
+    results::make_room(out)?;
     let (target, run) = match place {
         Place::Own => (Target::start(scenario, out).await?, String::new()),
         Place::At { edge, service } => (Target::at(edge, service).await?, run_name()),
     };
-    let outcome = play(scenario, &target, &run).await?;
+    target.probe().await?;
+    let outcome = play(plan, &target, &run).await?;
+    outcome.save(out)?;
     target.stop().await.map_err(DrillError::Stop)?;
-    Ok(outcome.write(plan)?)
+    outcome.weigh()?;
+    Ok(outcome.report(plan)?)
 }
 
 /// Tells this run from others against the same system: the seconds since 1970, in hexadecimal.
@@ -72,20 +81,54 @@ fn run_name() -> String {
     format!("{:x}", since_1970.as_secs())
 }
 
-async fn play(scenario: &Scenario, target: &Target, run: &str) -> Result<Outcome, DrillError> {
+async fn play(plan: &Plan, target: &Target, run: &str) -> Result<Outcome, DrillError> {
+    let Plan { scenario, patience, .. } = plan;
     let assortment = Assortment::new(scenario, run);
     let limits = assortment.limits(scenario);
     let journal_from = target.stock(scenario, &assortment).await?;
     let cast = Cast::new(scenario, &assortment);
     let mut load = load::run(scenario, cast, target).await.map_err(DrillError::Broke)?;
+    let path = results::save_load(plan, &assortment, &load)?;
     eprintln!("reading the journals, and judging {} calls", load.records.len());
     let skus: Vec<&str> = assortment.skus().collect();
-    let evidence = Witness::at(target.service()).gather(&skus, &mut load.records).await?;
+    let witness = Witness::at(target.service()).patience(*patience);
+    let evidence = witness.gather(&skus, &mut load.records).await.map_err(|source| {
+        let heard = Heard::last(&load.records);
+        DrillError::Evidence { source, heard, path: path.clone() }
+    })?;
     let case = Case::new(&load.records, &evidence.reservations, &evidence.skus);
     let case = case.limits(&limits).starts(&journal_from);
     let verdict = judge(&case);
     let books = Books { journal_from, evidence };
     Ok(Outcome { assortment, limits, load, books, verdict })
+}
+
+/// When customers last heard of the service: who looks for what killed it wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    last_us: Option<u64>,
+}
+
+impl Heard {
+    fn last(records: &[Record]) -> Self {
+        let heard = records.iter().filter(|record| record.answer.is_from_service());
+        Self { last_us: heard.map(|record| record.ended_us).max() }
+    }
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.last_us {
+            Some(us) => {
+                let since_s = Duration::from_micros(us).as_secs_f64();
+                write!(
+                    f,
+                    "the service has not answered customers since {since_s:.1} s into the drill"
+                )
+            }
+            None => write!(f, "the service has not answered a single customer"),
+        }
+    }
 }
 
 /// An error and its causes, in one line: this is where they are shown.
@@ -106,8 +149,25 @@ pub enum DrillError {
     #[error("{0}")]
     Target(#[from] TargetError),
     /// The service does not show its books.
-    #[error("no evidence: {}", chain(.0))]
-    Evidence(#[from] EvidenceError),
+    #[error(
+        "no evidence: {}; {heard}. What customers noted is in {}",
+        chain(source),
+        path.display()
+    )]
+    Evidence {
+        /// What it says instead.
+        source: EvidenceError,
+        /// When it last said something.
+        heard: Heard,
+        /// The records.
+        path: PathBuf,
+    },
+    /// The verdict holds, and is worth nothing.
+    #[error("{0}")]
+    Hollow(#[from] Hollow),
+    /// The results have no place.
+    #[error("{0}")]
+    Room(#[from] RoomError),
     /// A part of the drill itself broke.
     #[error("the drill broke down: {0}")]
     Broke(#[source] JoinError),

@@ -196,9 +196,20 @@ impl Scenario {
         parts(&[("cast.keyed", keyed)])?;
         span("cast.hang_up_ms", hang_up_ms)?;
         span("cast.again_ms", again_ms)?;
+        // The service forgets refusals after minutes: later a repeat may honestly get another answer.
+        between("cast.again_ms (the longer)", again_ms.1 as f64, 0.0, 60_000.0)?;
+        self.check_arrivals()?;
         let Holders { confirm, release, after_ms } = self.holders;
         parts(&[("holders.confirm", confirm), ("holders.release", release)])?;
         span("holders.after_ms", after_ms)
+    }
+
+    /// Every call is kept until the verdict, and takes about half a KiB until then.
+    fn check_arrivals(&self) -> Result<(), ScenarioError> {
+        let hot = self.hot.requests_per_s * self.hot.jump_factor;
+        let per_s = self.catalogue.requests_per_s + hot + self.bots.requests_per_s;
+        let arrivals = per_s * f64::from(self.duration_s);
+        between("requests_per_s, all together, * duration_s", arrivals, 0.0, 1e6)
     }
 
     fn check_hot(&self) -> Result<(), ScenarioError> {
@@ -342,6 +353,8 @@ mod tests {
         check("keyed = 0.5", "keyed = 1.5", "cast.keyed is 1.5");
         check("confirm = 0.5", "confirm = 0.9", "holders.release");
         check("again_ms = [50, 500]", "again_ms = [9, 1]", "cast.again_ms is [9, 1]");
+        check("again_ms = [50, 500]", "again_ms = [9, 90000]", "cast.again_ms (the longer)");
+        check("duration_s = 10", "duration_s = 3600", "requests_per_s, all together, * duration_s");
         check("sku = \"SNEAKER\"", "sku = \"S N\"", "hot.sku is \"S N\"");
     }
 

@@ -1,21 +1,28 @@
 //! The system that is drilled: one that the drill starts, or one that runs already.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::http::uri::Authority;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::net::lookup_host;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 
 use super::cast::Assortment;
+use super::connection::{CallError, Pool};
+use super::record::{Answer, Call};
 use super::scenario::Scenario;
 use super::verdict::Limit;
+use super::wire;
 use crate::process::StartError;
 use crate::shop::Called;
 use crate::{Envoy, EnvoyConfig, Service, ServiceOptions, Shop};
@@ -26,10 +33,21 @@ const ENVOY_WORKERS: u32 = 2;
 /// How many products are put in stock at a time: the service commits them together.
 const STOCKING_AT_ONCE: usize = 32;
 
+/// How long the edge may take to answer the first question.
+const PROBE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A ticket that nobody has: ids are random.
+const NO_TICKET: &str = "00000000000000000000000000000000";
+
+/// The most characters of a strange answer that are shown.
+const SHOWN_MAX: usize = 200;
+
 /// The system.
 #[derive(Debug)]
 pub struct Target {
     edge: SocketAddr,
+    /// The edge, as its URL names it.
+    host: String,
     service: SocketAddr,
     /// Stopped when dropped.
     own: Option<(Envoy, Service)>,
@@ -40,9 +58,8 @@ impl Target {
     /// data and logs go below `dir`.
     ///
     /// # Errors
-    /// What was there cannot be cleared away, or one of them does not start.
+    /// One of them does not start.
     pub async fn start(scenario: &Scenario, dir: &Path) -> Result<Self, TargetError> {
-        clear(dir)?;
         let options = ServiceOptions::new(dir).settings(&scenario.service.to_toml());
         let service = Service::start(&options).await?;
         let shipped = EnvoyConfig::shipped()?;
@@ -52,7 +69,8 @@ impl Target {
         let config = shipped.upstream(service.address()).filter_configuration(&filter);
         let envoy = Envoy::start(dir, config, ENVOY_WORKERS).await?;
         let (edge, address) = (envoy.address(), service.address());
-        Ok(Self { edge, service: address, own: Some((envoy, service)) })
+        let host = edge.to_string();
+        Ok(Self { edge, host, service: address, own: Some((envoy, service)) })
     }
 
     /// A system that runs already.
@@ -60,8 +78,9 @@ impl Target {
     /// # Errors
     /// A URL is none that the drill can use.
     pub async fn at(edge: &str, service: &str) -> Result<Self, TargetError> {
-        let (edge, service) = (resolve(edge).await?, resolve(service).await?);
-        Ok(Self { edge, service, own: None })
+        let (host, edge) = resolve(edge).await?;
+        let (_, service) = resolve(service).await?;
+        Ok(Self { edge, host, service, own: None })
     }
 
     /// Where customers go.
@@ -69,9 +88,44 @@ impl Target {
         self.edge
     }
 
+    /// What customers call it: `host:port` as the URL has it, for gateways that route by name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Where the shop itself goes.
     pub fn service(&self) -> SocketAddr {
         self.service
+    }
+
+    /// Sees that the edge leads to cartgate, before a crowd is sent there: it is asked for a ticket
+    /// that nobody has. Only the service knows the answer to that.
+    ///
+    /// # Errors
+    /// No answer comes through the edge, or another one.
+    pub async fn probe(&self) -> Result<(), TargetError> {
+        let call = Call::Ticket { id: NO_TICKET.to_owned() };
+        let host = self.host.clone();
+        let asked = timeout(PROBE_WITHIN, self.ask_edge(&call)).await;
+        let asked = asked.unwrap_or(Err(CallError::Late { within: PROBE_WITHIN }));
+        let (status, body) = match asked {
+            Ok(answered) => answered,
+            Err(source) => return Err(TargetError::SilentEdge { host, source }),
+        };
+        match wire::answer(&call, status, &body) {
+            Answer::Refused { status: 404, problem } if problem == "unknown-ticket" => Ok(()),
+            _ => {
+                let body = String::from_utf8_lossy(&body).chars().take(SHOWN_MAX).collect();
+                Err(TargetError::StrangeEdge { host, status, body })
+            }
+        }
+    }
+
+    async fn ask_edge(&self, call: &Call) -> Result<(StatusCode, Bytes), CallError> {
+        let mut lease = Pool::new(self.edge, None, 1).lease().ok_or(CallError::NotConnected)?;
+        lease.connect().await?;
+        let request = wire::request(&self.host, call, false).map_err(CallError::Request)?;
+        lease.ask(request).await
     }
 
     /// Puts everything up for sale. Gives the versions that the journals had before: what is later
@@ -133,30 +187,23 @@ async fn stock_one(shop: &Shop, sku: &str, units: u64) -> Result<u64, TargetErro
     }
 }
 
-/// Removes what an earlier drill left, and nothing else that may lie there.
-fn clear(dir: &Path) -> Result<(), TargetError> {
-    for name in ["data", "log"] {
-        let path = dir.join(name);
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(TargetError::Clear { path, source });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 fn limit(Limit { per_second, burst }: Limit) -> Value {
     json!({ "per_second": per_second, "burst": burst })
 }
 
-/// `http://host:port` as an address.
-async fn resolve(url: &str) -> Result<SocketAddr, TargetError> {
+/// The `host:port` of `http://host:port`, as it is written, and where it leads.
+async fn resolve(url: &str) -> Result<(String, SocketAddr), TargetError> {
     let error = || TargetError::Url { url: url.to_owned() };
     let host = url.strip_prefix("http://").ok_or_else(error)?.trim_end_matches('/');
-    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    lookup_host(host).await.map_err(|_| error())?.next().ok_or_else(error)
+    // Neither a Host header nor a name to look up has a user in it.
+    let authority = host.parse::<Authority>().ok().filter(|_| !host.contains('@'));
+    let authority = authority.ok_or_else(error)?;
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let port = authority.port_u16().unwrap_or(80);
+    let found = lookup_host((name, port)).await.map_err(|_| error())?;
+    // The bots' addresses are IPv4's, and `localhost` is often both.
+    let address = found.min_by_key(SocketAddr::is_ipv6).ok_or_else(error)?;
+    Ok((host.to_owned(), address))
 }
 
 /// Why there is nothing to drill.
@@ -165,13 +212,29 @@ pub enum TargetError {
     /// A part does not start.
     #[error("{0}")]
     Start(#[from] StartError),
-    /// The rest of an earlier drill is in the way.
-    #[error("cannot remove {}: {source}", path.display())]
-    Clear {
-        /// What is in the way.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
+    /// Nobody is at the edge.
+    #[error(
+        "the edge {host} does not answer: {source}. Is it running, and is this its shoppers' port?"
+    )]
+    SilentEdge {
+        /// The edge.
+        host: String,
+        /// Why.
+        source: CallError,
+    },
+    /// Somebody is at the edge, but not the service.
+    #[error(
+        "the edge {host} does not lead to cartgate: GET /v1/tickets/{NO_TICKET} got {status} \
+         {body:?} instead of 404 unknown-ticket. Is this its shoppers' port, do its routes lead to \
+         the service for this host name, and is the service running?"
+    )]
+    StrangeEdge {
+        /// The edge.
+        host: String,
+        /// What it answered.
+        status: StatusCode,
+        /// The beginning of what came with it.
+        body: String,
     },
     /// A URL that the drill cannot use.
     #[error(
@@ -204,11 +267,14 @@ mod tests {
     #[tokio::test]
     async fn urls_lead_somewhere() {
         let check = async |url: &str, expected: Option<&str>| {
-            let found = resolve(url).await.ok().map(|address| address.to_string());
+            let found = resolve(url).await.ok();
+            let found = found.map(|(host, address)| format!("{host} at {address}"));
             assert_eq!(found.as_deref(), expected, "{url}");
         };
-        check("http://127.0.0.1:10000", Some("127.0.0.1:10000")).await;
-        check("http://127.0.0.1/", Some("127.0.0.1:80")).await;
+        check("http://127.0.0.1:10000", Some("127.0.0.1:10000 at 127.0.0.1:10000")).await;
+        check("http://127.0.0.1/", Some("127.0.0.1 at 127.0.0.1:80")).await;
+        check("http://[::1]:81", Some("[::1]:81 at [::1]:81")).await;
+        check("http://user@127.0.0.1:80", None).await;
         check("https://127.0.0.1:443", None).await;
         check("127.0.0.1:80", None).await;
         check("http://127.0.0.1:10000/path", None).await;

@@ -10,6 +10,9 @@ use super::terminal::{
 use super::timeline::{Bin, Timeline};
 use super::words;
 
+/// Of more violations than this nobody reads the last one, and a page of millions does not open.
+const VIOLATIONS_SHOWN_MAX: usize = 50;
+
 const STYLE: &str = include_str!("style.css");
 
 /// What the report says besides the numbers.
@@ -72,12 +75,16 @@ fn head(summary: &Summary, meta: &Meta) -> Markup {
 }
 
 fn verdict(meta: &Meta) -> Markup {
+    let shown = meta.violations.len().min(VIOLATIONS_SHOWN_MAX);
+    let (shown, others) = meta.violations.split_at(shown);
     html! {
         section.verdict.holds[meta.holds].broken[!meta.holds] {
             h2 { @if meta.holds { "✓ The verdict holds" } @else { "✗ The verdict does not hold" } }
             p { (meta.verdict) }
-            @if !meta.violations.is_empty() {
-                ol { @for violation in &meta.violations { li { (violation) } } }
+            @if !shown.is_empty() { ol { @for violation in shown { li { (violation) } } } }
+            @if !others.is_empty() {
+                p { "And " (words::count(others.len() as u64)) " more: all of them are in "
+                    code { "verdict.json" } ", beside this page." }
             }
         }
     }
@@ -101,7 +108,8 @@ fn charts(summary: &Summary) -> Markup {
             "was sent. Orders whose client hung up, or that had another answer, are in the demand "
             "alone. Waiting counts the orders without an answer yet: the queue, as clients see it; "
             "with a ticket, those that were answered 202 and do not know their outcome yet. "
-            "Latency is that of orders the service answered; a ticket is an answer. Each point covers "
+            "Latency is that of orders the service answered, until their first answer: a ticket is "
+            "one, and what came of it is in the table, as \u{201c}until outcome\u{201d}. Each point covers "
             (timeline.bin.as_secs_f64()) " s; stock is that at its end. On a logarithmic axis, "
             "what is 0 is not drawn."
         }
@@ -146,7 +154,8 @@ fn latency(timeline: &Timeline) -> Chart {
         line(timeline, hot, "hot p50", RED, Stroke::Thick, p50),
         line(timeline, hot, "hot p99", RED, Stroke::Dashed, p99),
     ];
-    chart(timeline, "Latency, admitted", "milliseconds", Scale::Log, lines)
+    let unit = "milliseconds, until the first answer; a ticket (202) counts as one";
+    chart(timeline, "Latency, admitted", unit, Scale::Log, lines)
 }
 
 fn stock(timeline: &Timeline, bins: &[Bin], title: &'static str) -> Chart {
@@ -190,14 +199,14 @@ fn numbers(summary: &Summary) -> Markup {
     html! {
         section.numbers {
             div.pair {
-                (table("Orders, by what their client was told", &SPLIT_OF_DEMAND, calls(&CALLS)))
+                (table("Orders, by what their client was told first", &SPLIT_OF_DEMAND, calls(&CALLS)))
                 div {
                     (table("Holds, each counted once", &SPLIT, holds(&HOLDS)))
                     (table("Stock in the end, units", &SPLIT, split(&STOCK, hot, others, None)))
                 }
             }
             (table("Latency, milliseconds", &LATENCY_COLUMNS, latency_rows(summary)))
-            p.note { (LATENCY_NOTE) }
+            p.note { (LATENCY_NOTE.join(" ")) }
             (table("Orders by client", &ROLE_COLUMNS, role_rows(summary)))
         }
     }
@@ -245,7 +254,9 @@ fn table(title: &str, columns: &[&str], rows: Vec<Cells>) -> Markup {
             tbody {
                 @for (label, cells) in &rows {
                     tr {
-                        th.part[label.starts_with(' ')] scope="row" { (label.trim_start()) }
+                        th.part[label.starts_with(' ')].detail[label.starts_with("    ")] scope="row" {
+                            (label.trim_start())
+                        }
                         @for cell in cells { td { (cell) } }
                     }
                 }

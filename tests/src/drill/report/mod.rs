@@ -11,6 +11,7 @@
 mod charts;
 pub mod html;
 mod latency;
+mod outcome;
 #[cfg(test)]
 mod sample;
 mod stock;

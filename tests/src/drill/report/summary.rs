@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::latency::Latency;
+use super::outcome::{Fate, Outcomes};
 use super::timeline::Timeline;
 use crate::drill::record::{Answer, Call, Counters, Order, Record, Role, Settlement, SkuEvidence};
 
@@ -46,8 +47,10 @@ pub struct Part {
     pub calls: Calls,
     /// What became of the holds.
     pub holds: Holds,
-    /// How long those took that the edge admitted and the service answered.
+    /// How long those took that the edge admitted and the service answered, be it with a ticket.
     pub admitted: Latency,
+    /// How long it took until customers knew: held or sold out, at once or by their ticket.
+    pub outcome: Latency,
     /// How long the edge took to say no.
     pub over_limit: Latency,
     /// Where the units are in the end.
@@ -65,7 +68,8 @@ pub struct RolePart {
     pub holds: Holds,
 }
 
-/// Orders by what the client was told. Each counts once, so that the others add up to `offered`.
+/// Orders by what the client was told. Each counts once by its answer, so that these add up to
+/// `offered`; one that was answered with a ticket counts again by what the ticket came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     /// All of them, repeats included.
@@ -74,6 +78,10 @@ pub struct Calls {
     pub held: u64,
     /// 202: a ticket.
     pub queued: u64,
+    /// Of `queued`: the ticket told the client that the order is held.
+    pub queued_held: u64,
+    /// Of `queued`: the ticket told the client that it is sold out.
+    pub queued_sold_out: u64,
     /// 409: sold out.
     pub sold_out: u64,
     /// 503: the lane is full.
@@ -99,9 +107,24 @@ impl Calls {
         self.hung_up + self.lost
     }
 
-    fn count(&mut self, answer: &Answer) {
+    /// Those with a ticket that never told the client what became of the order.
+    pub fn queued_untold(&self) -> u64 {
+        self.queued - self.queued_held - self.queued_sold_out
+    }
+
+    /// Those that are held in the end, told at once or by ticket.
+    pub fn held_in_all(&self) -> u64 {
+        self.held + self.queued_held
+    }
+
+    /// Those that are sold out in the end, told at once or by ticket.
+    pub fn sold_out_in_all(&self) -> u64 {
+        self.sold_out + self.queued_sold_out
+    }
+
+    fn count(&mut self, order: &Record, fate: Option<Fate>) {
         self.offered += 1;
-        let told = match answer {
+        let told = match &order.answer {
             Answer::Held { .. } => &mut self.held,
             Answer::Queued { .. } => &mut self.queued,
             Answer::SoldOut { .. } => &mut self.sold_out,
@@ -112,6 +135,10 @@ impl Calls {
             Answer::Lost => &mut self.lost,
         };
         *told += 1;
+        if let Answer::Queued { .. } = order.answer {
+            self.queued_held += u64::from(fate == Some(Fate::Held));
+            self.queued_sold_out += u64::from(fate == Some(Fate::SoldOut));
+        }
     }
 }
 
@@ -120,6 +147,8 @@ impl Calls {
 pub struct Holds {
     /// Reservations that a client was told are held.
     pub held: u64,
+    /// Those that only the drill's own questions brought to light: their clients never knew.
+    pub witnessed: u64,
     /// Those that a client was told are confirmed.
     pub confirmed: u64,
     /// Those that a client was told are released.
@@ -132,14 +161,16 @@ impl Summary {
     /// Counts. A release or confirmation belongs to the product that its hold was for.
     pub fn of(records: &[Record], evidence: &[SkuEvidence], basics: &Basics) -> Self {
         let origins = Origins::of(records, evidence);
+        let outcomes = Outcomes::of(records);
         let is_hot = |sku: &str| sku == basics.hot_sku;
         let mut roles: BTreeMap<Role, RolePart> = BTreeMap::new();
         let [mut hot, mut others] = [true, false].map(|wanted| {
             let orders = orders(records).filter(|(_, order)| is_hot(&order.sku) == wanted);
-            part(orders.map(|(record, _)| record))
+            part(orders.map(|(record, _)| record), &outcomes)
         });
         for (record, _) in orders(records) {
-            role_part(&mut roles, record.role).calls.count(&record.answer);
+            let fate = outcomes.of_order(record).map(|outcome| outcome.fate);
+            role_part(&mut roles, record.role).calls.count(record, fate);
         }
         for (id, end) in ends(records, evidence) {
             let Some(origin) = origins.0.get(id) else { continue };
@@ -180,19 +211,22 @@ pub(super) fn latency_us(record: &Record) -> u64 {
     record.ended_us.saturating_sub(record.scheduled_us)
 }
 
-fn part<'a>(orders: impl Iterator<Item = &'a Record>) -> Part {
+fn part<'a>(orders: impl Iterator<Item = &'a Record>, outcomes: &Outcomes<'_>) -> Part {
     let mut calls = Calls::default();
-    let (mut admitted, mut over_limit) = (Vec::new(), Vec::new());
+    let [mut admitted, mut until_told, mut over_limit] = [const { Vec::new() }; 3];
     for record in orders {
-        calls.count(&record.answer);
+        let outcome = outcomes.of_order(record);
+        calls.count(record, outcome.map(|outcome| outcome.fate));
+        let told_us = outcome.map(|outcome| outcome.told_us);
+        until_told.extend(told_us.map(|told_us| told_us.saturating_sub(record.scheduled_us)));
         if record.answer.is_from_service() {
             admitted.push(latency_us(record));
         } else if record.answer == Answer::OverLimit {
             over_limit.push(latency_us(record));
         }
     }
-    let (admitted, over_limit) = (Latency::of(admitted), Latency::of(over_limit));
-    Part { calls, admitted, over_limit, ..Part::default() }
+    let [admitted, outcome, over_limit] = [admitted, until_told, over_limit].map(Latency::of);
+    Part { calls, admitted, outcome, over_limit, ..Part::default() }
 }
 
 fn role_part(roles: &mut BTreeMap<Role, RolePart>, role: Role) -> &mut RolePart {
@@ -242,6 +276,7 @@ fn told_id(answer: &Answer) -> Option<&str> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Event {
     Held,
+    Witnessed,
     Confirmed,
     Released,
     Expired,
@@ -251,6 +286,7 @@ impl Event {
     fn count(self, holds: &mut Holds) {
         *match self {
             Self::Held => &mut holds.held,
+            Self::Witnessed => &mut holds.witnessed,
             Self::Confirmed => &mut holds.confirmed,
             Self::Released => &mut holds.released,
             Self::Expired => &mut holds.expired,
@@ -260,6 +296,9 @@ impl Event {
 
 fn ends<'a>(records: &'a [Record], evidence: &'a [SkuEvidence]) -> HashSet<(&'a str, Event)> {
     let told = records.iter().filter_map(|record| match (&record.call, &record.answer) {
+        (_, Answer::Held { id, .. }) if record.role == Role::Witness => {
+            Some((id.as_str(), Event::Witnessed))
+        }
         (_, Answer::Held { id, .. }) => Some((id.as_str(), Event::Held)),
         (Call::Settle { id, how }, Answer::Settled) => Some((
             id.as_str(),
@@ -274,5 +313,11 @@ fn ends<'a>(records: &'a [Record], evidence: &'a [SkuEvidence]) -> HashSet<(&'a 
     let expired = entries.filter(|entry| entry.cause == "expire");
     let expired =
         expired.filter_map(|entry| Some((entry.reservation_id.as_deref()?, Event::Expired)));
-    told.chain(expired).collect()
+    let mut ends: HashSet<_> = told.chain(expired).collect();
+    // What the witness heard again is no news.
+    let heard: Vec<_> = ends.iter().filter(|(_, event)| *event == Event::Held).copied().collect();
+    for (id, _) in heard {
+        ends.remove(&(id, Event::Witnessed));
+    }
+    ends
 }

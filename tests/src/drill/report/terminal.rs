@@ -36,23 +36,30 @@ pub fn render(summary: &Summary, holds: bool, verdict: &str) -> String {
 /// A row of a table: its name, and the number in it.
 pub(super) type Row<T> = (&'static str, fn(&T) -> u64);
 
-/// Orders, by what the client was told. An indented row is part of the one above it.
-pub(super) const CALLS: [Row<Calls>; 10] = [
+/// Orders, by what the client was told first, and at the end of it all. An indented row is part of
+/// the one above it.
+pub(super) const CALLS: [Row<Calls>; 15] = [
     ("offered", |calls| calls.offered),
     ("admitted: answered by the service", Calls::admitted),
     ("  held (201)", |calls| calls.held),
     ("  sold out (409)", |calls| calls.sold_out),
-    ("  still queued, ticket (202)", |calls| calls.queued),
+    ("  ticket (202)", |calls| calls.queued),
+    ("    of these, held in the end", |calls| calls.queued_held),
+    ("    of these, sold out in the end", |calls| calls.queued_sold_out),
+    ("    of these, not decided when asked", Calls::queued_untold),
     ("  lane full (503)", |calls| calls.lane_full),
     ("over the limit, at the edge (429)", |calls| calls.over_limit),
     ("refused otherwise", |calls| calls.refused),
     ("hung up by the client", |calls| calls.hung_up),
     ("connection lost", |calls| calls.lost),
+    ("held in all, at once or by ticket", Calls::held_in_all),
+    ("sold out in all, at once or by ticket", Calls::sold_out_in_all),
 ];
 
 /// Holds.
-pub(super) const HOLDS: [Row<Holds>; 4] = [
-    ("held", |holds| holds.held),
+pub(super) const HOLDS: [Row<Holds>; 5] = [
+    ("held, told to a client", |holds| holds.held),
+    ("held, told to the drill itself only", |holds| holds.witnessed),
     ("confirmed", |holds| holds.confirmed),
     ("released", |holds| holds.released),
     ("expired", |holds| holds.expired),
@@ -66,19 +73,24 @@ pub(super) const STOCK: [Row<Part>; 3] = [
 ];
 
 /// The latencies there are, with their names.
-pub(super) fn latencies(summary: &Summary) -> [(&'static str, Latency); 5] {
+pub(super) fn latencies(summary: &Summary) -> [(&'static str, Latency); 7] {
     [
         ("hot product, admitted", summary.hot.admitted),
+        ("hot product, until outcome", summary.hot.outcome),
         ("hot product, 429", summary.hot.over_limit),
         ("all others, admitted", summary.others.admitted),
+        ("all others, until outcome", summary.others.outcome),
         ("all others, 429", summary.others.over_limit),
         ("confirm and release", summary.settlements),
     ]
 }
 
-/// From when latency counts, for people.
-pub(super) const LATENCY_NOTE: &str =
-    "From when a call should have been sent (corrected for coordinated omission).";
+/// From when until when latency counts, for people; in lines that fit a terminal.
+pub(super) const LATENCY_NOTE: [&str; 3] = [
+    "From when a call should have been sent (corrected for coordinated omission).",
+    "Admitted: until the first answer, and a ticket is one. Until outcome: until a",
+    "customer was told \u{201c}held\u{201d} or \u{201c}sold out\u{201d}, at once or by ticket.",
+];
 
 fn write_head(text: &mut String, title: &str) {
     let [hot, others, together] = ["hot product", "all others", "together"];
@@ -92,17 +104,20 @@ fn write_numbers(text: &mut String, label: &str, [hot, others]: [u64; 2]) {
 
 fn write_latencies(text: &mut String, summary: &Summary) {
     let names = ["calls", "p50", "p90", "p99", "p99.9", "max"];
-    write!(text, "\n{:<25}", "latency, ms").unwrap();
+    write!(text, "\n{:<30}", "latency, ms").unwrap();
     for name in names {
-        write!(text, "{name:>9}").unwrap();
+        write!(text, "{name:>8}").unwrap();
     }
     for (label, latency) in latencies(summary) {
-        write!(text, "\n  {label:<23}").unwrap();
+        write!(text, "\n  {label:<28}").unwrap();
         for cell in latency_cells(latency) {
-            write!(text, "{cell:>9}").unwrap();
+            write!(text, "{cell:>8}").unwrap();
         }
     }
-    writeln!(text, "\n  {LATENCY_NOTE}").unwrap();
+    text.push('\n');
+    for line in LATENCY_NOTE {
+        writeln!(text, "  {line}").unwrap();
+    }
 }
 
 /// The number of calls and the percentiles in milliseconds; dashes where there were no calls.

@@ -45,6 +45,16 @@ fn held(id: &str) -> Answer {
     Answer::Held { id: id.to_owned(), expires_at_ms: 0 }
 }
 
+fn queued(ticket: &str) -> Answer {
+    Answer::Queued { ticket: ticket.to_owned() }
+}
+
+/// The question what became of a ticket.
+fn poll(ticket: &str, ended_ms: u64, answer: Answer) -> Record {
+    let call = Call::Ticket { id: ticket.to_owned() };
+    Record { ended_us: ended_ms * 1000, ..record(call, answer) }
+}
+
 fn settled(id: &str, how: Settlement) -> Record {
     record(Call::Settle { id: id.to_owned(), how }, Answer::Settled)
 }
@@ -63,7 +73,7 @@ fn every_order_counts_once_by_what_its_client_was_told() {
     let one = Calls { offered: 1, ..Calls::default() };
     let cases = [
         (Answer::SoldOut { available: 0 }, Calls { sold_out: 1, ..one }),
-        (Answer::Queued { ticket: "t".to_owned() }, Calls { queued: 1, ..one }),
+        (queued("t"), Calls { queued: 1, ..one }),
         (refused("lane-full"), Calls { lane_full: 1, ..one }),
         (refused("unavailable"), Calls { refused: 1, ..one }),
         (Answer::OverLimit, Calls { over_limit: 1, ..one }),
@@ -84,21 +94,76 @@ fn every_hold_counts_once_however_often_it_was_told() {
         order("A", held("1")),
         confirmed.clone(),
         confirmed,
-        order("A", Answer::Queued { ticket: "2".to_owned() }),
-        record(Call::Ticket { id: "2".to_owned() }, held("2")),
+        order("A", queued("2")),
+        poll("2", 9, held("2")),
+        Record { role: Role::Witness, ..poll("2", 10, held("2")) },
         settled("2", Settlement::Release),
         order("B", held("3")),
         settled("3", Settlement::Confirm),
     ];
-    let calls = Calls { offered: 3, held: 2, queued: 1, ..Calls::default() };
-    let holds = Holds { held: 2, confirmed: 1, released: 1, expired: 0 };
+    let calls = Calls { offered: 3, held: 2, queued: 1, queued_held: 1, ..Calls::default() };
+    let holds = Holds { held: 2, confirmed: 1, released: 1, ..Holds::default() };
     check(&records, calls, holds);
+}
+
+#[test]
+fn an_order_with_a_ticket_counts_by_what_the_ticket_came_to() {
+    let sold_out = || Answer::SoldOut { available: 0 };
+    let one = Calls { offered: 1, queued: 1, ..Calls::default() };
+    let (held_then, sold_out_then) =
+        (Calls { queued_held: 1, ..one }, Calls { queued_sold_out: 1, ..one });
+    let refused = Answer::Refused { status: 404, problem: "unknown-ticket".to_owned() };
+    let cases = [
+        (vec![poll("1", 9, queued("1")), poll("1", 10, held("1"))], held_then),
+        (vec![poll("1", 9, Answer::Lost), poll("1", 10, sold_out())], sold_out_then),
+        (vec![poll("1", 9, refused)], one),
+        (vec![poll("2", 9, sold_out())], one),
+        // What the witness hears, the customer does not know.
+        (vec![Record { role: Role::Witness, ..poll("1", 9, sold_out()) }], one),
+    ];
+    for (mut records, calls) in cases {
+        records.insert(0, order("A", queued("1")));
+        let holds = Holds { held: calls.queued_held, ..Holds::default() };
+        check(&records, calls, holds);
+        let parts = [calls.queued_held, calls.queued_sold_out, calls.queued_untold()];
+        assert_eq!(parts.iter().sum::<u64>(), calls.queued);
+    }
+    let both = Calls { held: 1, queued_held: 2, sold_out: 4, queued_sold_out: 8, ..one };
+    assert_eq!((both.held_in_all(), both.sold_out_in_all()), (3, 12));
+}
+
+#[test]
+fn the_outcome_takes_until_a_customer_is_told() {
+    let records = [
+        order("A", held("1")),
+        // Asked for at 1 ms; that there is a queue is known at 5 ms, and the outcome at 801 ms.
+        order("A", queued("2")),
+        poll("2", 400, queued("2")),
+        Record { role: Role::Witness, ..poll("2", 500, held("2")) },
+        poll("2", 900, held("2")),
+        poll("2", 801, held("2")),
+        // Without an outcome: refused, and never decided.
+        order("A", Answer::OverLimit),
+        order("A", queued("3")),
+    ];
+    let basics = Basics { hot_sku: "A".to_owned(), ..basics(1) };
+    let hot = Summary::of(&records, &[], &basics).hot;
+    let found = [hot.outcome, hot.admitted].map(|of| [of.count, of.p50_us, of.max_us].map(rounded));
+    assert_eq!(found, [[2, 4_000, 800_000], [3, 4_000, 4_000]]);
+    let Summary { others, .. } =
+        Summary::of(&records, &[], &Basics { hot_sku: "B".to_owned(), ..basics.clone() });
+    assert_eq!((others.outcome.count, rounded(others.outcome.max_us)), (2, 800_000));
+}
+
+/// The histogram knows three figures.
+fn rounded(us: u64) -> u64 {
+    if us < 1000 { us } else { us / 1000 * 1000 }
 }
 
 #[test]
 fn the_drills_own_questions_are_no_demand() {
     let again = Record { role: Role::Witness, ..order("A", held("1")) };
-    let holds = Holds { held: 1, ..Holds::default() };
+    let holds = Holds { witnessed: 1, ..Holds::default() };
     let again = [again];
     check(&again, Calls::default(), holds);
     let summary = Summary::of(&again, &[], &basics(1));
@@ -145,8 +210,8 @@ fn bins_count_what_happens_in_them() {
         order(50, 150, 200, Answer::OverLimit),
         order(200, 200, 200, Answer::OverLimit),
         order(299, 299, 310, Answer::HungUp),
-        order(0, 0, 90, Answer::Queued { ticket: "2".to_owned() }),
-        Record { ended_us: 150_000, ..record(Call::Ticket { id: "2".to_owned() }, held("2")) },
+        order(0, 0, 90, queued("2")),
+        poll("2", 150, held("2")),
     ];
     let duration = Duration::from_millis(300);
     let basics = Basics { hot_sku: "A".to_owned(), duration, ..basics(1) };
@@ -187,6 +252,33 @@ fn the_page_is_whole_and_nothing_in_it_runs_or_is_fetched() {
         assert!(page.contains("&lt;script&gt;"));
         assert_eq!(page.contains("✓ The verdict holds"), holds);
     }
+}
+
+#[test]
+fn a_page_shows_some_violations_and_says_where_the_others_are() {
+    for (count, more) in
+        [(1, None), (50, None), (51, Some("And 1 more")), (1_050, Some("And 1\u{a0}000 more"))]
+    {
+        let meta = Meta { violations: vec!["a violation".to_owned(); count], ..meta(false) };
+        let page = html::render(&sample_summary(1), &meta);
+        assert_well_formed(&page);
+        assert_eq!(page.matches("<li>").count(), count.min(50));
+        assert_eq!(page.contains("verdict.json"), more.is_some());
+        assert!(more.is_none_or(|more| page.contains(more)), "{count}");
+    }
+}
+
+#[test]
+fn page_and_terminal_tell_what_tickets_came_to() {
+    let records = [order("A", queued("1")), poll("1", 9, held("1"))];
+    let summary = Summary::of(&records, &[], &Basics { hot_sku: "A".to_owned(), ..basics(1) });
+    let (page, text) = (html::render(&summary, &meta(true)), terminal::render(&summary, true, ""));
+    for label in ["ticket (202)", "of these, held in the end", "hot product, until outcome"] {
+        assert!(page.contains(label) && text.contains(label), "{label}");
+    }
+    let row = text.lines().find(|line| line.contains("held in all")).unwrap();
+    assert_eq!(row.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["1", "0", "1"]);
+    assert!(page.contains("a ticket (202) counts as one"));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The drill over time, cut into bins.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::latency::Latency;
+use super::outcome::Outcomes;
 use super::stock::StockHistory;
 use super::summary::{Basics, latency_us, orders};
-use crate::drill::record::{Answer, Call, Counters, Record, SkuEvidence};
+use crate::drill::record::{Answer, Counters, Record, SkuEvidence};
 
 /// Up to this, a drill is short enough for bins of a tenth of a second.
 const SHORT: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ pub struct Bin {
     pub waiting_max: u64,
     /// Orders with a ticket whose outcome their client was not told yet, at the same time, at most.
     pub tickets_max: u64,
-    /// Admitted orders scheduled here: half took no longer. None if there were none.
+    /// Admitted orders scheduled here: half were answered in no longer, be it with a ticket. None if there were none.
     pub p50_us: Option<u64>,
     /// 99 of 100 took no longer.
     pub p99_us: Option<u64>,
@@ -61,12 +61,12 @@ impl Timeline {
         };
         let is_hot = |sku: &str| sku == basics.hot_sku;
         let started_us = super::stock::started_us(records, evidence);
-        let decided = Decided::of(records);
+        let outcomes = Outcomes::of(records);
         let [hot, others] = [true, false].map(|wanted| {
             let orders = orders(records).filter(|(_, order)| is_hot(&order.sku) == wanted);
             let orders: Vec<&Record> = orders.map(|(record, _)| record).collect();
             let skus = evidence.iter().filter(|sku| is_hot(&sku.sku) == wanted);
-            let mut bins = grid.bins(&orders, &decided);
+            let mut bins = grid.bins(&orders, &outcomes);
             StockHistory::of(skus, started_us).fill(&mut bins, grid.bin_us);
             bins
         });
@@ -101,7 +101,7 @@ struct Grid {
 }
 
 impl Grid {
-    fn bins(self, orders: &[&Record], decided: &Decided<'_>) -> Vec<Bin> {
+    fn bins(self, orders: &[&Record], outcomes: &Outcomes<'_>) -> Vec<Bin> {
         let mut bins = vec![Bin::default(); self.count];
         let mut latencies = vec![Vec::new(); self.count];
         for order in orders {
@@ -121,7 +121,8 @@ impl Grid {
         }
         let waiting = orders.iter().map(|order| (order.scheduled_us, order.ended_us));
         let waiting = self.most_at_once(waiting);
-        let tickets = self.most_at_once(orders.iter().filter_map(|order| decided.span_of(order)));
+        let tickets =
+            self.most_at_once(orders.iter().filter_map(|order| outcomes.ticket_span(order)));
         for (bin, (waiting, tickets)) in bins.iter_mut().zip(waiting.into_iter().zip(tickets)) {
             (bin.waiting_max, bin.tickets_max) = (waiting, tickets);
         }
@@ -153,29 +154,5 @@ impl Grid {
             most
         };
         (0..self.count).map(most).collect()
-    }
-}
-
-/// When a client was first told what became of a ticket.
-struct Decided<'a>(HashMap<&'a str, u64>);
-
-impl<'a> Decided<'a> {
-    fn of(records: &'a [Record]) -> Self {
-        let mut decided = HashMap::new();
-        for record in records {
-            let Call::Ticket { id } = &record.call else { continue };
-            if !matches!(record.answer, Answer::Queued { .. } | Answer::HungUp | Answer::Lost) {
-                let first: &mut u64 = decided.entry(id.as_str()).or_insert(record.ended_us);
-                *first = record.ended_us.min(*first);
-            }
-        }
-        Self(decided)
-    }
-
-    /// From the ticket to its outcome, if the order got a ticket.
-    fn span_of(&self, order: &Record) -> Option<(u64, u64)> {
-        let Answer::Queued { ticket } = &order.answer else { return None };
-        let decided_us = self.0.get(ticket.as_str()).copied().unwrap_or(u64::MAX);
-        Some((order.ended_us, decided_us))
     }
 }

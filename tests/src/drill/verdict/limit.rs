@@ -1,16 +1,18 @@
 //! Check *limit*: the edge let through no more than `limit x window + burst`.
 //!
-//! Proves, per SKU and for windows of 0.1 s, 1 s, 10 s and the whole drill, wherever they begin:
-//! the units of orders that the edge admitted within the window are at most `limit * window +
-//! burst`.
+//! Proves, per SKU and for windows of 0.1 to 30 s and the whole drill, wherever they begin: the units
+//! of orders that the edge admitted within the window are at most `limit * window + burst`.
 //!
 //! Sound: an order counts only if its answer can come from behind the edge alone, and only in
 //! windows that contain all of it, from its being sent to its answer. Wherever in between it was
 //! admitted, it was in the window. Times are whole microseconds, cut off, so a window may be one
-//! longer than it looks at either end. The witness asks the service itself, and does not count.
+//! longer than it looks at either end. The witness asks the service itself, and does not count. The
+//! clients' seconds are held against the edge's, as long as both count them by a steady clock.
 //!
 //! Cannot see: orders that were admitted and got no answer, and those whose answer took longer than
-//! the window. Hence the longer windows.
+//! the window. Hence the longer windows; and where most answers took longer than a second, the
+//! verdict does not hold: what cannot be judged has not been shown. A service that lets callers wait
+//! for less (`wait_ms`) tells sooner.
 
 use std::collections::{BinaryHeap, HashMap};
 
@@ -18,7 +20,15 @@ use super::super::record::{Call, Record, Role};
 use super::{Case, Check, Limit, Verdict, Violation};
 
 /// The windows, in microseconds; the whole drill comes on top.
-const WINDOWS_US: [u64; 3] = [100_000, 1_000_000, 10_000_000];
+const WINDOWS_US: [u64; 5] = [100_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000];
+
+/// The window in which most orders must have found room.
+const JUDGED_US: u64 = 1_000_000;
+
+/// How many admitted orders in a hundred must have been answered within that time, of a SKU with so
+/// many orders that it matters.
+const JUDGED_PERCENT_MIN: usize = 80;
+const JUDGED_MIN: usize = 100;
 
 pub(super) fn check(case: &Case<'_>, verdict: &mut Verdict) {
     let Some(limits) = case.limits else { return };
@@ -34,6 +44,7 @@ pub(super) fn check(case: &Case<'_>, verdict: &mut Verdict) {
         }
     }
     for (sku, mut admitted) in admitted {
+        check_blindness(sku, &admitted, verdict);
         admitted.sort_unstable_by_key(|a| a.record.sent_us);
         let first = admitted.first().map_or(0, |a| a.record.sent_us);
         let last = admitted.iter().map(|a| a.record.ended_us).max().unwrap_or_default();
@@ -49,6 +60,21 @@ pub(super) fn check(case: &Case<'_>, verdict: &mut Verdict) {
 struct Admitted<'a> {
     units: u64,
     record: &'a Record,
+}
+
+/// Says so where most orders took too long to tell when they were admitted.
+fn check_blindness(sku: &str, admitted: &[Admitted<'_>], verdict: &mut Verdict) {
+    let span_us = |a: &Admitted<'_>| a.record.ended_us.saturating_sub(a.record.sent_us);
+    let soon = admitted.iter().filter(|a| span_us(a) <= JUDGED_US).count();
+    let all = admitted.len();
+    if all < JUDGED_MIN || soon * 100 >= all * JUDGED_PERCENT_MIN {
+        return;
+    }
+    let what = format!(
+        "{sku}: its limit cannot be judged, since only {soon} of {all} admitted orders were answered \
+         within a second: let callers wait for less (wait_ms)"
+    );
+    verdict.add(Violation::new(Check::Limit, what));
 }
 
 /// Checks all windows of one length; reports the one in which most was admitted.
