@@ -35,8 +35,9 @@ pub struct Config {
     pub connections_max: usize,
     /// The lanes.
     pub lanes: LanesConfig,
-    /// What is remembered of reservations that have ended.
-    pub retention: RetentionConfig,
+    /// What is remembered of reservations that have ended: `holds_ms`, `refusals_ms`,
+    /// `refusals_max`.
+    pub retention: Retention,
 }
 
 /// Bounds and pace of each lane.
@@ -53,18 +54,6 @@ pub struct LanesConfig {
     pub reserves_per_s: Option<NonZeroU32>,
 }
 
-/// How long the answers to commands that have ended are kept for those who repeat them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetentionConfig {
-    /// After a hold was confirmed, released or expired, in milliseconds.
-    pub holds_ms: u64,
-    /// After a refusal, in milliseconds.
-    pub refusals_ms: u64,
-    /// The most refusals; the earliest give way. At most 10,000,000.
-    pub refusals_max: usize,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -77,7 +66,7 @@ impl Default for Config {
             holds_max: 5_000_000,
             connections_max: 10_000,
             lanes: LanesConfig::default(),
-            retention: RetentionConfig::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -90,12 +79,6 @@ impl Default for LanesConfig {
             settle_queue_max: 10_000,
             reserves_per_s: None,
         }
-    }
-}
-
-impl Default for RetentionConfig {
-    fn default() -> Self {
-        Self { holds_ms: DAY_MS, refusals_ms: 5 * 60 * 1_000, refusals_max: 100_000 }
     }
 }
 
@@ -153,11 +136,7 @@ impl Config {
             reserves_per_s: self.lanes.reserves_per_s,
             holds_max: self.holds_max,
             ticket_ttl_ms: self.ticket_ttl_ms,
-            retention: Retention {
-                holds_ms: self.retention.holds_ms,
-                refusals_ms: self.retention.refusals_ms,
-                refusals_max: self.retention.refusals_max,
-            },
+            retention: self.retention,
         }
     }
 }

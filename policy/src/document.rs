@@ -94,11 +94,6 @@ impl Form {
             (_, Some(_)) => Err(DocumentError::Duplicate { name: name.to_owned() }),
         }
     }
-
-    /// The names of the fields, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
-    }
 }
 
 fn into_owned((name, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String) {

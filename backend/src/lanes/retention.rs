@@ -3,18 +3,26 @@
 use std::collections::VecDeque;
 
 use cartgate_ledger::UnixMs;
+use serde::Deserialize;
 
 use crate::store::{Ended, EndedKind, Store, StoreError};
 
 /// What is remembered of reservations that have ended, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// Holds that were confirmed, released or expired, in milliseconds from their end.
     pub holds_ms: u64,
     /// Refusals, in milliseconds.
     pub refusals_ms: u64,
-    /// The most refusals; the earliest give way.
+    /// The most refusals; the earliest give way. At most 10,000,000.
     pub refusals_max: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { holds_ms: 24 * 60 * 60 * 1_000, refusals_ms: 5 * 60 * 1_000, refusals_max: 100_000 }
+    }
 }
 
 /// The most of each kind forgotten in one turn, so that no turn is long because of it. A turn that
