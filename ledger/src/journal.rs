@@ -14,10 +14,11 @@ pub struct JournalEntry {
     pub at: UnixMs,
     /// What made it happen.
     pub cause: Cause,
-    /// The command that took the hold concerned; `None` for [`Cause::Set`].
+    /// The command that took the hold concerned, or that adjusted; `None` for [`Cause::Set`].
     pub id: Option<CommandId>,
-    /// The units that moved; for [`Cause::Set`] the new total.
-    pub quantity: u64,
+    /// The units that moved; for [`Cause::Set`] the new total; for [`Cause::Adjust`] the units added,
+    /// fewer than none if they were taken off.
+    pub quantity: i64,
     /// The counters before.
     pub before: Counters,
     /// The counters after.
@@ -28,7 +29,7 @@ pub struct JournalEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
-    /// Units were put up for sale, or taken off.
+    /// The number of units was set.
     Set,
     /// A hold was taken.
     Reserve,
@@ -38,30 +39,38 @@ pub enum Cause {
     Release,
     /// A hold ran out of time.
     Expire,
+    /// Units were added, or taken off.
+    Adjust,
+    /// A hold went back because whoever asked for it had gone.
+    Cancel,
 }
 
 impl Cause {
     /// The counters after `quantity` units have moved for this cause; `None` if there are not as
-    /// many where they should come from.
-    pub fn move_units(self, before: Counters, quantity: u64) -> Option<Counters> {
+    /// many where they should come from. Only [`Cause::Adjust`] moves fewer units than none.
+    pub fn move_units(self, before: Counters, quantity: i64) -> Option<Counters> {
         let Counters { available, held, confirmed } = before;
+        if self == Self::Adjust {
+            return Some(Counters { available: available.checked_add_signed(quantity)?, ..before });
+        }
+        let units = u64::try_from(quantity).ok()?;
         Some(match self {
-            Self::Set => {
-                Counters { available: quantity.checked_sub(before.committed())?, ..before }
+            Self::Set | Self::Adjust => {
+                Counters { available: units.checked_sub(before.committed())?, ..before }
             }
             Self::Reserve => Counters {
-                available: available.checked_sub(quantity)?,
-                held: held.checked_add(quantity)?,
+                available: available.checked_sub(units)?,
+                held: held.checked_add(units)?,
                 confirmed,
             },
             Self::Confirm => Counters {
                 available,
-                held: held.checked_sub(quantity)?,
-                confirmed: confirmed.checked_add(quantity)?,
+                held: held.checked_sub(units)?,
+                confirmed: confirmed.checked_add(units)?,
             },
-            Self::Release | Self::Expire => Counters {
-                available: available.checked_add(quantity)?,
-                held: held.checked_sub(quantity)?,
+            Self::Release | Self::Expire | Self::Cancel => Counters {
+                available: available.checked_add(units)?,
+                held: held.checked_sub(units)?,
                 confirmed,
             },
         })

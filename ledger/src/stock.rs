@@ -1,10 +1,16 @@
 //! The state of one SKU.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CommandId, Fingerprint, UnixMs};
+use crate::{CommandId, IdMap, Reservation, UnixMs};
+
+/// The most units that a SKU can have: a trillion, which no sum of them here overflows, and which
+/// every reader of JSON takes for the number that it is.
+pub const UNITS_MAX: u64 = 1_000_000_000_000;
 
 /// Where a SKU's units are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,7 +24,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All units that are for sale or sold: the quantity last set.
+    /// All units that are for sale or sold: the quantity last set, and what was adjusted since.
     pub fn total(self) -> u64 {
         self.available + self.committed()
     }
@@ -29,64 +35,15 @@ impl Counters {
     }
 }
 
-/// What became of a reserve command: kept for as long as a repeat must get the same answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reservation {
-    /// The command.
-    pub id: CommandId,
-    /// What a repeat must have in common with it.
-    pub fingerprint: Fingerprint,
-    /// Who asked, if known.
-    pub customer: Option<Box<str>>,
-    /// Units asked for; if there is a hold, units in it.
-    pub quantity: u32,
-    /// When it was decided.
-    pub decided_at: UnixMs,
-    /// Where it stands.
-    pub state: ReservationState,
-}
-
-/// Where a reservation stands. Only `Held` can change, and only once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ReservationState {
-    /// The units are off the shelf until `expires_at`.
-    Held {
-        /// From this moment on the hold has expired.
-        expires_at: UnixMs,
-    },
-    /// The units were sold.
-    Confirmed {
-        /// When the hold would have expired.
-        expires_at: UnixMs,
-    },
-    /// The units were given back.
-    Released {
-        /// When the hold would have expired.
-        expires_at: UnixMs,
-    },
-    /// The units went back when the time was up.
-    Expired {
-        /// When the hold expired.
-        expires_at: UnixMs,
-    },
-    /// There was never a hold: too few units were available.
-    SoldOut {
-        /// The units that were available, fewer than asked for.
-        available: u64,
-    },
-}
-
-impl ReservationState {
-    /// When the hold expires or would have; `None` if there never was one.
-    pub fn expires_at(self) -> Option<UnixMs> {
-        match self {
-            Self::Held { expires_at }
-            | Self::Confirmed { expires_at }
-            | Self::Released { expires_at }
-            | Self::Expired { expires_at } => Some(expires_at),
-            Self::SoldOut { .. } => None,
-        }
-    }
+/// The rules of a SKU's sale. Without them, anybody may take anything at any time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The most units that one customer may hold and have bought.
+    pub customer_cap: Option<NonZeroU32>,
+    /// Nothing can be reserved before this moment.
+    pub opens_at: Option<UnixMs>,
+    /// Nothing can be reserved at this moment or later.
+    pub closes_at: Option<UnixMs>,
 }
 
 /// One SKU's state: its counters and the holds that have not ended.
@@ -98,23 +55,57 @@ pub struct Stock {
     pub(crate) counters: Counters,
     pub(crate) version: u64,
     pub(crate) now: UnixMs,
-    pub(crate) held: HashMap<CommandId, Reservation>,
+    terms: Terms,
+    held: IdMap<Reservation>,
     due: BTreeSet<(UnixMs, CommandId)>,
+    /// Units held and confirmed by each customer, while there is a cap on them.
+    by_customer: HashMap<Arc<str>, u64>,
 }
 
 impl Stock {
     /// A SKU as it was after journal entry `version`, when `now` was the latest time it had seen.
-    /// Its holds are put back by [`Stock::restore_hold`].
+    /// Its holds are put back by [`Stock::restore_hold`], its terms by [`Stock::set_terms`].
     pub fn restore(counters: Counters, version: u64, now: UnixMs) -> Self {
         Self { counters, version, now, ..Self::default() }
     }
 
+    /// Makes room for so many holds to be put back.
+    pub fn expect_holds(&mut self, count: usize) {
+        self.held.reserve(count);
+    }
+
     /// Puts back a hold that had not ended; any other reservation is ignored.
     pub fn restore_hold(&mut self, reservation: Reservation) {
-        if let ReservationState::Held { expires_at } = reservation.state {
-            self.due.insert((expires_at, reservation.id));
+        if let Some(due_at) = reservation.due_at() {
+            self.due.insert((due_at, reservation.id));
+            self.count_customer(&reservation, 0, reservation.quantity.into());
             self.held.insert(reservation.id, reservation);
         }
+    }
+
+    /// Changes the terms of the sale. `purchases` are the units that customers have bought so far:
+    /// with a cap, they count.
+    pub fn set_terms<'a>(
+        &mut self,
+        terms: Terms,
+        purchases: impl IntoIterator<Item = &'a (Arc<str>, u64)>,
+    ) {
+        self.terms = terms;
+        self.by_customer.clear();
+        if terms.customer_cap.is_none() {
+            return;
+        }
+        let held = self.held.values().filter_map(|r| Some((r.customer.as_ref()?, r.quantity)));
+        let held = held.map(|(customer, quantity)| (customer, u64::from(quantity)));
+        let bought = purchases.into_iter().map(|(customer, units)| (customer, *units));
+        for (customer, units) in held.chain(bought) {
+            *self.by_customer.entry(Arc::clone(customer)).or_default() += units;
+        }
+    }
+
+    /// The terms of the sale.
+    pub fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// Where the units are.
@@ -132,9 +123,9 @@ impl Stock {
         self.now
     }
 
-    /// When the next hold expires.
+    /// When the next hold is due to go back on the shelf.
     pub fn next_due(&self) -> Option<UnixMs> {
-        self.due.first().map(|(expires_at, _)| *expires_at)
+        self.due.first().map(|(due_at, _)| *due_at)
     }
 
     /// The hold that `id` took, while it has not ended.
@@ -147,18 +138,42 @@ impl Stock {
         self.held.len()
     }
 
+    /// Units that a customer holds and has bought, as far as they count against a cap.
+    pub(crate) fn customer_units(&self, customer: &str) -> u64 {
+        self.by_customer.get(customer).copied().unwrap_or_default()
+    }
+
     /// Takes out the hold that is due first, if it is due at `now`.
     pub(crate) fn pop_due(&mut self, now: UnixMs) -> Option<Reservation> {
-        let (_, id) = *self.due.first().filter(|(expires_at, _)| *expires_at <= now)?;
+        let (_, id) = *self.due.first().filter(|(due_at, _)| *due_at <= now)?;
         self.remove_hold(id)
     }
 
-    /// Takes out a hold that has not ended.
+    /// Takes out a hold that has not ended. Its units count against the customer's cap no more.
     pub(crate) fn remove_hold(&mut self, id: CommandId) -> Option<Reservation> {
         let reservation = self.held.remove(&id)?;
-        if let Some(expires_at) = reservation.state.expires_at() {
-            self.due.remove(&(expires_at, id));
+        if let Some(due_at) = reservation.due_at() {
+            self.due.remove(&(due_at, id));
         }
+        self.count_customer(&reservation, reservation.quantity.into(), 0);
         Some(reservation)
+    }
+
+    /// Counts units that a customer has bought against its cap.
+    pub(crate) fn count_purchase(&mut self, reservation: &Reservation, units: u64) {
+        self.count_customer(reservation, 0, units);
+    }
+
+    fn count_customer(&mut self, reservation: &Reservation, less: u64, more: u64) {
+        let Some(customer) = &reservation.customer else { return };
+        if self.terms.customer_cap.is_none() {
+            return;
+        }
+        let units = (self.customer_units(customer) + more).saturating_sub(less);
+        if units == 0 {
+            self.by_customer.remove(customer);
+        } else {
+            self.by_customer.insert(Arc::clone(customer), units);
+        }
     }
 }

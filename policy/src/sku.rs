@@ -1,6 +1,7 @@
 //! The canonical form of a product's identifier.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -11,9 +12,10 @@ use thiserror::Error;
 /// each an ASCII letter, digit, or one of `-._~:`. Letters keep their case: shops exist that tell
 /// `ab-1` from `AB-1`, and the edge must not merge two products' limits. The set needs no escaping
 /// in a path, a form or a log line, and a spelling variant is an error, never a second SKU.
+/// Cloning it copies no text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Sku(Box<str>);
+pub struct Sku(Arc<str>);
 
 impl Sku {
     /// The longest SKU, in bytes.
@@ -67,7 +69,7 @@ impl TryFrom<String> for Sku {
 
 impl From<Sku> for String {
     fn from(sku: Sku) -> Self {
-        sku.0.into()
+        sku.0.as_ref().into()
     }
 }
 
