@@ -9,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::lanes::{LaneSettings, Retention};
+use crate::store::Durability;
 
 /// The service's configuration. Every field has a default; a field that is not here is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,8 +21,18 @@ pub struct Config {
     pub data: PathBuf,
     /// How many buckets SKUs are spread over. Fixed when the store is made. 1 to 4096.
     pub buckets: u16,
+    /// What an answer's commit survives: `disk`, the death of the machine; `process`, only that of
+    /// the process, for writes that are faster. Named in each answer.
+    pub durability: Durability,
     /// How long a hold lasts, in milliseconds. At most 30 days.
     pub hold_ms: u64,
+    /// The longest that a hold may be made to last, from when it was taken, in milliseconds. At
+    /// least `hold_ms`, at most 30 days; left out: four times `hold_ms`, within these bounds.
+    pub hold_ms_max: Option<u64>,
+    /// How long a hold that nobody knows of stays off the shelf, in milliseconds: one that a ticket
+    /// was given for and that was not asked for yet, or a line of a cart that is not complete. 1,000
+    /// to 3,600,000.
+    pub unclaimed_ms: u64,
     /// How long a caller waits for its outcome before it gets a ticket, in milliseconds. At most
     /// 60,000.
     pub wait_ms: u64,
@@ -30,6 +41,8 @@ pub struct Config {
     /// While there are as many holds, new reservations are answered 503; what waits in lanes by then
     /// still takes its holds. Each takes about half a KiB of memory. 1 to 100,000,000.
     pub holds_max: usize,
+    /// The most hot items: SKUs with a lane of their own. At most 10,000.
+    pub hot_items_max: usize,
     /// The most connections at a time; one more waits to be accepted. 1 to 1,000,000. Each takes
     /// one of the files that the process may open.
     pub connections_max: usize,
@@ -44,13 +57,15 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LanesConfig {
-    /// The most reserve commands of one lane in one commit. 1 to 65,536.
+    /// The most reserve commands in one commit. All lanes that have any share them, but each gives
+    /// up to 64. 1 to 65,536.
     pub batch_max: usize,
     /// The most reserve commands waiting in one lane: one more is answered 503. 1 to 1,000,000.
     pub reserve_queue_max: usize,
     /// The most settle commands waiting in one lane: one more is answered 503. 1 to 1,000,000.
     pub settle_queue_max: usize,
-    /// Reserve commands that one lane applies per second; left out: as many as it can.
+    /// Reserve commands that one lane applies per second, unless it is a hot item's with a pace of
+    /// its own; left out: as many as it can.
     pub reserves_per_s: Option<NonZeroU32>,
 }
 
@@ -60,10 +75,14 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data: PathBuf::from("data"),
             buckets: 64,
+            durability: Durability::Disk,
             hold_ms: 15 * 60 * 1_000,
+            hold_ms_max: None,
+            unclaimed_ms: 15_000,
             wait_ms: 8_000,
             ticket_ttl_ms: 10 * 60 * 1_000,
             holds_max: 5_000_000,
+            hot_items_max: 1_000,
             connections_max: 10_000,
             lanes: LanesConfig::default(),
             retention: Retention::default(),
@@ -74,7 +93,7 @@ impl Default for Config {
 impl Default for LanesConfig {
     fn default() -> Self {
         Self {
-            batch_max: 1_024,
+            batch_max: 4_096,
             reserve_queue_max: 10_000,
             settle_queue_max: 10_000,
             reserves_per_s: None,
@@ -113,6 +132,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         check("buckets", self.buckets.into(), 1..=4_096)?;
         check("hold_ms", self.hold_ms, 1..=30 * DAY_MS)?;
+        check("hold_ms_max", self.hold_ms_max(), self.hold_ms..=30 * DAY_MS)?;
+        check("unclaimed_ms", self.unclaimed_ms, 1_000..=60 * 60 * 1_000)?;
+        check("hot_items_max", count(self.hot_items_max), 0..=10_000)?;
         check("wait_ms", self.wait_ms, 1..=60_000)?;
         check("ticket_ttl_ms", self.ticket_ttl_ms, 1..=DAY_MS)?;
         check("holds_max", count(self.holds_max), 1..=100_000_000)?;
@@ -121,10 +143,15 @@ impl Config {
         check("lanes.reserve_queue_max", count(self.lanes.reserve_queue_max), 1..=1_000_000)?;
         check("lanes.settle_queue_max", count(self.lanes.settle_queue_max), 1..=1_000_000)?;
         // A repeat must get its answer for as long as somebody may believe in the hold.
-        let holds_min = self.hold_ms.min(DAY_MS);
+        let holds_min = self.hold_ms_max().min(DAY_MS);
         check("retention.holds_ms", self.retention.holds_ms, holds_min..=366 * DAY_MS)?;
         check("retention.refusals_ms", self.retention.refusals_ms, 1..=DAY_MS)?;
         check("retention.refusals_max", count(self.retention.refusals_max), 1..=10_000_000)
+    }
+
+    /// The longest that a hold may be made to last.
+    pub fn hold_ms_max(&self) -> u64 {
+        self.hold_ms_max.unwrap_or_else(|| self.hold_ms.saturating_mul(4).min(30 * DAY_MS))
     }
 
     /// The lanes' part of it.
@@ -136,6 +163,8 @@ impl Config {
             reserves_per_s: self.lanes.reserves_per_s,
             holds_max: self.holds_max,
             ticket_ttl_ms: self.ticket_ttl_ms,
+            unclaimed_ms: self.unclaimed_ms,
+            hot_items_max: self.hot_items_max,
             retention: self.retention,
         }
     }

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::lanes::LaneDepth;
+use crate::lanes::{BucketDepths, LaneDepth};
 
 /// The service's metrics.
 pub struct Metrics {
@@ -24,8 +24,9 @@ pub struct Metrics {
     /// Time of one durable commit.
     pub commit_seconds: Histogram,
     holds: Gauge,
-    lane_depth: Family<LaneLabels, Gauge>,
-    lane_age_ms: Family<BucketLabels, Gauge>,
+    hot_items: Gauge,
+    lane_depth: Family<QueueLabels, Gauge>,
+    lane_age_ms: Family<LaneLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,14 +48,16 @@ struct CommandLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LaneLabels {
+struct QueueLabels {
     bucket: u16,
+    lane: &'static str,
     queue: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BucketLabels {
+struct LaneLabels {
     bucket: u16,
+    lane: &'static str,
 }
 
 impl Default for Metrics {
@@ -70,6 +73,7 @@ impl Default for Metrics {
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             commit_seconds: seconds(),
             holds: Gauge::default(),
+            hot_items: Gauge::default(),
             lane_depth: Family::default(),
             lane_age_ms: Family::default(),
         };
@@ -102,10 +106,15 @@ impl Metrics {
             self.commit_seconds.clone(),
         );
         r.register("holds", "Holds that have not ended", self.holds.clone());
-        r.register("lane_depth", "Commands waiting in a lane", self.lane_depth.clone());
+        r.register("hot_items", "SKUs with a lane of their own", self.hot_items.clone());
+        r.register(
+            "lane_depth",
+            "Commands waiting in a bucket's normal lane, or in all lanes of its hot items",
+            self.lane_depth.clone(),
+        );
         r.register(
             "lane_oldest_age_ms",
-            "Milliseconds since the oldest command waiting in a lane came",
+            "Milliseconds since the oldest command came that waits there",
             self.lane_age_ms.clone(),
         );
     }
@@ -118,9 +127,9 @@ impl Metrics {
         self.request_seconds.get_or_create(&labels).observe(seconds);
     }
 
-    /// Counts a committed command, named by [`command_name`] and [`outcome_name`].
-    pub fn count_command(&self, command: &'static str, outcome: &'static str) {
-        self.commands.get_or_create(&CommandLabels { command, outcome }).inc();
+    /// Counts committed commands, named by [`command_name`] and [`outcome_name`].
+    pub fn count_commands(&self, command: &'static str, outcome: &'static str, count: u64) {
+        self.commands.get_or_create(&CommandLabels { command, outcome }).inc_by(count);
     }
 
     /// Says how many holds have not ended.
@@ -128,15 +137,23 @@ impl Metrics {
         self.holds.set(gauge_value(count));
     }
 
+    /// Says how many hot items there are.
+    pub fn set_hot_items(&self, count: usize) {
+        self.hot_items.set(gauge_value(count));
+    }
+
     /// Everything, in the OpenMetrics text format, with the lanes as they stand.
-    pub fn render(&self, lanes: impl Iterator<Item = (u16, LaneDepth)>) -> String {
-        for (bucket, depth) in lanes {
-            for (queue, depth) in [("reserve", depth.reserve), ("settle", depth.settle)] {
-                let labels = LaneLabels { bucket, queue };
-                self.lane_depth.get_or_create(&labels).set(gauge_value(depth));
+    pub fn render(&self, lanes: Vec<BucketDepths>) -> String {
+        for BucketDepths { bucket, normal, hot } in lanes {
+            let hot = hot.into_iter().fold(LaneDepth::default(), |all, (_, lane)| all.and(lane));
+            for (lane, depth) in [("normal", normal), ("hot", hot)] {
+                for (queue, depth) in [("reserve", depth.reserve), ("settle", depth.settle)] {
+                    let labels = QueueLabels { bucket, lane, queue };
+                    self.lane_depth.get_or_create(&labels).set(gauge_value(depth));
+                }
+                let age_ms = i64::try_from(depth.oldest_age_ms).unwrap_or(i64::MAX);
+                self.lane_age_ms.get_or_create(&LaneLabels { bucket, lane }).set(age_ms);
             }
-            let age_ms = i64::try_from(depth.oldest_age_ms).unwrap_or(i64::MAX);
-            self.lane_age_ms.get_or_create(&BucketLabels { bucket }).set(age_ms);
         }
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -156,6 +173,10 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::Reserve(_) => "reserve",
         Command::Confirm { .. } => "confirm",
         Command::Release { .. } => "release",
+        Command::Adjust(_) => "adjust",
+        Command::Extend { .. } => "extend",
+        Command::Claim { .. } => "claim",
+        Command::Cancel { .. } => "cancel",
         Command::Expire => "expire",
     }
 }
@@ -163,7 +184,9 @@ pub fn command_name(command: &Command) -> &'static str {
 /// An outcome's name in metrics and logs.
 pub fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Stock(_) => "stock",
+        Outcome::Stock { .. } => "stock",
+        Outcome::Adjusted(_) => "adjusted",
+        Outcome::Deferred => "deferred",
         Outcome::Held(_) => "held",
         Outcome::Settled(_) => "settled",
         Outcome::Refused(refusal) => match refusal {
@@ -173,7 +196,14 @@ pub fn outcome_name(outcome: &Outcome) -> &'static str {
             Refusal::KeyReused => "key-reused",
             Refusal::BelowCommitted { .. } => "below-committed",
             Refusal::UnknownHold => "unknown-hold",
-            Refusal::AlreadyConfirmed => "already-confirmed",
+            Refusal::OverCap { .. } => "over-cap",
+            Refusal::CustomerRequired => "customer-required",
+            Refusal::NotOpenYet { .. } => "not-open-yet",
+            Refusal::Closed { .. } => "closed",
+            Refusal::TooManyUnits { .. } => "too-many-units",
+            Refusal::VersionDiffers { .. } => "version-differs",
+            Refusal::MoreThanHeld { .. } => "more-than-held",
+            Refusal::AlreadyConfirmed { .. } => "already-confirmed",
             Refusal::AlreadyReleased => "already-released",
             Refusal::AlreadyExpired => "already-expired",
         },

@@ -33,7 +33,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     // Before the store is touched: a second instance by mistake ends here.
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
-    let store = Embedded::open(&config.data, config.buckets)
+    let store = Embedded::open(&config.data, config.buckets, config.durability)
         .map_err(|source| ServeError::Open { data: config.data.clone(), source })?;
     let app = start(config, Arc::new(store))?;
     tracing::info!(%listen, data = %config.data.display(), "serving");
@@ -83,8 +83,7 @@ fn start(config: &Config, store: Arc<dyn Store>) -> Result<Arc<App>, ServeError>
         Arc::clone(&metrics),
     )
     .map_err(ServeError::Start)?;
-    let wait = Duration::from_millis(config.wait_ms);
-    Ok(Arc::new(App { lanes, store, metrics, clock, hold_ms: config.hold_ms, wait }))
+    Ok(Arc::new(App::new(config, lanes, store, metrics, clock)))
 }
 
 /// Why the service ended.

@@ -55,6 +55,16 @@ problem_types! {
     /// Service: fewer units are available than asked for, mostly none; holds may still expire.
     /// `available` says how many.
     SoldOut, "sold-out", 409, "Not enough of this product is left";
+    /// Service: the customer would hold and have bought more units than one may. `cap` says how many
+    /// that are, `committed` how many the customer has.
+    OverCap, "over-cap", 409, "No customer may take more of this product";
+    /// Service: there is a cap on what a customer may have, and the request names no customer.
+    CustomerRequired, "customer-required", 400, "The request names no customer";
+    /// Service: the sale has not begun. `opens_at` says when it does, `opens_in_ms` how long that is
+    /// from now.
+    NotOpenYet, "not-open-yet", 403, "The sale of this product has not begun";
+    /// Service: the sale is over, since `closed_at`.
+    SaleClosed, "sale-closed", 403, "The sale of this product is over";
     /// Service: no such SKU in stock.
     UnknownSku, "unknown-sku", 404, "There is no such product";
     /// Service: no such reservation.
@@ -65,12 +75,22 @@ problem_types! {
     HoldExpired, "hold-expired", 409, "The reservation has expired";
     /// Service: the hold was released before.
     HoldReleased, "hold-released", 409, "The reservation was released";
-    /// Service: the hold was confirmed before.
+    /// Service: the hold was confirmed before. `confirmed_quantity` says how many of its units.
     HoldConfirmed, "hold-confirmed", 409, "The reservation is already confirmed";
+    /// Service: more units are to be sold than the hold has; `quantity` says how many it has.
+    MoreThanHeld, "more-than-held", 409, "The reservation holds fewer units than this";
+    /// Service: the SKU does not stand at the version that was expected, but at `version`.
+    VersionDiffers, "version-differs", 409, "The stock has changed since";
+    /// Service: more units than a SKU can have, which is `units_max`.
+    TooManyUnits, "too-many-units", 409, "No product can have as many units";
     /// Service: less stock than is held and confirmed already.
     StockBelowCommitted, "stock-below-committed", 409, "More than this is already held or sold";
     /// Service: the key came before, with another body (draft-ietf-httpapi-idempotency-key-header).
     IdempotencyKeyReused, "idempotency-key-reused", 422, "This Idempotency-Key belongs to another request";
+    /// Service: the SKU is no hot item.
+    UnknownHotItem, "unknown-hot-item", 404, "This product is no hot item";
+    /// Service: there are as many hot items as there may be, which is `max`.
+    TooManyHotItems, "too-many-hot-items", 409, "There are too many hot items";
     /// Service: the SKU's lane holds as many commands as it may.
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
     /// Service: it is stopping, or its store failed.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -15,13 +15,22 @@ use cartgate_policy::document::Document;
 use cartgate_policy::problem::{Problem, ProblemType};
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::BODY_BYTES_MAX;
-use super::answer::Refused;
+use super::refused::Refused;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How long a request's body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// The most items on one page, and how many if nobody says.
+const PAGE_LIMIT_MAX: usize = 1_000;
+
+/// The longest customer id and idempotency key, in bytes.
+const NAME_LEN_MAX: usize = 255;
 
 /// The SKU in the path.
 pub(super) struct SkuPath(pub(super) Sku);
@@ -65,6 +74,35 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for StrictQuery<T>
     }
 }
 
+/// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header), taken as it is.
+pub(super) struct IdempotencyKey(Option<Box<str>>);
+
+impl IdempotencyKey {
+    pub(super) fn as_deref(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// The key, of a request that cannot do without.
+    pub(super) fn required(&self) -> Result<&str, Refused> {
+        self.as_deref().ok_or_else(|| Refused::invalid("this request needs an Idempotency-Key"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        let Some(key) = single(&parts.headers, &IDEMPOTENCY_KEY)? else { return Ok(Self(None)) };
+        match std::str::from_utf8(key) {
+            Ok(key) if key.is_ascii() => {
+                check_name("Idempotency-Key", key)?;
+                Ok(Self(Some(key.into())))
+            }
+            _ => Err(Refused::invalid("Idempotency-Key must be ASCII")),
+        }
+    }
+}
+
 /// The body, read as the edge reads it.
 pub(super) struct DocumentBody(pub(super) Document);
 
@@ -73,17 +111,42 @@ impl<S: Send + Sync> FromRequest<S> for DocumentBody {
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Refused> {
         let (parts, body) = request.into_parts();
-        let encoding = single(&parts.headers, &CONTENT_ENCODING)?;
-        if encoding.is_some_and(|e| !e.eq_ignore_ascii_case(b"identity")) {
-            let problem = Problem::new(ProblemType::UnsupportedMediaType);
-            return Err(Refused(problem.detail("the body must not be compressed")));
+        // Before the body comes: it would be in vain.
+        let content_type = content_type(&parts.headers)?;
+        Ok(Self(Document::parse(content_type, &read(body).await?)?))
+    }
+}
+
+/// The body, if there is any.
+pub(super) struct OptionalBody(pub(super) Option<Document>);
+
+impl<S: Send + Sync> FromRequest<S> for OptionalBody {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Refused> {
+        let (parts, body) = request.into_parts();
+        let body = read(body).await?;
+        if body.is_empty() {
+            return Ok(Self(None));
         }
-        let content_type = single(&parts.headers, &CONTENT_TYPE)?;
-        let body = match timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await {
-            Ok(body) => body.map_err(|error| body_refused(&error))?,
-            Err(_) => return Err(Refused(Problem::new(ProblemType::RequestTimeout))),
-        };
-        Ok(Self(Document::parse(content_type, &body)?))
+        Ok(Self(Some(Document::parse(content_type(&parts.headers)?, &body)?)))
+    }
+}
+
+/// The content type of a body that is not compressed.
+fn content_type(headers: &HeaderMap) -> Result<Option<&[u8]>, Refused> {
+    let encoding = single(headers, &CONTENT_ENCODING)?;
+    if encoding.is_some_and(|e| !e.eq_ignore_ascii_case(b"identity")) {
+        let problem = Problem::new(ProblemType::UnsupportedMediaType);
+        return Err(Refused(problem.detail("the body must not be compressed")));
+    }
+    single(headers, &CONTENT_TYPE)
+}
+
+async fn read(body: Body) -> Result<Bytes, Refused> {
+    match timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(body) => body.map_err(|error| body_refused(&error)),
+        Err(_) => Err(Refused(Problem::new(ProblemType::RequestTimeout))),
     }
 }
 
@@ -102,11 +165,38 @@ pub(super) fn from_json<T: DeserializeOwned>(document: Document) -> Result<T, Re
     }
 }
 
+/// The size of a page: what is asked for, or as much as there may be in one.
+pub(super) fn check_limit(limit: Option<usize>) -> Result<usize, Refused> {
+    let limit = limit.unwrap_or(PAGE_LIMIT_MAX);
+    if (1..=PAGE_LIMIT_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Refused::invalid(format_args!("limit is 1 to {PAGE_LIMIT_MAX}")))
+}
+
+/// Refuses a JSON object with other members than these.
+pub(super) fn check_members(body: &Value, known: &[&str]) -> Result<(), Refused> {
+    let mut members = body.as_object().into_iter().flatten().map(|(name, _)| name);
+    match members.find(|name| !known.contains(&name.as_str())) {
+        Some(name) => {
+            let known = known.join(", ");
+            Err(Refused::invalid(format_args!("unknown member {name:?}: there are {known}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses what names nobody, or is too long for a name.
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), Refused> {
+    if (1..=NAME_LEN_MAX).contains(&name.len()) && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let message = format!("{field} must be 1 to {NAME_LEN_MAX} bytes without control characters");
+    Err(Refused::invalid(message))
+}
+
 /// The value of a header that must not be there twice.
-pub(super) fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a [u8]>, Refused> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Refused> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(|value| value.as_bytes())),
@@ -124,7 +214,6 @@ fn body_refused(error: &axum::Error) -> Refused {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Bytes;
     use http_body_util::channel::Channel;
 
     use super::*;

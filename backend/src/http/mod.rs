@@ -4,20 +4,39 @@
 //! |-------------------------------------------|-----------------------------------------------|
 //! | `POST /v1/reservations`                   | hold stock; waits for the outcome             |
 //! | `GET  /v1/reservations/{id}`              | where a reservation stands                    |
-//! | `POST /v1/reservations/{id}/confirm`      | the units are sold                            |
+//! | `POST /v1/reservations/{id}/confirm`      | the units are sold, all or some of them       |
 //! | `POST /v1/reservations/{id}/release`      | the units go back                             |
+//! | `POST /v1/reservations/{id}/extend`       | the hold lasts longer                         |
 //! | `GET  /v1/tickets/{id}`                   | what the call would have answered by now      |
+//! | `POST /v1/carts`                          | hold several lines, or none of them           |
 //! | `PUT  /v1/skus/{sku}/stock`               | put units up for sale                         |
+//! | `POST /v1/skus/{sku}/adjustments`         | put more units up for sale, or take some off  |
 //! | `GET  /v1/skus/{sku}`                     | where a SKU's units are                       |
 //! | `GET  /v1/skus/{sku}/journal`             | every change, with before and after           |
+//! | `GET  /v1/hot-items`                      | SKUs with a lane and terms of their own       |
+//! | `PUT  /v1/hot-items/{sku}`                | give a SKU these, or change them              |
+//! | `GET  /v1/hot-items/{sku}`                | its terms, and how much waits in its lane     |
+//! | `DELETE /v1/hot-items/{sku}`              | take them away                                |
 //! | `GET  /live`, `/ready`, `/metrics`        | for operators                                 |
+//!
+//! Every answer below `/v1` says in `cartgate-durability` what it survives: [`Durability`].
+//!
+//! [`Durability`]: crate::store::Durability
 
+mod adjustments;
 mod answer;
+mod call;
+mod carts;
 mod extract;
+mod hot_items;
+mod in_stock;
+mod journal;
 mod observe;
 mod probes;
+mod refused;
 mod reservations;
 pub mod server;
+mod settlements;
 mod skus;
 mod tickets;
 
@@ -26,52 +45,91 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post, put};
+use cartgate_ledger::UnixMs;
 use cartgate_policy::problem::{Problem, ProblemType};
 
 use crate::clock::Clock;
 use crate::command_id::CommandIds;
+use crate::config::Config;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-use answer::Refused;
+use in_stock::InStock;
+use refused::Refused;
 
 /// The most bytes of a request body that are read.
 pub const BODY_BYTES_MAX: usize = 64 * 1_024;
+
+/// How much longer than its caller waits a command stays good, in milliseconds: the ticket that
+/// ends the wait takes a commit of its own.
+const CLAIM_GRACE_MS: u64 = 2_000;
 
 /// What every route works with.
 pub struct App {
     /// The engine.
     pub lanes: Lanes,
-    /// What it has committed.
-    pub store: Arc<dyn Store>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// The time.
-    pub clock: Clock,
-    /// How long a hold lasts, in milliseconds.
-    pub hold_ms: u64,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    ids: CommandIds,
+    in_stock: InStock,
+    /// How long a hold lasts, and how long it may be made to last, in milliseconds.
+    hold_ms: u64,
+    hold_ms_max: u64,
+    /// How long a hold that nobody knows of stays off the shelf, in milliseconds.
+    unclaimed_ms: u64,
     /// How long a caller waits before it gets a ticket.
-    pub wait: Duration,
+    wait: Duration,
 }
 
 impl App {
-    fn command_ids(&self) -> CommandIds {
-        CommandIds::new(*self.lanes.buckets(), self.store.secret())
+    /// Routes work with this engine, and read what it has committed from its `store`.
+    pub fn new(
+        config: &Config,
+        lanes: Lanes,
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            ids: CommandIds::new(*lanes.buckets(), store.secret()),
+            in_stock: InStock::default(),
+            hold_ms: config.hold_ms,
+            hold_ms_max: config.hold_ms_max(),
+            unclaimed_ms: config.unclaimed_ms,
+            wait: Duration::from_millis(config.wait_ms),
+            lanes,
+            store,
+            metrics,
+            clock,
+        }
+    }
+
+    /// The last moment at which somebody waits for what is asked now.
+    fn claim_by(&self) -> UnixMs {
+        let wait_ms = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
+        (self.clock)().plus_ms(wait_ms.saturating_add(CLAIM_GRACE_MS))
     }
 }
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
+    let hot_item = get(hot_items::show).put(hot_items::register).delete(hot_items::remove);
     Router::new()
         .route("/v1/reservations", post(reservations::create))
         .route("/v1/reservations/{id}", get(reservations::show))
-        .route("/v1/reservations/{id}/confirm", post(reservations::confirm))
-        .route("/v1/reservations/{id}/release", post(reservations::release))
+        .route("/v1/reservations/{id}/confirm", post(settlements::confirm))
+        .route("/v1/reservations/{id}/release", post(settlements::release))
+        .route("/v1/reservations/{id}/extend", post(settlements::extend))
         .route("/v1/tickets/{id}", get(tickets::show))
+        .route("/v1/carts", post(carts::create))
         .route("/v1/skus/{sku}", get(skus::show))
         .route("/v1/skus/{sku}/stock", put(skus::set_stock))
-        .route("/v1/skus/{sku}/journal", get(skus::journal))
+        .route("/v1/skus/{sku}/adjustments", post(adjustments::create))
+        .route("/v1/skus/{sku}/journal", get(journal::show))
+        .route("/v1/hot-items", get(hot_items::list))
+        .route("/v1/hot-items/{sku}", hot_item)
         .route("/live", get(probes::live))
         .route("/ready", get(probes::ready))
         .route("/metrics", get(probes::metrics))

@@ -1,10 +1,9 @@
 //! What is seen of every request: its id, a log event, and the metrics.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
@@ -16,31 +15,39 @@ use crate::random;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Says what an answer survives.
+const DURABILITY: HeaderName = HeaderName::from_static("cartgate-durability");
+
 /// Names a request in logs, from Envoy's access log to the commit.
 #[derive(Clone)]
-pub(super) struct RequestId(Arc<str>);
+pub(super) struct RequestId {
+    text: Arc<str>,
+    header: HeaderValue,
+}
 
 impl RequestId {
     /// The id that the request came with, or a new one.
     fn of(request: &Request) -> Self {
-        let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-        match given.filter(|id| (1..=128).contains(&id.len())) {
-            Some(id) => Self(id.into()),
-            None => Self(format!("{:032x}", u128::from_be_bytes(random::bytes())).into()),
+        let given = request.headers().get(X_REQUEST_ID);
+        let text = given.and_then(|value| value.to_str().ok());
+        match given.zip(text).filter(|(_, id)| (1..=128).contains(&id.len())) {
+            Some((value, id)) => Self { text: id.into(), header: value.clone() },
+            None => Self::new(&format!("{:032x}", u128::from_be_bytes(random::bytes()))),
         }
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
+    fn new(id: &str) -> Self {
+        let header = HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"));
+        Self { text: id.into(), header }
     }
-}
 
-impl<S: Send + Sync> FromRequestParts<S> for RequestId {
-    type Rejection = Infallible;
+    /// The id that [`observe`] has given to a request.
+    pub(super) fn given_to(parts: &Parts) -> Self {
+        parts.extensions.get().cloned().unwrap_or_else(|| Self::new("-"))
+    }
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // `observe` has put it there.
-        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self("-".into())))
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.text
     }
 }
 
@@ -52,18 +59,20 @@ pub(super) async fn observe(
 ) -> Response {
     let id = RequestId::of(&request);
     let method = method_name(request.method());
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let route = route.unwrap_or_else(|| "unmatched".into());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let durability = request.uri().path().starts_with("/v1/").then(|| app.store.durability());
     request.extensions_mut().insert(id.clone());
-    let span = tracing::info_span!("request", request_id = id.as_str(), method, route);
     let status = HUNG_UP;
-    let mut seen = Seen { app, started: Instant::now(), span, method, route, status };
+    let mut seen = Seen { app, started: Instant::now(), span: Span::none(), method, route, status };
+    seen.span =
+        tracing::info_span!("request", request_id = &*id.text, method, route = seen.route());
 
     let mut response = next.run(request).instrument(seen.span.clone()).await;
 
     seen.status = response.status().as_u16();
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
+    response.headers_mut().insert(X_REQUEST_ID, id.header);
+    if let Some(durability) = durability {
+        response.headers_mut().insert(DURABILITY, HeaderValue::from_static(durability.name()));
     }
     response
 }
@@ -78,8 +87,15 @@ struct Seen {
     started: Instant,
     span: Span,
     method: &'static str,
-    route: String,
+    route: Option<MatchedPath>,
     status: u16,
+}
+
+impl Seen {
+    /// The pattern of its path, not the path itself.
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("unmatched", MatchedPath::as_str)
+    }
 }
 
 impl Drop for Seen {
@@ -88,7 +104,7 @@ impl Drop for Seen {
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.span.in_scope(|| tracing::debug!(status, ms, "request ended"));
         let seconds = elapsed.as_secs_f64();
-        self.app.metrics.count_request(self.method, &self.route, status, seconds);
+        self.app.metrics.count_request(self.method, self.route(), status, seconds);
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::answer::Refused;
+use super::refused::Refused;
 use crate::lanes::State as EngineState;
 
 /// The process answers.

@@ -2,39 +2,31 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
-use cartgate_ledger::{Command, CommandId, Outcome, Reserve};
+use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reserve};
 use cartgate_policy::Sku;
 use cartgate_policy::document::Document;
 use cartgate_policy::extract::{Line, line_of};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::answer::{Refused, reservation, unknown_reservation};
-use super::extract::{DocumentBody, IdPath, single};
-use super::observe::RequestId;
-use super::{App, skus, tickets};
-use crate::command_id::fingerprint;
+use super::answer::{outcome, reservation};
+use super::call::{Call, is_unclaimed};
+use super::extract::{DocumentBody, IdPath, IdempotencyKey, check_members, check_name};
+use super::refused::{Refused, unknown_reservation};
+use super::{App, tickets};
+use crate::command_id::reservation_fingerprint;
 use crate::lanes::Answer;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// The longest customer id and idempotency key, in bytes.
-const NAME_LEN_MAX: usize = 255;
-
-/// How much longer than its caller waits a command stays good, in milliseconds: the ticket that
-/// ends the wait takes a commit of its own.
-const CLAIM_GRACE_MS: u64 = 2_000;
-
-/// The members that a JSON request may have. A form may have more, since legacy pages post whatever
-/// is on them.
-const MEMBERS: [&str; 3] = ["sku", "quantity", "customer_id"];
+/// How often a command is judged before its caller is told to try again: each time, the hold that
+/// it took went back before it could be claimed.
+const ROUNDS_MAX: usize = 3;
 
 /// What a reservation is asked for with. SKU and quantity are read by the edge's own reader.
 struct ReservationRequest {
     line: Line,
-    customer_id: Option<Box<str>>,
+    customer_id: Option<Arc<str>>,
 }
 
 impl ReservationRequest {
@@ -42,14 +34,15 @@ impl ReservationRequest {
         let line = line_of(document)?;
         let customer_id = match document {
             Document::Json(body) => {
-                check_members(body)?;
+                check_members(body, &["sku", "quantity", "customer_id"])?;
                 match &body["customer_id"] {
                     Value::Null => None,
                     Value::String(customer) => Some(customer.as_str()),
                     _ => return Err(Refused::invalid("customer_id must be a string")),
                 }
             }
-            // An input that was left empty is posted all the same.
+            // A form may have more fields, since legacy pages post whatever is on them; and an
+            // input that was left empty is posted all the same.
             Document::Form(form) => {
                 form.single("customer_id")?.filter(|customer| !customer.is_empty())
             }
@@ -57,128 +50,98 @@ impl ReservationRequest {
         customer_id.map(|customer| check_name("customer_id", customer)).transpose()?;
         Ok(Self { line, customer_id: customer_id.map(Into::into) })
     }
-}
 
-fn check_members(body: &Value) -> Result<(), Refused> {
-    let mut members = body.as_object().into_iter().flatten().map(|(name, _)| name);
-    match members.find(|name| !MEMBERS.contains(&name.as_str())) {
-        Some(name) => {
-            let known = MEMBERS.join(", ");
-            Err(Refused::invalid(format_args!("unknown member {name:?}: there are {known}")))
-        }
-        None => Ok(()),
+    fn command(self, app: &App, key: Option<&str>) -> (Sku, Reserve) {
+        let Self { line: Line { sku, quantity }, customer_id: customer } = self;
+        let reserve = Reserve {
+            id: match key {
+                Some(key) => app.ids.reservation(&sku, customer.as_deref(), key),
+                None => app.ids.fresh(&sku),
+            },
+            fingerprint: reservation_fingerprint(&sku, quantity, customer.as_deref()),
+            repeatable: key.is_some(),
+            customer,
+            quantity: quantity.into(),
+            hold_ms: app.hold_ms,
+            claim_by: app.claim_by(),
+            attempt: 1,
+            is_tentative: false,
+        };
+        (sku, reserve)
     }
 }
 
 /// `POST /v1/reservations`
 pub(super) async fn create(
-    State(app): State<Arc<App>>,
-    request_id: RequestId,
-    headers: HeaderMap,
+    call: Call,
+    key: IdempotencyKey,
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
     let request = ReservationRequest::read(&document)?;
-    let key = idempotency_key(&headers)?;
-    let sku = request.line.sku.clone();
-    // What is not in stock never gets a place in a lane.
-    app.store.stock(&sku)?.ok_or_else(|| skus::unknown_sku(&sku))?;
-    let reserve = command(&app, request, key);
+    call.check_in_stock(&request.line.sku)?;
+    let (sku, reserve) = request.command(&call.app, key.as_deref());
     let id = reserve.id;
-    if reserve.repeatable
-        && let Some((_, first)) = app.store.reservation(id)?
-    {
-        // Decided before: that takes no place in a lane that may be full of others.
-        return answer(StatusCode::CREATED, sku, reserve.repeat(&first));
-    }
-    let command = Command::Reserve(reserve);
-    let waiter = app.lanes.submit(sku.clone(), command, request_id.as_str())?;
-    match waiter.outcome_or_ticket(app.wait).await? {
-        Answer::Ticket => Ok(tickets::queued(id)),
-        Answer::Outcome(outcome) => answer(StatusCode::CREATED, sku, outcome),
+    match decide(&call, &sku, reserve).await? {
+        Answer::Ticket => Ok(tickets::queued(&call.app, id)),
+        Answer::Outcome(decided) => outcome(StatusCode::CREATED, &sku, decided),
     }
 }
 
-fn command(app: &App, request: ReservationRequest, key: Option<&str>) -> Reserve {
-    let ReservationRequest { line: Line { sku, quantity }, customer_id: customer } = request;
-    let ids = app.command_ids();
-    Reserve {
-        id: match key {
-            Some(key) => ids.keyed(&sku, customer.as_deref(), key),
-            None => ids.fresh(&sku),
-        },
-        fingerprint: fingerprint(&sku, quantity, customer.as_deref()),
-        repeatable: key.is_some(),
-        customer,
-        quantity: quantity.into(),
-        hold_ms: app.hold_ms,
-        claim_by: (app.clock)().plus_ms(
-            u64::try_from(app.wait.as_millis()).unwrap_or(u64::MAX).saturating_add(CLAIM_GRACE_MS),
-        ),
+/// What became of the command: now, or when it first came.
+async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refused> {
+    let until = Instant::now() + call.app.wait;
+    for _ in 0..ROUNDS_MAX {
+        if reserve.repeatable
+            && let Some(first) = repeat(call, sku, &reserve).await?
+        {
+            return Ok(Answer::Outcome(first));
+        }
+        let waiter = call.submit(sku, Command::Reserve(reserve.clone()))?;
+        let wait = until.saturating_duration_since(Instant::now());
+        match waiter.outcome_or_ticket(wait).await? {
+            // Taken for somebody with a ticket, who has asked before: it has to be claimed.
+            Answer::Outcome(Outcome::Held(hold)) if is_unclaimed(&hold) => {
+                if let Some(claimed) = claim(call, sku, &reserve, hold.id).await? {
+                    return Ok(Answer::Outcome(claimed));
+                }
+            }
+            answer => return Ok(answer),
+        }
+    }
+    Err(Refused::unavailable())
+}
+
+/// The first answer to a command that was decided before; that takes no place in a lane that may be
+/// full of others. `None` if it is to be judged now.
+async fn repeat(call: &Call, sku: &Sku, reserve: &Reserve) -> Result<Option<Outcome>, Refused> {
+    let Some((_, first)) = call.app.store.reservation(reserve.id)? else { return Ok(None) };
+    if first.is_forgone() {
+        return Ok(None);
+    }
+    match reserve.repeat(&first) {
+        // Whoever asked before may have hung up: from now on that takes nothing back.
+        Outcome::Held(_) if first.is_held() && first.claim != Claim::Claimed => {
+            claim(call, sku, reserve, first.id).await
+        }
+        outcome => Ok(Some(outcome)),
     }
 }
 
-/// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header), taken as it is.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
-    let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    match std::str::from_utf8(key) {
-        Ok(key) if key.is_ascii() => check_name("Idempotency-Key", key).map(|()| Some(key)),
-        _ => Err(Refused::invalid("Idempotency-Key must be ASCII")),
-    }
-}
-
-fn check_name(field: &str, name: &str) -> Result<(), Refused> {
-    if (1..=NAME_LEN_MAX).contains(&name.len()) && !name.chars().any(char::is_control) {
-        return Ok(());
-    }
-    let message = format!("{field} must be 1 to {NAME_LEN_MAX} bytes without control characters");
-    Err(Refused::invalid(message))
+/// The first answer to a command whose hold is claimed for whoever repeats it. `None` if the hold
+/// went back before that.
+async fn claim(
+    call: &Call,
+    sku: &Sku,
+    reserve: &Reserve,
+    id: CommandId,
+) -> Result<Option<Outcome>, Refused> {
+    let claimed = call.claim(sku, id).await?.filter(|claimed| !claimed.is_forgone());
+    Ok(claimed.map(|claimed| reserve.repeat(&claimed)))
 }
 
 /// `GET /v1/reservations/{id}`
-pub(super) async fn show(
-    State(app): State<Arc<App>>,
-    IdPath(id): IdPath,
-) -> Result<Response, Refused> {
+pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
     let id = id.ok_or_else(unknown_reservation)?;
-    let (sku, found) = app.store.reservation(id)?.ok_or_else(unknown_reservation)?;
-    reservation(StatusCode::OK, sku, found)
-}
-
-/// `POST /v1/reservations/{id}/confirm`
-pub(super) async fn confirm(
-    State(app): State<Arc<App>>,
-    request_id: RequestId,
-    IdPath(id): IdPath,
-) -> Result<Response, Refused> {
-    settle(&app, &request_id, id, |id| Command::Confirm { id }).await
-}
-
-/// `POST /v1/reservations/{id}/release`
-pub(super) async fn release(
-    State(app): State<Arc<App>>,
-    request_id: RequestId,
-    IdPath(id): IdPath,
-) -> Result<Response, Refused> {
-    settle(&app, &request_id, id, |id| Command::Release { id }).await
-}
-
-async fn settle(
-    app: &App,
-    request_id: &RequestId,
-    id: Option<CommandId>,
-    command: fn(CommandId) -> Command,
-) -> Result<Response, Refused> {
-    let id = id.ok_or_else(unknown_reservation)?;
-    // Whoever knows the id was told it after the commit: it is there to be read.
-    let (sku, _) = app.store.reservation(id)?.ok_or_else(unknown_reservation)?;
-    let waiter = app.lanes.submit(sku.clone(), command(id), request_id.as_str())?;
-    answer(StatusCode::OK, sku, waiter.outcome().await?)
-}
-
-fn answer(status: StatusCode, sku: Sku, outcome: Outcome) -> Result<Response, Refused> {
-    match outcome {
-        Outcome::Held(found) | Outcome::Settled(found) => reservation(status, sku, found),
-        Outcome::Refused(refusal) => Err(Refused::by_ledger(refusal, &sku)),
-        Outcome::Stock(_) => Err(unknown_reservation()),
-    }
+    let (sku, found) = call.read(id).await?.ok_or_else(unknown_reservation)?;
+    reservation(StatusCode::OK, &sku, &found)
 }

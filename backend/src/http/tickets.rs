@@ -1,44 +1,55 @@
 //! Tickets: what a call that was answered 202 would have answered by now.
 
-use std::sync::Arc;
-
-use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use cartgate_ledger::{CommandId, Refusal, ReservationState};
 use cartgate_policy::problem::{Problem, ProblemType};
-use serde_json::json;
+use serde::Serialize;
 
 use super::App;
-use super::answer::{Refused, reservation, set_location};
+use super::answer::{json, reservation, set_location, text};
+use super::call::Call;
 use super::extract::IdPath;
+use super::refused::Refused;
+
+/// A command that still waits, as clients see it.
+#[derive(Serialize)]
+struct TicketView {
+    #[serde(serialize_with = "text")]
+    ticket: CommandId,
+    state: &'static str,
+    /// How soon after the decision it is to be asked for, in milliseconds: later than that, a hold
+    /// that nobody has asked for is back on the shelf.
+    claim_within_ms: u64,
+}
 
 /// `GET /v1/tickets/{id}`
-pub(super) async fn show(
-    State(app): State<Arc<App>>,
-    IdPath(id): IdPath,
-) -> Result<Response, Refused> {
+pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
     let unknown = || Refused(Problem::new(ProblemType::UnknownTicket));
     let id = id.ok_or_else(unknown)?;
     // In this order: a command leaves the queue in the same commit that decides it.
-    let is_queued = app.store.ticketed(id)?.is_some();
-    match app.store.reservation(id)? {
+    let is_queued = call.app.store.ticketed(id)?.is_some();
+    match call.read(id).await? {
+        // What went back unclaimed and waits again.
+        Some((_, before)) if is_queued && before.is_forgone() => Ok(queued(&call.app, id)),
         Some((sku, decided)) => match decided.state {
             ReservationState::SoldOut { available } => {
                 Err(Refused::by_ledger(Refusal::SoldOut { available }, &sku))
             }
-            _ => reservation(StatusCode::OK, sku, decided),
+            ReservationState::OverCap { cap, committed } => {
+                Err(Refused::by_ledger(Refusal::OverCap { cap, committed }, &sku))
+            }
+            _ => reservation(StatusCode::OK, &sku, &decided),
         },
-        None if is_queued => Ok(queued(id)),
+        None if is_queued => Ok(queued(&call.app, id)),
         None => Err(unknown()),
     }
 }
 
 /// 202: the command still waits, and this is the ticket to its outcome.
-pub(super) fn queued(id: CommandId) -> Response {
-    let body = json!({ "ticket": id.to_string(), "state": "queued" });
-    let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+pub(super) fn queued(app: &App, id: CommandId) -> Response {
+    let view = TicketView { ticket: id, state: "queued", claim_within_ms: app.unclaimed_ms };
+    let mut response = json(StatusCode::ACCEPTED, &view);
     set_location(&mut response, &format!("/v1/tickets/{id}"));
     response
 }

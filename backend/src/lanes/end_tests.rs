@@ -5,15 +5,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use cartgate_ledger::{Command, Outcome};
-use tempfile::TempDir;
 
-use super::rig::{Fault, SETTINGS, STALLED, Watched, clock, id, reserve, sku};
-use super::{Answer, EnqueueError, LaneSettings, Lanes, State, Stopped};
+use super::rig::{SETTINGS, STALLED, clock, id, reserve, set, sku};
+use super::{Answer, EnqueueError, LaneSettings, Lanes, State, Stopped, Waiter};
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::store::memory::{Crash, Memory};
 
-async fn running(directory: &TempDir, settings: LaneSettings) -> (Arc<Watched>, Lanes) {
-    let store = Arc::new(Watched::open(directory.path()));
+async fn running(settings: LaneSettings) -> (Arc<Memory>, Lanes) {
+    let store = Arc::new(Memory::new(4));
     let lanes = Lanes::start(
         Arc::clone(&store) as Arc<dyn Store>,
         settings,
@@ -21,30 +21,32 @@ async fn running(directory: &TempDir, settings: LaneSettings) -> (Arc<Watched>, 
         Arc::new(Metrics::default()),
     );
     let lanes = lanes.unwrap();
-    let set = lanes.submit(sku(), Command::Set { units: 50 }, "s").unwrap();
-    assert!(matches!(set.outcome().await, Ok(Outcome::Stock(_))));
+    let set = submit(&lanes, set(50)).unwrap();
+    assert!(matches!(set.outcome().await, Ok(Outcome::Stock { .. })));
     (store, lanes)
+}
+
+fn submit(lanes: &Lanes, command: Command) -> Result<Waiter, EnqueueError> {
+    lanes.submit(sku(), command, &"r".into())
 }
 
 #[tokio::test]
 async fn when_a_write_fails_everyone_is_told_and_nothing_more_is_taken() {
-    for fault in [Fault::Error, Fault::Panic] {
-        let directory = TempDir::new().unwrap();
-        let (store, lanes) = running(&directory, SETTINGS).await;
-        store.break_by(fault);
-        let waiter = lanes.submit(sku(), Command::Set { units: 60 }, "s").unwrap();
+    for fault in [Crash::Before, Crash::After, Crash::Panic] {
+        let (store, lanes) = running(SETTINGS).await;
+        store.crash_at_commit(fault);
+        let waiter = submit(&lanes, set(60)).unwrap();
         assert_eq!(waiter.outcome().await, Err(Stopped));
         assert_eq!(lanes.stopped().await, State::Failed);
-        let refused = lanes.submit(sku(), Command::Set { units: 70 }, "s").err();
+        let refused = submit(&lanes, set(70)).err();
         assert_eq!(refused, Some(EnqueueError::Stopped));
     }
 }
 
 #[tokio::test]
 async fn stopping_answers_those_who_wait() {
-    let directory = TempDir::new().unwrap();
-    let (_store, lanes) = running(&directory, SETTINGS).await;
-    let waiters: Vec<_> = (0..100).map(|n| lanes.submit(sku(), reserve(n), "r").unwrap()).collect();
+    let (_store, lanes) = running(SETTINGS).await;
+    let waiters: Vec<_> = (0..100).map(|n| submit(&lanes, reserve(n)).unwrap()).collect();
     assert_eq!(lanes.stop().await, State::Drained);
     let mut held = 0;
     for waiter in waiters {
@@ -56,9 +58,8 @@ async fn stopping_answers_those_who_wait() {
 /// Tickets are in the store: they are no reason to stay, not even those given at the last moment.
 #[tokio::test]
 async fn stopping_leaves_tickets_for_the_next_start() {
-    let directory = TempDir::new().unwrap();
-    let (store, lanes) = running(&directory, STALLED).await;
-    let waiters = [1, 2].map(|n| lanes.submit(sku(), reserve(n), "r").unwrap());
+    let (store, lanes) = running(STALLED).await;
+    let waiters = [1, 2].map(|n| submit(&lanes, reserve(n)).unwrap());
     let [first, second] = waiters;
     assert!(matches!(first.outcome().await, Ok(Outcome::Held(_))));
     let (stopped, answer) =
@@ -69,11 +70,10 @@ async fn stopping_leaves_tickets_for_the_next_start() {
 
 #[tokio::test]
 async fn a_write_that_fails_while_stopping_is_a_failure() {
-    let directory = TempDir::new().unwrap();
-    let (store, lanes) = running(&directory, STALLED).await;
-    let [first, second] = [1, 2].map(|n| lanes.submit(sku(), reserve(n), "r").unwrap());
+    let (store, lanes) = running(STALLED).await;
+    let [first, second] = [1, 2].map(|n| submit(&lanes, reserve(n)).unwrap());
     assert!(matches!(first.outcome().await, Ok(Outcome::Held(_))));
-    store.break_by(Fault::Error);
+    store.crash_at_commit(Crash::Before);
     let (stopped, answer) =
         tokio::join!(lanes.stop(), second.outcome_or_ticket(Duration::from_millis(50)));
     assert_eq!((stopped, answer), (State::Failed, Err(Stopped)));

@@ -1,30 +1,42 @@
 //! The reservation engine: every change to a SKU's stock goes through a lane.
 //!
-//! A SKU lives in one bucket for ever; each bucket has a lane. A lane has two queues: *reserve*
-//! commands, first in first out and paced, and *settle* commands (confirm, release, set), unpaced
-//! and taken first, so that a paid order never waits behind bots. The owner, a thread, takes turns:
-//! each turn takes what the lanes have to give, applies it in order to the stock in memory, writes
-//! everything in one durable commit, and only then answers. Whatever queued while a commit was
-//! being written makes up the next turn: the batch grows with the load by itself.
+//! A SKU lives in one bucket for ever. Each bucket has a normal lane, and one more for each hot item
+//! in it. A lane has two queues: *reserve* commands, first in first out and paced, and *settle*
+//! commands (confirm, release, set, ..), unpaced and taken first, so that a paid order never waits
+//! behind bots. The owner, a thread, takes turns: each turn takes a fair share of what every lane
+//! has, applies it in order to the stock in memory, writes everything in one durable commit, and
+//! only then answers. Whatever queued while a commit was being written makes up the next turn: the
+//! batch grows with the load by itself.
 //!
 //! ```text
-//! callers ──> Lane ┐  reserve queue (bounded, paced)   ┌─> Stocks (ledger::apply)
-//!             Lane ├─ settle queue (bounded)  ──> Owner ┤
-//!             Lane ┘                             ^      └─> Store::commit, then answers
-//!                                                └── one turn after the other
+//!            bucket
+//! callers ─> ┌ normal lane   ┐ reserve (bounded, paced)  ┌─> Stocks (ledger::apply)
+//!            │ hot item's    ├ settle  (bounded) ─> Owner ┤
+//!            └ hot item's    ┘                       ^    └─> Store::commit, then answers
+//!                                                    └── one turn after the other
 //! ```
+//!
+//! `bucket_lanes` has the routes and HANDOFF, `turn` what one turn decides, `waiter` the callers' side.
 
 mod bucket;
+mod bucket_lanes;
 #[cfg(test)]
 mod end_tests;
+#[cfg(test)]
+mod ghost_tests;
+#[cfg(test)]
+mod hot_item_tests;
 mod lane;
 mod owner;
 mod pacer;
+mod queued;
 mod reserve_queue;
 mod retention;
 #[cfg(test)]
 mod rig;
+mod shared;
 mod stocks;
+mod taken;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -32,17 +44,18 @@ mod ticket_tests;
 mod turn;
 mod waiter;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, Thread};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use cartgate_ledger::{Command, UnixMs};
+use cartgate_ledger::Command;
 use cartgate_policy::Sku;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::hot_items::HotItem;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
@@ -50,29 +63,37 @@ pub use bucket::Buckets;
 pub use retention::Retention;
 pub use waiter::{Answer, Stopped, Waiter};
 
-use lane::Lane;
 use owner::Owner;
-use waiter::Reply;
+use shared::Shared;
 
 /// How lanes behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneSettings {
-    /// The most reserve commands of one lane in one commit.
+    /// The most reserve commands in one commit, shared by the lanes that have any; but each gives
+    /// [`QUANTUM_MIN`] if it has them.
     pub batch_max: usize,
     /// The most reserve commands that wait in one lane; one more is refused.
     pub reserve_queue_max: usize,
     /// The most settle commands that wait in one lane; one more is refused.
     pub settle_queue_max: usize,
-    /// Reserve commands that one lane applies per second; `None`: as many as it can.
+    /// Reserve commands that one lane applies per second, unless it is a hot item's with a pace of
+    /// its own; `None`: as many as it can.
     pub reserves_per_s: Option<NonZeroU32>,
     /// While there are as many holds, reserve commands are refused. Those that wait by then still
     /// take theirs: there are at most so many more as the lanes have room for.
     pub holds_max: usize,
     /// How long a ticketed command waits for its turn before it is abandoned, in milliseconds.
     pub ticket_ttl_ms: u64,
+    /// How long a hold that nobody knows of stays off the shelf, in milliseconds.
+    pub unclaimed_ms: u64,
+    /// The most hot items.
+    pub hot_items_max: usize,
     /// What is remembered of reservations that have ended, and for how long.
     pub retention: Retention,
 }
+
+/// What every lane may give for a turn, however many there are.
+pub const QUANTUM_MIN: usize = 64;
 
 /// The engine. [`Lanes::stop`] ends it in order; dropping it does so without waiting for callers.
 pub struct Lanes {
@@ -90,19 +111,6 @@ pub enum State {
     Drained,
     /// Its store failed, or its owner panicked: what it had in memory is gone.
     Failed,
-}
-
-/// What callers and the owner share.
-struct Shared {
-    lanes: Box<[Lane]>,
-    buckets: Buckets,
-    clock: Clock,
-    holds_max: usize,
-    /// Holds that have not ended, as of the last commit.
-    hold_count: AtomicUsize,
-    /// Whether something has come since the owner last began to look.
-    has_work: AtomicBool,
-    owner: OnceLock<Thread>,
 }
 
 impl Lanes {
@@ -128,9 +136,7 @@ impl Lanes {
         };
         let thread = std::thread::Builder::new().name("owner".into());
         let owner = thread.spawn(run).map_err(StartError::Spawn)?;
-        shared.owner.get_or_init(|| owner.thread().clone());
-        // For what came before there was anybody to wake.
-        shared.wake_owner();
+        shared.set_owner(owner.thread().clone());
         Ok(Self { shared, owner: Some(owner), state })
     }
 
@@ -143,9 +149,34 @@ impl Lanes {
         &self,
         sku: Sku,
         command: Command,
-        request_id: &str,
+        request_id: &Arc<str>,
     ) -> Result<Waiter, EnqueueError> {
-        self.shared.submit(sku, command, request_id)
+        self.shared.submit(Submission { sku, command, request_id: Arc::clone(request_id) })
+    }
+
+    /// Makes a SKU a hot item, or one no more (`None`). Returns once that is durable; its commands
+    /// change lanes without losing their order.
+    ///
+    /// # Errors
+    /// There are too many hot items or changes, or the engine has stopped. In the last case the
+    /// change may or may not have been made.
+    pub async fn change_hot_item(
+        &self,
+        sku: Sku,
+        item: Option<HotItem>,
+    ) -> Result<(), EnqueueError> {
+        let written = self.shared.change_hot_item(sku, item)?;
+        written.await.unwrap_or(Err(EnqueueError::Stopped))
+    }
+
+    /// The registry of hot items.
+    pub fn hot_items(&self) -> BTreeMap<Sku, HotItem> {
+        self.shared.registry().clone()
+    }
+
+    /// A SKU's entry in the registry of hot items.
+    pub fn hot_item(&self, sku: &Sku) -> Option<HotItem> {
+        self.shared.registry().get(sku).copied()
     }
 
     /// Where SKUs and ids belong.
@@ -153,10 +184,15 @@ impl Lanes {
         &self.shared.buckets
     }
 
-    /// Commands waiting, and the time since the oldest came, per lane.
-    pub fn depths(&self) -> impl Iterator<Item = (u16, LaneDepth)> {
-        let now = (self.shared.clock)();
-        self.shared.buckets.all().zip(self.shared.lanes.iter().map(move |lane| lane.depth(now)))
+    /// How much waits in every lane.
+    pub fn depths(&self) -> Vec<BucketDepths> {
+        self.shared.depths()
+    }
+
+    /// How much waits in a SKU's lane of its own, and whether it comes from there by now; `None`: it
+    /// has none.
+    pub fn hot_lane(&self, sku: &Sku) -> Option<HotLaneState> {
+        self.shared.hot_lane(sku)
     }
 
     /// Where the engine stands.
@@ -180,8 +216,7 @@ impl Lanes {
     }
 
     fn close(&self) {
-        self.shared.lanes.iter().for_each(Lane::close);
-        self.shared.wake_owner();
+        self.shared.close();
     }
 }
 
@@ -204,38 +239,16 @@ struct End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        for lane in &self.shared.lanes {
-            lane.close();
-            lane.discard();
-        }
+        self.shared.discard();
         self.sender.send_replace(self.state);
     }
 }
 
-impl Shared {
-    fn submit(
-        self: &Arc<Self>,
-        sku: Sku,
-        command: Command,
-        request_id: &str,
-    ) -> Result<Waiter, EnqueueError> {
-        let may_hold = self.hold_count.load(Ordering::Relaxed) < self.holds_max;
-        let bucket = self.buckets.of_sku(&sku);
-        let enqueued = self.lane(bucket).push(sku, command, request_id, &self.clock, may_hold)?;
-        self.wake_owner();
-        Ok(Waiter::new(enqueued, Arc::clone(self), bucket))
-    }
-
-    fn lane(&self, bucket: u16) -> &Lane {
-        &self.lanes[usize::from(bucket)]
-    }
-
-    fn wake_owner(&self) {
-        self.has_work.store(true, Ordering::SeqCst);
-        if let Some(owner) = self.owner.get() {
-            owner.unpark();
-        }
-    }
+/// A command on its way into a lane.
+struct Submission {
+    sku: Sku,
+    command: Command,
+    request_id: Arc<str>,
 }
 
 /// How much waits in a lane.
@@ -247,6 +260,37 @@ pub struct LaneDepth {
     pub settle: usize,
     /// Milliseconds since the oldest of them came.
     pub oldest_age_ms: u64,
+}
+
+impl LaneDepth {
+    /// As if both were one lane.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            reserve: self.reserve + other.reserve,
+            settle: self.settle + other.settle,
+            oldest_age_ms: self.oldest_age_ms.max(other.oldest_age_ms),
+        }
+    }
+}
+
+/// How much waits in the lanes of a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketDepths {
+    /// The bucket.
+    pub bucket: u16,
+    /// In its normal lane.
+    pub normal: LaneDepth,
+    /// In the lanes of its hot items.
+    pub hot: Vec<(Sku, LaneDepth)>,
+}
+
+/// A hot item's lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotLaneState {
+    /// How much waits in it.
+    pub depth: LaneDepth,
+    /// Whether all that came before in another lane has been decided.
+    pub is_open: bool,
 }
 
 /// Why the engine did not start.
@@ -272,39 +316,16 @@ pub enum EnqueueError {
     /// There are as many holds as there may be.
     #[error("there are as many holds as there may be")]
     TooManyHolds,
+    /// There are as many hot items as there may be.
+    #[error("there are as many hot items as there may be: {max}")]
+    TooManyHotItems {
+        /// The number.
+        max: usize,
+    },
     /// A command of this id waits, with another fingerprint.
     #[error("the id belongs to another command")]
     KeyReused,
     /// The engine has stopped, or is stopping.
     #[error("the engine has stopped")]
     Stopped,
-}
-
-/// A command in a lane.
-struct Queued {
-    seq: u64,
-    sku: Sku,
-    command: Command,
-    request_id: Box<str>,
-    enqueued_at: UnixMs,
-    /// Whether it is written in the store, so that it is applied though nobody waits.
-    is_ticketed: bool,
-    /// Everyone who waits for the outcome: the caller, and those who repeat it.
-    replies: Vec<Reply>,
-}
-
-impl Queued {
-    fn has_caller(&self) -> bool {
-        self.replies.iter().any(|reply| !reply.is_closed())
-    }
-
-    /// Whether it is too late for it to take anything.
-    fn is_lapsed(&self, now: UnixMs) -> bool {
-        matches!(&self.command, Command::Reserve(reserve) if reserve.claim_by < now)
-    }
-
-    /// Whether nobody would hear of the outcome.
-    fn is_abandoned(&self) -> bool {
-        !self.is_ticketed && !self.has_caller()
-    }
 }

@@ -1,17 +1,22 @@
 //! The thread that owns the buckets: it alone changes their stock, one turn after the other.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cartgate_ledger::UnixMs;
+use cartgate_policy::Sku;
 
-use super::lane::{Commands, Lane, Taken};
+use super::reserve_queue::Place;
 use super::retention::Forgetting;
+use super::shared::Shared;
 use super::stocks::Stocks;
-use super::turn::{Decided, Turn};
-use super::{Buckets, LaneSettings, Shared};
+use super::taken::{Change, Taken};
+use super::turn::{Decided, Deferred, ExpiryLimits, Turn};
+use super::{Buckets, LaneSettings, QUANTUM_MIN};
 use crate::clock::Clock;
+use crate::hot_items::HotItem;
 use crate::metrics::Metrics;
 use crate::store::{Commit, Store, StoreError};
 
@@ -25,7 +30,13 @@ pub(super) struct Owner {
     stocks: Stocks,
     forgetting: Forgetting,
     metrics: Arc<Metrics>,
+    batch_max: usize,
+    /// Lanes that had reserve commands in the last turn.
+    busy_lanes: usize,
+    hot_items_max: usize,
     ticket_ttl_ms: u64,
+    unclaimed_ms: u64,
+    pub(super) limits: ExpiryLimits,
 }
 
 /// What comes after a turn.
@@ -48,29 +59,39 @@ impl Owner {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
+        let started = Instant::now();
         let loaded = store.load()?;
         let (skus, holds) = (loaded.stocks.len(), loaded.holds.len());
-        let tickets = loaded.ticketed.len();
+        let (tickets, hot_items) = (loaded.ticketed.len(), loaded.hot_items.len());
         let buckets = Buckets::new(store.buckets());
-        let lanes = buckets.all().map(|_| Lane::new(settings)).collect();
-        let shared = Arc::new(Shared {
-            lanes,
-            buckets,
-            clock,
-            holds_max: settings.holds_max,
-            hold_count: AtomicUsize::new(holds),
-            has_work: AtomicBool::new(false),
-            owner: OnceLock::new(),
-        });
-        for ticketed in loaded.ticketed {
-            shared.lane(buckets.of_sku(&ticketed.sku)).restore(ticketed);
+        let shared = Arc::new(Shared::new(buckets, settings, clock));
+        shared.hold_count.store(holds, Ordering::Relaxed);
+        let mut owner = Self {
+            shared: Arc::clone(&shared),
+            stocks: Stocks::restore(loaded.stocks, loaded.holds),
+            forgetting: Forgetting::restore(settings.retention, loaded.refusals),
+            store,
+            metrics,
+            batch_max: settings.batch_max,
+            busy_lanes: 0,
+            hot_items_max: settings.hot_items_max,
+            ticket_ttl_ms: settings.ticket_ttl_ms,
+            unclaimed_ms: settings.unclaimed_ms,
+            limits: ExpiryLimits::default(),
+        };
+        for (sku, item) in loaded.hot_items {
+            owner.set_terms(&sku, Some(&item))?;
+            shared.lanes_of(&sku).restore_hot_item(sku.clone(), &item);
+            shared.registry_mut().insert(sku, item);
         }
-        tracing::info!(skus, holds, tickets, "store read back and verified");
-        metrics.set_holds(holds);
-        let stocks = Stocks::restore(loaded.stocks, loaded.holds);
-        let forgetting = Forgetting::restore(settings.retention, loaded.refusals);
-        let ticket_ttl_ms = settings.ticket_ttl_ms;
-        Ok(Self { shared, store, stocks, forgetting, metrics, ticket_ttl_ms })
+        owner.metrics.set_hot_items(hot_items);
+        for ticketed in loaded.ticketed {
+            shared.lanes_of(&ticketed.sku.clone()).restore(ticketed);
+        }
+        let ms = started.elapsed().as_millis();
+        tracing::info!(skus, holds, tickets, hot_items, ms, "store read back and verified");
+        owner.metrics.set_holds(holds);
+        Ok(owner)
     }
 
     /// Takes turns until the lanes are closed and drained.
@@ -103,47 +124,122 @@ impl Owner {
         // Before the lanes are looked at: what comes after that makes another turn.
         self.shared.has_work.store(false, Ordering::SeqCst);
         let now = (self.shared.clock)();
-        let taken = self.take(now);
-        let (mut commit, decided) = self.decide(taken.commands, now)?;
-        commit.ticketed = taken.ticketed;
-        commit.forgotten = self.forgetting.turn(&*self.store, &commit.ended, now)?;
-        if decided.is_empty() && commit.is_empty() && taken.tickets.is_empty() {
+        let mut taken = self.take(now);
+        let (mut commit, decided, deferred) = self.decide(&mut taken, now)?;
+        commit.ticketed = std::mem::take(&mut taken.ticketed);
+        self.forget(&mut commit, now)?;
+        let is_idle = decided.is_empty() && commit.is_empty() && taken.is_idle();
+        let handoffs = self.put_back(deferred, std::mem::take(&mut taken.handoffs));
+        if is_idle {
             return Ok(self.rest(taken.paced_ms));
         }
         self.commit(&commit)?;
-        decided.answer(&self.metrics);
-        for ticket in taken.tickets {
-            // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
-            let _ = ticket.send(());
+        // What is behind the marks goes on, now that all before them is durable.
+        handoffs.iter().for_each(|sku| self.shared.lanes_of(sku).hand_off(sku));
+        self.register(&taken.changes);
+        for ghost in decided.answer(&self.metrics) {
+            self.shared.cancel(ghost.sku, &ghost.outcome);
         }
+        taken.tell_written();
         Ok(Next::Turn)
     }
 
-    fn take(&self, now: UnixMs) -> Taken {
+    /// Takes from every lane its share of a turn.
+    fn take(&mut self, now: UnixMs) -> Taken {
         let ticket_until = now.plus_ms(self.ticket_ttl_ms);
-        let mut all = Taken::default();
-        for lane in &self.shared.lanes {
-            lane.take(now, ticket_until, &mut all);
+        // By how many had any in the last turn; and when many more have than that, those that come
+        // last in this one get the least.
+        let share = self.batch_max / self.busy_lanes.max(1);
+        let hot_item_room = self.hot_items_max.saturating_sub(self.shared.registry().len());
+        let mut taken = Taken { hot_item_room, ..Taken::default() };
+        for mut lanes in self.shared.each_lanes() {
+            let left = self.batch_max.saturating_sub(taken.reserve.len());
+            let quantum = share.min(left).max(QUANTUM_MIN);
+            lanes.take(quantum, now, ticket_until, &mut taken);
         }
-        self.metrics.hung_up.inc_by(all.hung_up);
-        all
+        self.busy_lanes = taken.busy_lanes;
+        self.metrics.hung_up.inc_by(taken.hung_up);
+        taken
     }
 
-    fn decide(&mut self, commands: Commands, now: UnixMs) -> Result<(Commit, Decided), StoreError> {
-        let mut turn = Turn::new(&*self.store, &mut self.stocks);
-        for queued in commands.settle {
-            let enqueued_at = queued.enqueued_at;
-            turn.decide(queued, enqueued_at)?;
+    fn decide(
+        &mut self,
+        taken: &mut Taken,
+        now: UnixMs,
+    ) -> Result<(Commit, Decided, Deferred), StoreError> {
+        for change in &taken.changes {
+            self.set_terms(&change.sku, change.item.as_ref())?;
         }
-        turn.expire(now);
-        for queued in commands.reserve {
-            turn.decide(queued, now)?;
+        let mut turn = Turn::new(&*self.store, &mut self.stocks, self.unclaimed_ms, self.limits);
+        for queued in std::mem::take(&mut taken.settle) {
+            turn.settle(queued)?;
         }
-        let (commit, decided) = turn.finish();
+        turn.sweep(now);
+        for queued in std::mem::take(&mut taken.reserve) {
+            turn.reserve(queued, now)?;
+        }
+        let (mut commit, decided, deferred) = turn.finish();
+        commit.hot_items = last_of_each(&taken.changes);
         if !decided.is_empty() {
             self.metrics.batch_size.observe(decided.len() as f64);
         }
-        Ok((commit, decided))
+        Ok((commit, decided, deferred))
+    }
+
+    fn set_terms(&mut self, sku: &Sku, item: Option<&HotItem>) -> Result<(), StoreError> {
+        let terms = item.map(|item| item.terms).unwrap_or_default();
+        let is_capped = terms.customer_cap.is_some();
+        let purchases = if is_capped { self.store.purchases(sku)? } else { Vec::new() };
+        self.stocks.set_terms(sku, terms, &purchases);
+        Ok(())
+    }
+
+    /// Adds to a commit what is to be forgotten with it. What it writes anew is not forgotten: only
+    /// its earlier end is.
+    fn forget(&mut self, commit: &mut Commit, now: UnixMs) -> Result<(), StoreError> {
+        let forgotten = self.forgetting.turn(&*self.store, &commit.ended, now)?;
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let written: HashSet<_> = commit.reservations.iter().map(|(_, r)| r.id).collect();
+        for end in forgotten {
+            if !written.contains(&end.id) {
+                commit.forgotten.push(end);
+            } else if !commit.superseded.contains(&end) && !commit.ended.contains(&end) {
+                commit.superseded.push(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts back what is to come again, in order. Returns the HANDOFFs that need not wait for it.
+    fn put_back(&self, deferred: Deferred, handoffs: Vec<Sku>) -> Vec<Sku> {
+        let (waiting, ready): (Vec<_>, Vec<_>) =
+            handoffs.into_iter().partition(|sku| deferred.skus.contains(sku));
+        let marks = waiting.into_iter().map(Place::Handoff);
+        let places: Vec<_> =
+            deferred.reserve.into_iter().map(Place::Command).chain(marks).collect();
+        for place in places.into_iter().rev() {
+            self.shared.lanes_of(&place.sku().clone()).put_back(place);
+        }
+        for queued in deferred.settle.into_iter().rev() {
+            self.shared.lanes_of(&queued.sku.clone()).put_back_settle(queued);
+        }
+        ready
+    }
+
+    fn register(&self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut registry = self.shared.registry_mut();
+        for Change { sku, item, .. } in changes {
+            match item {
+                Some(item) => registry.insert(sku.clone(), *item),
+                None => registry.remove(sku),
+            };
+        }
+        self.metrics.set_hot_items(registry.len());
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
@@ -164,7 +260,7 @@ impl Owner {
         if self.shared.has_work.load(Ordering::SeqCst) {
             return Next::Turn;
         }
-        if self.shared.lanes.iter().all(Lane::is_drained) {
+        if self.shared.each_lanes().all(|lanes| lanes.is_drained()) {
             return Next::Stop;
         }
         let now = (self.shared.clock)();
@@ -172,4 +268,10 @@ impl Owner {
         let ms = [paced_ms, due_ms].into_iter().flatten().min();
         Next::Sleep(ms.map_or(SLEEP_MAX, Duration::from_millis).min(SLEEP_MAX))
     }
+}
+
+/// The changes that count, if a SKU was changed more than once.
+fn last_of_each(changes: &[Change]) -> Vec<(Sku, Option<HotItem>)> {
+    let by_sku: BTreeMap<_, _> = changes.iter().map(|c| (c.sku.clone(), c.item)).collect();
+    by_sku.into_iter().collect()
 }

@@ -11,7 +11,20 @@ use governor::{Quota, RateLimiter};
 type PaceClock = governor::clock::DefaultClock;
 /// In tests time stands still, until they say otherwise.
 #[cfg(test)]
-type PaceClock = governor::clock::FakeRelativeClock;
+pub(super) type PaceClock = governor::clock::FakeRelativeClock;
+
+#[cfg(test)]
+thread_local! {
+    /// All pacers that a test's thread makes share it.
+    pub(super) static PACE_CLOCK: PaceClock = PaceClock::default();
+}
+
+fn pace_clock() -> PaceClock {
+    #[cfg(test)]
+    return PACE_CLOCK.with(PaceClock::clone);
+    #[cfg(not(test))]
+    return PaceClock::default();
+}
 
 type Limiter =
     RateLimiter<NotKeyed, InMemoryState, PaceClock, NoOpMiddleware<<PaceClock as Clock>::Instant>>;
@@ -26,7 +39,7 @@ pub(super) struct Pacer {
 impl Pacer {
     /// A pacer for `per_s` commands per second; without a rate it lets everything through.
     pub(super) fn new(per_s: Option<NonZeroU32>) -> Self {
-        let clock = PaceClock::default();
+        let clock = pace_clock();
         let limiter = per_s.map(|per_s| {
             // What a twentieth of a second admits may come at once: enough to fill a batch, too
             // little for those downstream to feel as a burst.

@@ -1,85 +1,135 @@
 //! The reserve commands of a lane, in the order in which they are applied.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
-use cartgate_ledger::{Command, CommandId, Reserve, UnixMs};
+use cartgate_ledger::{Command, CommandId, IdMap, Reserve, UnixMs};
+use cartgate_policy::Sku;
 
-use super::Queued;
-use super::waiter::Reply;
+use super::queued::{Queued, Reply};
 use crate::store::Ticketed;
 
-/// Reserve commands, first in first out.
+/// Reserve commands, first in first out, and marks between them.
 ///
 /// A command that comes again while it waits does not queue twice: the repeat joins it, in its
 /// place. So an id stands for one command here, and for at most one ticket in the store.
-#[derive(Default)]
 pub(super) struct ReserveQueue {
-    /// In the order of `seq`.
-    commands: VecDeque<Queued>,
-    /// Where those are that can be repeated, by `seq`.
-    repeatable: HashMap<CommandId, u64>,
+    places: VecDeque<Place>,
+    /// The position of the first place. What is put back in front has a lower one.
+    first: u64,
+    positions: IdMap<u64>,
+}
+
+/// What stands in a queue.
+pub(super) enum Place {
+    /// A command.
+    Command(Queued),
+    /// HANDOFF: what comes later of this SKU is in another lane, which has waited for this mark.
+    Handoff(Sku),
+}
+
+impl Place {
+    /// The SKU that it is about.
+    pub(super) fn sku(&self) -> &Sku {
+        match self {
+            Self::Command(queued) => &queued.sku,
+            Self::Handoff(sku) => sku,
+        }
+    }
 }
 
 /// What waits under this id asks for something else.
 pub(super) struct OtherFingerprint;
 
+impl Default for ReserveQueue {
+    fn default() -> Self {
+        // Far enough from either end of the numbers.
+        Self { places: VecDeque::new(), first: 1 << 63, positions: IdMap::default() }
+    }
+}
+
 impl ReserveQueue {
+    /// How many commands wait.
     pub(super) fn len(&self) -> usize {
-        self.commands.len()
+        self.positions.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.commands.is_empty()
+        self.places.is_empty()
     }
 
-    pub(super) fn front(&self) -> Option<&Queued> {
-        self.commands.front()
+    pub(super) fn front(&self) -> Option<&Place> {
+        self.places.front()
     }
 
-    /// Puts a command at the end. Its `seq` is higher than any before.
-    pub(super) fn push(&mut self, queued: Queued) {
-        if let Command::Reserve(reserve) = &queued.command
-            && reserve.repeatable
+    /// The command that has waited longest.
+    pub(super) fn oldest(&self) -> Option<&Queued> {
+        self.places.iter().find_map(|place| match place {
+            Place::Command(queued) => Some(queued),
+            Place::Handoff(_) => None,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter()
+    }
+
+    /// Puts something at the end.
+    pub(super) fn push(&mut self, place: Place) {
+        if let Place::Command(queued) = &place {
+            let position = self.first + self.places.len() as u64;
+            self.positions.extend(queued.command.id().map(|id| (id, position)));
+        }
+        self.places.push_back(place);
+    }
+
+    /// Puts something back where it was taken from.
+    pub(super) fn put_back(&mut self, place: Place) {
+        self.first -= 1;
+        if let Place::Command(queued) = &place {
+            self.positions.extend(queued.command.id().map(|id| (id, self.first)));
+        }
+        self.places.push_front(place);
+    }
+
+    /// Puts all that waits in `other` at the end.
+    pub(super) fn append(&mut self, other: Self) {
+        other.places.into_iter().for_each(|place| self.push(place));
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Place> {
+        let place = self.places.pop_front()?;
+        self.first += 1;
+        if let Place::Command(Queued { command, .. }) = &place
+            && let Some(id) = command.id()
         {
-            self.repeatable.insert(reserve.id, queued.seq);
+            self.positions.remove(&id);
         }
-        self.commands.push_back(queued);
+        Some(place)
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<Queued> {
-        let queued = self.commands.pop_front()?;
-        self.leave(&queued);
-        Some(queued)
-    }
-
-    /// The place of the command that `reserve` repeats, if that one waits here.
-    pub(super) fn first_of(&self, reserve: &Reserve) -> Result<Option<u64>, OtherFingerprint> {
-        let Some(seq) = self.repeatable.get(&reserve.id).copied() else { return Ok(None) };
-        match self.get(seq).map(|first| &first.command) {
-            Some(Command::Reserve(first)) if first.fingerprint == reserve.fingerprint => {
-                Ok(Some(seq))
-            }
-            _ => Err(OtherFingerprint),
+    /// Lets `reply` wait for the command that `reserve` repeats, if that one waits here; else gives
+    /// it back.
+    pub(super) fn join(
+        &mut self,
+        reserve: &Reserve,
+        reply: Reply,
+    ) -> Result<Result<(), Reply>, OtherFingerprint> {
+        let Some(queued) = self.get_mut(reserve.id) else { return Ok(Err(reply)) };
+        let Command::Reserve(first) = &mut queued.command else { return Err(OtherFingerprint) };
+        if first.fingerprint != reserve.fingerprint {
+            return Err(OtherFingerprint);
         }
-    }
-
-    /// Lets one more caller wait for the command at `seq`, until `claim_by`.
-    pub(super) fn join(&mut self, seq: u64, reply: Reply, claim_by: UnixMs) {
-        let Some(queued) = self.get_mut(seq) else { return };
-        // Before the list grows: those who repeat and hang up, again and again, leave nothing behind.
-        if queued.replies.len() == queued.replies.capacity() {
-            queued.replies.retain(|reply| !reply.is_closed());
-        }
+        first.claim_by = first.claim_by.max(reserve.claim_by);
+        first.attempt = first.attempt.saturating_add(1);
         queued.replies.push(reply);
-        if let Command::Reserve(reserve) = &mut queued.command {
-            reserve.claim_by = reserve.claim_by.max(claim_by);
-        }
+        Ok(Ok(()))
     }
 
-    /// Makes the command at `seq` a ticketed one until `claim_by`, for it to be written down. `None`
-    /// if it does not wait any more: then its outcome is on its way.
-    pub(super) fn ticket(&mut self, seq: u64, claim_by: UnixMs) -> Option<ToWrite> {
-        let queued = self.get_mut(seq)?;
+    /// Makes the command a ticketed one until `claim_by`, for it to be written down. `None` if it
+    /// does not wait here.
+    pub(super) fn ticket(&mut self, id: CommandId, claim_by: UnixMs) -> Option<ToWrite> {
+        let queued = self.get_mut(id)?;
         let Command::Reserve(reserve) = &mut queued.command else { return None };
         // Whoever is given a ticket is given all of its time, also for a command that has one.
         if queued.is_ticketed && reserve.claim_by >= claim_by {
@@ -89,10 +139,10 @@ impl ReserveQueue {
         reserve.claim_by = reserve.claim_by.max(claim_by);
         reserve.repeatable = true;
         Some(ToWrite::Ticketed(Ticketed {
-            seq,
+            seq: queued.seq,
             sku: queued.sku.clone(),
             reserve: reserve.clone(),
-            request_id: queued.request_id.clone(),
+            request_id: queued.request_id.as_ref().into(),
             enqueued_at: queued.enqueued_at,
         }))
     }
@@ -103,12 +153,12 @@ impl ReserveQueue {
     }
 
     /// Drops ticketed commands that nobody waits for: they are in the store, for the next start. So
-    /// that nothing overtakes them, later commands of their SKUs are dropped as well, whoever waits.
-    pub(super) fn leave_tickets(&mut self) {
-        let mut left = HashSet::new();
+    /// that nothing overtakes them, later commands of their SKUs are dropped as well, whoever waits:
+    /// `left` is of which SKUs any were dropped.
+    pub(super) fn leave_tickets(&mut self, left: &mut HashSet<Sku>) {
         self.retain(|queued| {
             let stays = queued.has_caller() && !left.contains(&queued.sku);
-            if !stays {
+            if !stays && queued.is_ticketed {
                 left.insert(queued.sku.clone());
             }
             stays
@@ -116,37 +166,33 @@ impl ReserveQueue {
     }
 
     pub(super) fn clear(&mut self) {
-        self.retain(|_| false);
+        *self = Self::default();
     }
 
     /// Drops what `keep` refuses. Returns how many.
-    fn retain(&mut self, keep: impl FnMut(&Queued) -> bool) -> u64 {
-        let commands = std::mem::take(&mut self.commands);
-        let (kept, dropped): (VecDeque<_>, VecDeque<_>) = commands.into_iter().partition(keep);
-        dropped.iter().for_each(|queued| self.leave(queued));
-        self.commands = kept;
-        dropped.len() as u64
-    }
-
-    fn leave(&mut self, queued: &Queued) {
-        if let Some(id) = queued.command.id()
-            && self.repeatable.get(&id) == Some(&queued.seq)
-        {
-            self.repeatable.remove(&id);
+    fn retain(&mut self, mut keep: impl FnMut(&Queued) -> bool) -> u64 {
+        let before = self.len();
+        let is_kept = |place: &Place| match place {
+            Place::Command(queued) => keep(queued),
+            Place::Handoff(_) => true,
+        };
+        let (kept, dropped): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.places).into_iter().partition(is_kept);
+        if dropped.is_empty() {
+            self.places = kept;
+        } else {
+            self.positions.clear();
+            kept.into_iter().for_each(|place| self.push(place));
         }
+        (before - self.len()) as u64
     }
 
-    fn get(&self, seq: u64) -> Option<&Queued> {
-        self.commands.get(self.index(seq)?)
-    }
-
-    fn get_mut(&mut self, seq: u64) -> Option<&mut Queued> {
-        let index = self.index(seq)?;
-        self.commands.get_mut(index)
-    }
-
-    fn index(&self, seq: u64) -> Option<usize> {
-        self.commands.binary_search_by_key(&seq, |queued| queued.seq).ok()
+    fn get_mut(&mut self, id: CommandId) -> Option<&mut Queued> {
+        let index = self.positions.get(&id)?.checked_sub(self.first)?;
+        match self.places.get_mut(usize::try_from(index).ok()?)? {
+            Place::Command(queued) => Some(queued),
+            Place::Handoff(_) => None,
+        }
     }
 }
 
@@ -160,26 +206,58 @@ pub(super) enum ToWrite {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
     use super::super::rig;
     use super::*;
+
+    fn queued(number: u8) -> Place {
+        Place::Command(Queued {
+            seq: number.into(),
+            sku: rig::sku(),
+            command: rig::reserve(number),
+            request_id: "r".into(),
+            enqueued_at: UnixMs(1),
+            is_ticketed: true,
+            replies: Default::default(),
+        })
+    }
+
+    fn ids(queue: &mut ReserveQueue) -> Vec<Option<CommandId>> {
+        let id = |place| match place {
+            Place::Command(queued) => Queued::command(&queued).id(),
+            Place::Handoff(_) => None,
+        };
+        std::iter::from_fn(|| queue.pop_front()).map(id).collect()
+    }
 
     #[test]
     fn repeats_that_hang_up_leave_nothing_behind() {
         let mut queue = ReserveQueue::default();
-        queue.push(Queued {
-            seq: 7,
-            sku: rig::sku(),
-            command: rig::reserve(1),
-            request_id: "r".into(),
-            enqueued_at: UnixMs(1),
-            is_ticketed: true,
-            replies: Vec::new(),
-        });
+        queue.push(queued(7));
+        let Command::Reserve(reserve) = rig::reserve(7) else { unreachable!() };
         for _ in 0..10_000 {
-            queue.join(7, oneshot::channel().0, UnixMs(1));
+            let (reply, _) = Reply::new();
+            assert!(matches!(queue.join(&reserve, reply), Ok(Ok(()))));
         }
-        assert!(queue.front().unwrap().replies.capacity() < 10);
+        assert!(queue.oldest().unwrap().replies.len() < 10);
+    }
+
+    #[test]
+    fn what_waits_is_found_wherever_it_has_moved() {
+        let mut queue = ReserveQueue::default();
+        let mut other = ReserveQueue::default();
+        (1..=3).for_each(|number| queue.push(queued(number)));
+        (4..=5).for_each(|number| other.push(queued(number)));
+        let taken = queue.pop_front().unwrap();
+        queue.push(Place::Handoff(rig::sku()));
+        queue.append(other);
+        queue.put_back(taken);
+        queue.retain(|queued| queued.seq != 2);
+        for number in [1, 3, 4, 5] {
+            assert_eq!(queue.get_mut(rig::id(number)).unwrap().seq, u64::from(number));
+        }
+        assert!(queue.get_mut(rig::id(2)).is_none());
+        assert_eq!(queue.len(), 4);
+        let id = |number| Some(rig::id(number));
+        assert_eq!(ids(&mut queue), [id(1), id(3), None, id(4), id(5)]);
     }
 }

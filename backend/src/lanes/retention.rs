@@ -11,7 +11,8 @@ use crate::store::{Ended, EndedKind, Store, StoreError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// Holds that were confirmed, released or expired, in milliseconds from their end.
+    /// Holds that were confirmed, released or expired, and adjustments, in milliseconds from their
+    /// end.
     pub holds_ms: u64,
     /// Refusals, in milliseconds.
     pub refusals_ms: u64,
@@ -39,17 +40,20 @@ pub(super) struct Forgetting {
     refusals: VecDeque<Ended>,
     /// Holds that ended before this are forgotten already.
     holds_from: UnixMs,
+    /// Adjustments that were made before this are.
+    adjustments_from: UnixMs,
     next_look: UnixMs,
 }
 
 impl Forgetting {
     /// Takes up with the refusals that the store keeps, earliest first.
     pub(super) fn restore(retention: Retention, refusals: Vec<Ended>) -> Self {
-        let (holds_from, next_look) = (UnixMs(0), UnixMs(0));
-        Self { retention, refusals: refusals.into(), holds_from, next_look }
+        let refusals = refusals.into();
+        let (holds_from, adjustments_from, next_look) = Default::default();
+        Self { retention, refusals, holds_from, adjustments_from, next_look }
     }
 
-    /// What to forget in a turn at `now` that ends the reservations in `ended`. These themselves
+    /// What to forget in a turn at `now` that ends the decisions in `ended`. These themselves
     /// are never forgotten in the same turn: one commit must not write and remove the same.
     pub(super) fn turn(
         &mut self,
@@ -81,13 +85,23 @@ impl Forgetting {
 
     fn forget_holds(&mut self, store: &dyn Store, now: UnixMs) -> Result<Vec<Ended>, StoreError> {
         let until = UnixMs(now.0.saturating_sub(self.retention.holds_ms));
-        let due = store.ended(EndedKind::Hold, self.holds_from, until, FORGET_MAX)?;
-        if let Some(last) = due.last() {
-            self.holds_from = last.at;
+        let mut forgotten = Vec::new();
+        let mut is_all = true;
+        for (kind, from) in [
+            (EndedKind::Hold, &mut self.holds_from),
+            (EndedKind::Adjustment, &mut self.adjustments_from),
+        ] {
+            // The clock may have been set back: what ended since then is earlier.
+            *from = (*from).min(until);
+            let due = store.ended(kind, *from, until, FORGET_MAX)?;
+            if let Some(last) = due.last() {
+                *from = last.at;
+            }
+            is_all &= due.len() < FORGET_MAX;
+            forgotten.extend(due);
         }
         // As many as were asked for: there may be more, so look again in the next turn.
-        let is_all = due.len() < FORGET_MAX;
         self.next_look = if is_all { now.plus_ms(LOOK_EVERY_MS) } else { now };
-        Ok(due)
+        Ok(forgotten)
     }
 }

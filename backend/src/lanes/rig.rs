@@ -2,25 +2,24 @@
 //! stands still until it is set.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cartgate_ledger::{
-    Command, CommandId, Fingerprint, JournalEntry, Outcome, Reservation, ReservationState, Reserve,
+    Command, CommandId, Fingerprint, OnExpired, Outcome, Reservation, ReservationState, Reserve,
     UnixMs,
 };
 use cartgate_policy::Sku;
-use tempfile::TempDir;
 
 use super::owner::{Next, Owner};
-use super::{Answer, EnqueueError, LaneSettings, Retention, Shared, Stopped, Waiter};
+use super::shared::Shared;
+use super::{Answer, EnqueueError, LaneSettings, Retention, Stopped, Submission, Waiter};
 use crate::clock::Clock;
+use crate::hot_items::HotItem;
 use crate::metrics::Metrics;
-use crate::store::{
-    Commit, Embedded, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed,
-};
+use crate::store::memory::Memory;
+use crate::store::{StockRow, Store};
 
 pub(super) const SETTINGS: LaneSettings = LaneSettings {
     batch_max: 1_000,
@@ -28,6 +27,8 @@ pub(super) const SETTINGS: LaneSettings = LaneSettings {
     settle_queue_max: 10,
     reserves_per_s: None,
     ticket_ttl_ms: 60_000,
+    unclaimed_ms: 15_000,
+    hot_items_max: 3,
     holds_max: 1_000,
     retention: Retention { holds_ms: 5_000, refusals_ms: 2_000, refusals_max: 3 },
 };
@@ -42,37 +43,34 @@ pub(super) const HOLD_MS: u64 = 100;
 const WAIT_MS: u64 = 10_000;
 
 pub(super) struct Rig {
-    pub(super) directory: TempDir,
     pub(super) now_ms: Arc<AtomicU64>,
     pub(super) shared: Arc<Shared>,
     pub(super) owner: Owner,
-    pub(super) store: Arc<Watched>,
+    pub(super) store: Arc<Memory>,
 }
 
 impl Rig {
     /// An engine with `units` of `A` in stock, at time 1,000.
     pub(super) fn new(units: u64, settings: LaneSettings) -> Self {
-        let directory = TempDir::new().unwrap();
-        let mut rig = Self::open(directory, Arc::new(AtomicU64::new(1_000)), settings);
-        let waiter = rig.settle(Command::Set { units });
+        let store = Arc::new(Memory::new(4));
+        let mut rig = Self::open(store, Arc::new(AtomicU64::new(1_000)), settings);
+        let waiter = rig.settle(set(units));
         rig.turns();
-        assert!(matches!(outcome(waiter), Ok(Outcome::Stock(_))));
+        assert!(matches!(outcome(waiter), Ok(Outcome::Stock { .. })));
         rig
     }
 
-    pub(super) fn open(directory: TempDir, now_ms: Arc<AtomicU64>, settings: LaneSettings) -> Self {
-        let store = Arc::new(Watched::open(directory.path()));
+    pub(super) fn open(store: Arc<Memory>, now_ms: Arc<AtomicU64>, settings: LaneSettings) -> Self {
         let dyn_store = Arc::clone(&store) as Arc<dyn Store>;
         let metrics = Arc::new(Metrics::default());
         let owner = Owner::restore(dyn_store, &settings, clock(&now_ms), metrics).unwrap();
-        Self { directory, now_ms, shared: Arc::clone(&owner.shared), owner, store }
+        Self { now_ms, shared: Arc::clone(&owner.shared), owner, store }
     }
 
     /// All that is not in the store is lost, and the engine starts again.
     pub(super) fn crash(self, settings: LaneSettings) -> Self {
-        let Self { directory, now_ms, shared, owner, store } = self;
-        drop((shared, owner, store));
-        Self::open(directory, now_ms, settings)
+        let Self { now_ms, store, .. } = self;
+        Self::open(store, now_ms, settings)
     }
 
     pub(super) fn set_time(&self, now_ms: u64) {
@@ -80,15 +78,31 @@ impl Rig {
     }
 
     pub(super) fn reserve(&self, number: u8) -> Result<Waiter, EnqueueError> {
+        self.reserve_of(&sku(), number)
+    }
+
+    pub(super) fn reserve_of(&self, sku: &Sku, number: u8) -> Result<Waiter, EnqueueError> {
         let mut command = reserve(number);
         if let Command::Reserve(reserve) = &mut command {
             reserve.claim_by = (self.shared.clock)().plus_ms(WAIT_MS);
         }
-        self.shared.submit(sku(), command, "r")
+        self.submit(sku, command)
+    }
+
+    pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
+        let (sku, request_id) = (sku.clone(), "r".into());
+        self.shared.submit(Submission { sku, command, request_id })
     }
 
     pub(super) fn settle(&self, command: Command) -> Waiter {
-        self.shared.submit(sku(), command, "s").unwrap()
+        self.submit(&sku(), command).unwrap()
+    }
+
+    /// Makes a SKU a hot item, or one no more, and takes a turn.
+    pub(super) fn change_hot_item(&mut self, sku: &Sku, item: Option<HotItem>) {
+        let mut written = self.shared.change_hot_item(sku.clone(), item).unwrap();
+        self.owner.turn().unwrap();
+        assert_eq!(written.try_recv(), Ok(Ok(())));
     }
 
     /// Turns until there is nothing left to do.
@@ -100,8 +114,12 @@ impl Rig {
         self.store.stock(&sku()).unwrap().unwrap()
     }
 
+    pub(super) fn reservation(&self, number: u8) -> Option<Reservation> {
+        self.store.reservation(id(number)).unwrap().map(|(_, reservation)| reservation)
+    }
+
     pub(super) fn state(&self, number: u8) -> Option<ReservationState> {
-        self.store.reservation(id(number)).unwrap().map(|(_, reservation)| reservation.state)
+        self.reservation(number).map(|reservation| reservation.state)
     }
 }
 
@@ -118,6 +136,14 @@ pub(super) fn id(number: u8) -> CommandId {
     CommandId([number; 16])
 }
 
+pub(super) fn set(units: u64) -> Command {
+    Command::Set { units, expected_version: None }
+}
+
+pub(super) fn confirm(number: u8) -> Command {
+    Command::Confirm { id: id(number), quantity: None, on_expired: OnExpired::Refuse }
+}
+
 pub(super) fn reserve(number: u8) -> Command {
     Command::Reserve(Reserve {
         id: id(number),
@@ -127,6 +153,8 @@ pub(super) fn reserve(number: u8) -> Command {
         quantity: NonZeroU32::MIN,
         hold_ms: HOLD_MS,
         claim_by: UnixMs(u64::MAX),
+        attempt: 1,
+        is_tentative: false,
     })
 }
 
@@ -152,92 +180,4 @@ pub(super) async fn ticket(rig: &mut Rig, waiter: Waiter) -> Result<Answer, Stop
         rig.turns();
     }
     asking.await.unwrap()
-}
-
-/// How a store fails on purpose.
-#[derive(Clone, Copy)]
-pub(super) enum Fault {
-    Error,
-    Panic,
-}
-
-/// The real store, with its commits counted, and failing when told to.
-pub(super) struct Watched {
-    inner: Embedded,
-    pub(super) commits: AtomicU64,
-    fault: Mutex<Option<Fault>>,
-}
-
-impl Watched {
-    pub(super) fn open(directory: &Path) -> Self {
-        Self {
-            inner: Embedded::open(directory, 4).unwrap(),
-            commits: AtomicU64::new(0),
-            fault: Mutex::new(None),
-        }
-    }
-
-    /// From now on commits fail in this way.
-    pub(super) fn break_by(&self, fault: Fault) {
-        *self.fault.lock().unwrap() = Some(fault);
-    }
-}
-
-impl Store for Watched {
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        let fault = *self.fault.lock().unwrap();
-        match fault {
-            Some(Fault::Error) => {
-                let source = "broken on purpose".into();
-                return Err(StoreError::Database { action: "be written", source });
-            }
-            Some(Fault::Panic) => panic!("broken on purpose"),
-            None => {}
-        }
-        self.commits.fetch_add(1, Ordering::SeqCst);
-        self.inner.commit(commit)
-    }
-
-    fn buckets(&self) -> u16 {
-        self.inner.buckets()
-    }
-
-    fn secret(&self) -> [u8; 32] {
-        self.inner.secret()
-    }
-
-    fn load(&self) -> Result<Loaded, StoreError> {
-        self.inner.load()
-    }
-
-    fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError> {
-        self.inner.stock(sku)
-    }
-
-    fn reservation(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, StoreError> {
-        self.inner.reservation(id)
-    }
-
-    fn ticketed(&self, id: CommandId) -> Result<Option<Ticketed>, StoreError> {
-        self.inner.ticketed(id)
-    }
-
-    fn journal(
-        &self,
-        sku: &Sku,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.inner.journal(sku, after, limit)
-    }
-
-    fn ended(
-        &self,
-        kind: EndedKind,
-        from: UnixMs,
-        until: UnixMs,
-        limit: usize,
-    ) -> Result<Vec<Ended>, StoreError> {
-        self.inner.ended(kind, from, until, limit)
-    }
 }

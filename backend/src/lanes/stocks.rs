@@ -1,8 +1,11 @@
 //! The stock of every SKU of an owner, in memory, and which hold is due next.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use cartgate_ledger::{Changes, Command, CommandId, Outcome, Reservation, Stock, UnixMs, apply};
+use cartgate_ledger::{
+    Changes, Circumstances, Command, CommandId, Outcome, Reservation, Stock, Terms, UnixMs, apply,
+};
 use cartgate_policy::Sku;
 
 use crate::store::StockRow;
@@ -20,6 +23,16 @@ impl Stocks {
         let restore =
             |(sku, row): (Sku, StockRow)| (sku, Stock::restore(row.counters, row.version, row.now));
         let mut by_sku: HashMap<Sku, Stock> = rows.into_iter().map(restore).collect();
+        let mut counts = BTreeMap::<&Sku, usize>::new();
+        for (sku, _) in &holds {
+            *counts.entry(sku).or_default() += 1;
+        }
+        for (sku, count) in counts {
+            if let Some(stock) = by_sku.get_mut(sku) {
+                stock.expect_holds(count);
+            }
+        }
+        let hold_count = holds.len();
         for (sku, hold) in holds {
             // The store has checked that every hold is of a SKU in stock.
             if let Some(stock) = by_sku.get_mut(&sku) {
@@ -28,7 +41,6 @@ impl Stocks {
         }
         let due = |(sku, stock): (&Sku, &Stock)| Some((stock.next_due()?, sku.clone()));
         let due = by_sku.iter().filter_map(due).collect();
-        let hold_count = by_sku.values().map(Stock::hold_count).sum();
         Self { by_sku, due, hold_count }
     }
 
@@ -37,13 +49,12 @@ impl Stocks {
         &mut self,
         sku: &Sku,
         command: &Command,
-        recalled: Option<&Reservation>,
-        now: UnixMs,
+        circumstances: Circumstances<'_>,
         changes: &mut Changes,
     ) -> Outcome {
         let Some(stock) = self.by_sku.get_mut(sku) else {
             let mut stock = Stock::default();
-            let outcome = apply(&mut stock, command, recalled, now, changes);
+            let outcome = apply(&mut stock, command, circumstances, changes);
             // Only stock that was set is kept: asking for a SKU does not make it.
             if stock.version() > 0 {
                 self.by_sku.insert(sku.clone(), stock);
@@ -51,7 +62,7 @@ impl Stocks {
             return outcome;
         };
         let (due_before, holds_before) = (stock.next_due(), stock.hold_count());
-        let outcome = apply(stock, command, recalled, now, changes);
+        let outcome = apply(stock, command, circumstances, changes);
         let due_after = stock.next_due();
         self.hold_count = self.hold_count - holds_before + stock.hold_count();
         if due_before != due_after {
@@ -59,6 +70,12 @@ impl Stocks {
             due_after.map(|due| self.due.insert((due, sku.clone())));
         }
         outcome
+    }
+
+    /// Changes the terms of a SKU's sale, also if it is not in stock yet. `purchases` are the units
+    /// that customers have bought.
+    pub(super) fn set_terms(&mut self, sku: &Sku, terms: Terms, purchases: &[(Arc<str>, u64)]) {
+        self.by_sku.entry(sku.clone()).or_default().set_terms(terms, purchases);
     }
 
     /// How many holds have not ended.
@@ -78,7 +95,7 @@ impl Stocks {
 
     /// The SKU's stock as it is to be stored; `None` if it was never set.
     pub(super) fn row(&self, sku: &Sku) -> Option<StockRow> {
-        let stock = self.by_sku.get(sku)?;
+        let stock = self.by_sku.get(sku).filter(|stock| stock.version() > 0)?;
         Some(StockRow { counters: stock.counters(), version: stock.version(), now: stock.now() })
     }
 }

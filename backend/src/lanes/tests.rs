@@ -1,12 +1,11 @@
 //! The engine, one turn at a time.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cartgate_ledger::{Command, Outcome, Refusal, ReservationState, UnixMs};
 
 use super::owner::Next;
-use super::rig::{HOLD_MS, Rig, SETTINGS, STALLED, id, is_held, outcome, reserve, sku};
+use super::rig::{self, HOLD_MS, Rig, SETTINGS, STALLED, id, is_held, outcome, reserve, sku};
 use super::{EnqueueError, LaneSettings};
 use crate::store::{EndedKind, Store};
 
@@ -24,14 +23,14 @@ fn first_in_first_out() {
 #[test]
 fn a_turn_is_one_commit() {
     let mut rig = Rig::new(5, SETTINGS);
-    let commits = rig.store.commits.load(Ordering::SeqCst);
+    let commits = rig.store.commits();
     for number in 1..=8 {
         drop(rig.settle(Command::Release { id: id(number) }));
     }
     let waiters: Vec<_> = (1..=8).map(|n| rig.reserve(n).unwrap()).collect();
     rig.turns();
     assert_eq!(waiters.into_iter().filter_map(|w| is_held(w).then_some(())).count(), 5);
-    assert_eq!(rig.store.commits.load(Ordering::SeqCst), commits + 1);
+    assert_eq!(rig.store.commits(), commits + 1);
 }
 
 #[test]
@@ -44,11 +43,11 @@ fn a_full_lane_refuses_and_still_settles() {
     rig.turns();
     assert_eq!(rig.reserve(5).err(), Some(EnqueueError::Full { depth: 3 }));
     // A paid order does not wait behind them.
-    let confirm = rig.settle(Command::Confirm { id: id(1) });
+    let confirm = rig.settle(rig::confirm(1));
     rig.turns();
     assert!(matches!(outcome(confirm), Ok(Outcome::Settled(_))));
-    let confirms: Vec<_> = (0..10).map(|_| rig.settle(Command::Confirm { id: id(1) })).collect();
-    let one_more = rig.shared.submit(sku(), Command::Confirm { id: id(1) }, "s");
+    let confirms: Vec<_> = (0..10).map(|_| rig.settle(rig::confirm(1))).collect();
+    let one_more = rig.submit(&sku(), rig::confirm(1));
     assert_eq!(one_more.err(), Some(EnqueueError::Full { depth: 10 }));
     rig.turns();
     assert!(confirms.into_iter().all(|w| matches!(outcome(w), Ok(Outcome::Settled(_)))));
@@ -89,9 +88,9 @@ fn what_is_settled_in_time_is_judged_by_its_own_time() {
     rig.turns();
     assert!(waiters.into_iter().all(is_held));
     rig.set_time(1_000 + HOLD_MS - 1);
-    let in_time = rig.settle(Command::Confirm { id: id(1) });
+    let in_time = rig.settle(rig::confirm(1));
     rig.set_time(1_000 + HOLD_MS);
-    let too_late = rig.settle(Command::Confirm { id: id(2) });
+    let too_late = rig.settle(rig::confirm(2));
     rig.set_time(99_000);
     rig.turns();
     assert!(matches!(outcome(in_time), Ok(Outcome::Settled(_))));
@@ -104,17 +103,24 @@ fn a_repeat_gets_the_first_answer_also_after_a_crash() {
     let waiters = [1, 2, 1, 2].map(|n| rig.reserve(n).unwrap());
     rig.turns();
     let [held, refused, held_again, refused_again] = waiters.map(outcome);
-    assert!(matches!(held, Ok(Outcome::Held(_))));
+    let expires_at = UnixMs(1_000 + HOLD_MS);
+    let is_first = |outcome: &Result<Outcome, _>| {
+        let state = ReservationState::Held { expires_at };
+        matches!(outcome, Ok(Outcome::Held(hold)) if hold.id == id(1) && hold.state == state)
+    };
+    assert!(is_first(&held) && is_first(&held_again));
     assert_eq!(refused, Ok(Outcome::Refused(Refusal::SoldOut { available: 0 })));
-    assert_eq!((&held, &refused), (&held_again, &refused_again));
-    let confirm = rig.settle(Command::Confirm { id: id(1) });
+    assert_eq!(refused, refused_again);
+    let confirm = rig.settle(rig::confirm(1));
     rig.turns();
     assert!(outcome(confirm).is_ok());
 
     let mut rig = rig.crash(SETTINGS);
     let waiters = [1, 2].map(|n| rig.reserve(n).unwrap());
     rig.turns();
-    assert_eq!(waiters.map(outcome), [held, refused]);
+    let [held, refused_again] = waiters.map(outcome);
+    assert!(is_first(&held));
+    assert_eq!(refused, refused_again);
     assert_eq!(rig.row().counters.confirmed, 1);
 }
 
@@ -123,8 +129,7 @@ fn those_who_hung_up_make_room() {
     let mut rig = Rig::new(9, STALLED);
     let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
     drop([3, 4].map(|n| rig.reserve(n).ok()));
-    let lane = rig.shared.lane(rig.shared.buckets.of_sku(&sku()));
-    assert_eq!(lane.depth(UnixMs(1_000)).reserve, 3);
+    assert_eq!(rig.shared.lanes_of(&sku()).depths(UnixMs(1_000)).0.reserve, 3);
     let fifth = rig.reserve(5);
     assert!(fifth.is_ok(), "the third had gone");
     assert_eq!(rig.reserve(6).err(), Some(EnqueueError::Full { depth: 3 }));
@@ -177,7 +182,7 @@ fn settled_reservations_are_forgotten_by_time() {
         let waiter = rig.reserve(number).unwrap();
         rig.turns();
         assert!(is_held(waiter));
-        let confirm = rig.settle(Command::Confirm { id: id(number) });
+        let confirm = rig.settle(rig::confirm(number));
         rig.turns();
         assert!(outcome(confirm).is_ok());
     }
@@ -202,7 +207,7 @@ fn a_clock_set_back_stops_a_skus_time_and_no_sale() {
     rig.set_time(1_000);
     let Command::Reserve(mut reserve) = reserve(2) else { unreachable!() };
     reserve.claim_by = UnixMs(1_001);
-    let second = rig.shared.submit(sku(), Command::Reserve(reserve), "r").unwrap();
+    let second = rig.submit(&sku(), Command::Reserve(reserve)).unwrap();
     rig.turns();
     assert!(is_held(second), "somebody waits, by the clock that there is");
     let expires_at = UnixMs(5_000 + HOLD_MS);

@@ -2,7 +2,6 @@
 
 use cartgate_ledger::{Command, Fingerprint, Outcome, ReservationState};
 
-use super::lane::Lane;
 use super::owner::Next;
 use super::rig::{Rig, SETTINGS, STALLED, id, is_held, outcome, reserve, sku, ticket};
 use super::{Answer, EnqueueError, Stopped};
@@ -53,7 +52,7 @@ async fn a_repeat_joins_the_command_that_waits() {
     let again = [rig.reserve(2).unwrap(), rig.reserve(2).unwrap()];
     let Command::Reserve(mut other) = reserve(2) else { unreachable!() };
     other.fingerprint = Fingerprint([99; 16]);
-    let refused = rig.shared.submit(sku(), Command::Reserve(other), "r").err();
+    let refused = rig.submit(&sku(), Command::Reserve(other)).err();
     assert_eq!(refused, Some(EnqueueError::KeyReused));
     for repeat in again {
         assert_eq!(ticket(&mut rig, repeat).await, Ok(Answer::Ticket));
@@ -130,7 +129,7 @@ async fn when_the_lanes_close_nothing_overtakes_a_ticket() {
     rig.turns();
     assert!(is_held(first));
     assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
-    rig.shared.lanes.iter().for_each(Lane::close);
+    rig.shared.close();
     assert_eq!(rig.owner.turn().unwrap(), Next::Stop);
     assert_eq!(outcome(third), Err(Stopped));
     let mut rig = rig.crash(SETTINGS);

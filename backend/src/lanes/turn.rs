@@ -1,119 +1,273 @@
 //! One turn of the owner: commands in, one commit and its answers out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use cartgate_ledger::{
-    Changes, Command, CommandId, Outcome, Refusal, Reservation, ReservationState, UnixMs,
+    Changes, Circumstances, Command, CommandId, IdMap, Outcome, Recalled, Refusal,
+    Reservation, ReservationState, UnixMs,
 };
 use cartgate_policy::Sku;
 
-use super::Queued;
+use super::queued::Queued;
 use super::stocks::Stocks;
 use crate::metrics::{Metrics, command_name, outcome_name};
 use crate::store::{Commit, Ended, EndedKind, SkuCommit, Store, StoreError};
 
-/// When so many reservations have changed in a turn, sweeping for due holds goes on in the next, so
-/// that a thousand products' holds that are due together keep nobody waiting for long.
-const EXPIRE_MAX: usize = 4_096;
+/// How many holds expire in one turn.
+#[derive(Clone, Copy)]
+pub(super) struct ExpiryLimits {
+    /// When so many have, sweeping for due ones goes on in the next turn, so that a sale's holds
+    /// that are due together keep nobody waiting for long: at 2 us each, 8 ms.
+    pub(super) sweep_max: usize,
+    /// How many of a SKU expire because of one of its commands. If more are due, the command waits
+    /// for another turn.
+    pub(super) expire_max: usize,
+}
+
+impl Default for ExpiryLimits {
+    fn default() -> Self {
+        Self { sweep_max: 4_096, expire_max: 1_024 }
+    }
+}
 
 /// The work of one turn, before it is committed.
 pub(super) struct Turn<'a> {
     store: &'a dyn Store,
     stocks: &'a mut Stocks,
-    changes: BTreeMap<Sku, Changes>,
-    /// Reservations that changed in this turn: the store does not know of it yet.
-    changed: HashMap<CommandId, (Sku, Reservation)>,
+    unclaimed_ms: u64,
+    limits: ExpiryLimits,
+    skus: Vec<(Sku, Changes)>,
+    by_sku: HashMap<Sku, usize>,
+    /// Reservations that changed in this turn, by their places in `skus`: the store does not know
+    /// of it yet.
+    changed: IdMap<(usize, usize)>,
+    superseded: Vec<Ended>,
     decided: Vec<(Queued, Outcome)>,
+    deferred: Deferred,
+}
+
+/// Commands that have to wait for another turn, in order, and their SKUs.
+#[derive(Default)]
+pub(super) struct Deferred {
+    pub(super) settle: Vec<Queued>,
+    pub(super) reserve: Vec<Queued>,
+    pub(super) skus: HashSet<Sku>,
+}
+
+/// What became of a command, as the owner knows it.
+enum Memory {
+    Nothing,
+    Changed(Reservation),
+    Stored(Reservation),
+    Adjustment(cartgate_ledger::Adjustment),
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(store: &'a dyn Store, stocks: &'a mut Stocks) -> Self {
-        let (changes, changed, decided) = Default::default();
-        Self { store, stocks, changes, changed, decided }
+    pub(super) fn new(
+        store: &'a dyn Store,
+        stocks: &'a mut Stocks,
+        unclaimed_ms: u64,
+        limits: ExpiryLimits,
+    ) -> Self {
+        let (skus, by_sku, changed, superseded, decided, deferred) = Default::default();
+        Self {
+            store,
+            stocks,
+            unclaimed_ms,
+            limits,
+            skus,
+            by_sku,
+            changed,
+            superseded,
+            decided,
+            deferred,
+        }
     }
 
-    /// Applies a caller's command, judged at `now`.
-    pub(super) fn decide(&mut self, queued: Queued, now: UnixMs) -> Result<(), StoreError> {
-        let recalled = self.recall(&queued.sku, &queued.command)?;
-        let outcome = self.apply(&queued.sku, &queued.command, recalled.as_ref(), now);
-        self.decided.push((queued, outcome));
+    /// Applies a settle command, judged at the time it came.
+    pub(super) fn settle(&mut self, queued: Queued) -> Result<(), StoreError> {
+        // What sets or adjusts waits behind what was deferred. Nothing else does: nobody who paid in
+        // time is to come too late.
+        if matches!(queued.command, Command::Set { .. } | Command::Adjust(_))
+            && self.deferred.skus.contains(&queued.sku)
+        {
+            self.deferred.settle.push(queued);
+            return Ok(());
+        }
+        match self.apply(&queued.sku, &queued.command, queued.enqueued_at, queued.has_caller())? {
+            Outcome::Deferred => {
+                self.deferred.skus.insert(queued.sku.clone());
+                self.deferred.settle.push(queued);
+            }
+            outcome => self.decided.push((queued, outcome)),
+        }
         Ok(())
     }
 
-    /// Returns to the shelf what holds have left behind that are due at `now`: SKU after SKU, until
-    /// the turn is long enough. No reservation is judged wrongly for what stays for the next one:
-    /// any command makes its own SKU's holds expire first.
-    pub(super) fn expire(&mut self, now: UnixMs) {
-        while self.changed.len() < EXPIRE_MAX
+    /// Applies a reserve command, judged at `now`.
+    pub(super) fn reserve(&mut self, queued: Queued, now: UnixMs) -> Result<(), StoreError> {
+        if !self.deferred.skus.is_empty() && self.deferred.skus.contains(&queued.sku) {
+            self.deferred.reserve.push(queued);
+            return Ok(());
+        }
+        // Whoever has a ticket comes back for the outcome, or does not: whether somebody waits
+        // beside is of no account.
+        let is_awaited = !queued.is_ticketed && queued.has_caller();
+        match self.apply(&queued.sku, &queued.command, now, is_awaited)? {
+            Outcome::Deferred => {
+                self.deferred.skus.insert(queued.sku.clone());
+                self.deferred.reserve.push(queued);
+            }
+            outcome => self.decided.push((queued, outcome)),
+        }
+        Ok(())
+    }
+
+    /// Returns to the shelf what holds have left behind that are due at `now`, until the turn is
+    /// long enough. No reservation is judged wrongly for what stays for the next one: any command
+    /// that counts units makes its own SKU's holds expire first.
+    pub(super) fn sweep(&mut self, now: UnixMs) {
+        let mut left = self.limits.sweep_max;
+        while left > 0
             && let Some((due, sku)) = self.stocks.next_due().cloned()
             && due <= now
         {
-            self.apply(&sku, &Command::Expire, None, now);
+            let changed = self.changed.len();
+            let circumstances = self.circumstances(now, false, None, left);
+            self.change(&sku, &Command::Expire, circumstances);
+            // At least one: what expires may have changed in this turn before.
+            left = left.saturating_sub((self.changed.len() - changed).max(1));
         }
     }
 
-    /// Ends the turn: what to write, and what to answer once it is written.
-    pub(super) fn finish(self) -> (Commit, Decided) {
+    /// Ends the turn: what to write, what to answer once it is written, and what is to come again.
+    pub(super) fn finish(self) -> (Commit, Decided, Deferred) {
+        let Self { stocks, skus, changed, mut superseded, decided, deferred, .. } = self;
         let mut commit = Commit::default();
-        let is_ticketed = |(queued, _): &&(Queued, Outcome)| queued.is_ticketed;
-        let decided = self.decided.iter().filter(is_ticketed);
-        commit.unticketed = decided.filter_map(|(queued, _)| queued.command.id()).collect();
-        for (sku, changes) in self.changes {
-            let Some(row) = self.stocks.row(&sku) else { continue };
-            if !changes.entries.is_empty() {
+        let ticketed = decided.iter().filter(|(queued, _)| queued.is_ticketed);
+        commit.unticketed = ticketed.filter_map(|(queued, _)| queued.command.id()).collect();
+        for (place, (sku, changes)) in skus.into_iter().enumerate() {
+            for (index, reservation) in changes.reservations.into_iter().enumerate() {
+                // The last of one id counts.
+                if changed.get(&reservation.id) == Some(&(place, index)) {
+                    commit.ended.extend(end_of(&reservation));
+                    commit.reservations.push((sku.clone(), reservation));
+                }
+            }
+            for adjustment in changes.adjustments {
+                let (kind, at) = (EndedKind::Adjustment, adjustment.decided_at);
+                commit.ended.push(Ended { kind, at, id: adjustment.id });
+                commit.adjustments.push((sku.clone(), adjustment));
+            }
+            commit.purchases.extend(changes.purchases.into_iter().map(|p| (sku.clone(), p)));
+            if let Some(row) = stocks.row(&sku).filter(|_| !changes.entries.is_empty()) {
                 commit.skus.push(SkuCommit { sku, row, entries: changes.entries });
             }
         }
-        for (sku, reservation) in self.changed.into_values() {
-            // Ended at the SKU's own time, not the turn's: that one never runs backwards.
-            let at = self.stocks.row(&sku).map_or(reservation.decided_at, |row| row.now);
-            let kind = ended_kind(&reservation);
-            commit.ended.extend(kind.map(|kind| Ended { kind, at, id: reservation.id }));
-            commit.reservations.push((sku, reservation));
-        }
-        (commit, Decided(self.decided))
-    }
-
-    /// What became of the command that `command` names, if the stock does not hold it any more.
-    fn recall(&self, sku: &Sku, command: &Command) -> Result<Option<Reservation>, StoreError> {
-        let id = match command {
-            Command::Reserve(reserve) if reserve.repeatable => reserve.id,
-            Command::Confirm { id } | Command::Release { id } => *id,
-            Command::Reserve(_) | Command::Set { .. } | Command::Expire => return Ok(None),
-        };
-        if self.stocks.has_hold(sku, id) {
-            return Ok(None);
-        }
-        if let Some((_, reservation)) = self.changed.get(&id) {
-            return Ok(Some(reservation.clone()));
-        }
-        Ok(self.store.reservation(id)?.map(|(_, reservation)| reservation))
+        superseded.retain(|end| !commit.ended.contains(end));
+        commit.superseded = superseded;
+        (commit, Decided(decided), deferred)
     }
 
     fn apply(
         &mut self,
         sku: &Sku,
         command: &Command,
-        recalled: Option<&Reservation>,
-        now: UnixMs,
-    ) -> Outcome {
-        if !self.changes.contains_key(sku) {
-            self.changes.insert(sku.clone(), Changes::default());
+        at: UnixMs,
+        is_awaited: bool,
+    ) -> Result<Outcome, StoreError> {
+        let memory = self.recall(sku, command)?;
+        let recalled = match &memory {
+            Memory::Nothing => None,
+            Memory::Changed(found) | Memory::Stored(found) => Some(Recalled::Reservation(found)),
+            Memory::Adjustment(found) => Some(Recalled::Adjustment(found)),
+        };
+        let expire_max = self.limits.expire_max;
+        let circumstances = self.circumstances(at, is_awaited, recalled, expire_max);
+        let outcome = self.change(sku, command, circumstances);
+        if let Memory::Stored(before) = &memory
+            && self.changed.contains_key(&before.id)
+        {
+            self.superseded.extend(end_of(before));
         }
-        let Some(changes) = self.changes.get_mut(sku) else {
+        Ok(outcome)
+    }
+
+    fn circumstances<'b>(
+        &self,
+        now: UnixMs,
+        is_awaited: bool,
+        recalled: Option<Recalled<'b>>,
+        expire_max: usize,
+    ) -> Circumstances<'b> {
+        Circumstances { now, recalled, is_awaited, unclaimed_ms: self.unclaimed_ms, expire_max }
+    }
+
+    /// What became of the command that `command` names, if the stock does not hold it any more.
+    fn recall(&self, sku: &Sku, command: &Command) -> Result<Memory, StoreError> {
+        let id = match command {
+            Command::Reserve(reserve) if !reserve.repeatable => return Ok(Memory::Nothing),
+            Command::Adjust(adjust) => return self.recall_adjustment(adjust.id),
+            _ => command.id(),
+        };
+        let Some(id) = id.filter(|id| !self.stocks.has_hold(sku, *id)) else {
+            return Ok(Memory::Nothing);
+        };
+        if let Some((place, index)) = self.changed.get(&id) {
+            return Ok(Memory::Changed(self.skus[*place].1.reservations[*index].clone()));
+        }
+        Ok(self.store.ended_reservation(id)?.map_or(Memory::Nothing, Memory::Stored))
+    }
+
+    fn recall_adjustment(&self, id: CommandId) -> Result<Memory, StoreError> {
+        let in_turn = self.skus.iter().flat_map(|(_, changes)| &changes.adjustments);
+        let found = match in_turn.clone().find(|adjustment| adjustment.id == id) {
+            Some(found) => Some(found.clone()),
+            None => self.store.adjustment(id)?,
+        };
+        Ok(found.map_or(Memory::Nothing, Memory::Adjustment))
+    }
+
+    fn change(
+        &mut self,
+        sku: &Sku,
+        command: &Command,
+        circumstances: Circumstances<'_>,
+    ) -> Outcome {
+        let place = self.place_of(sku);
+        let Some((_, changes)) = self.skus.get_mut(place) else {
             return Outcome::Refused(Refusal::UnknownSku);
         };
         let seen = changes.reservations.len();
-        let outcome = self.stocks.apply(sku, command, recalled, now, changes);
-        for reservation in &changes.reservations[seen..] {
-            self.changed.insert(reservation.id, (sku.clone(), reservation.clone()));
+        let outcome = self.stocks.apply(sku, command, circumstances, changes);
+        for (index, reservation) in changes.reservations.iter().enumerate().skip(seen) {
+            self.changed.insert(reservation.id, (place, index));
         }
         outcome
+    }
+
+    fn place_of(&mut self, sku: &Sku) -> usize {
+        // Commands of a hot lane come in a row.
+        if let Some(last) = self.skus.len().checked_sub(1)
+            && self.skus[last].0 == *sku
+        {
+            return last;
+        }
+        *self.by_sku.entry(sku.clone()).or_insert_with(|| {
+            self.skus.push((sku.clone(), Changes::default()));
+            self.skus.len() - 1
+        })
     }
 }
 
 /// The outcomes of a turn, to be told once they are durable.
 pub(super) struct Decided(Vec<(Queued, Outcome)>);
+
+/// A hold that was taken for somebody who had gone.
+pub(super) struct Ghost {
+    pub(super) sku: Sku,
+    pub(super) outcome: Outcome,
+}
 
 impl Decided {
     pub(super) fn is_empty(&self) -> bool {
@@ -124,8 +278,10 @@ impl Decided {
         self.0.len()
     }
 
-    /// Answers every caller that still waits.
-    pub(super) fn answer(self, metrics: &Metrics) {
+    /// Answers every caller that still waits. Returns the holds that nobody has heard of.
+    pub(super) fn answer(self, metrics: &Metrics) -> Vec<Ghost> {
+        let mut ghosts = Vec::new();
+        let mut counts = HashMap::<_, u64>::new();
         for (queued, outcome) in self.0 {
             let (command, result) = (command_name(&queued.command), outcome_name(&outcome));
             tracing::debug!(
@@ -136,21 +292,26 @@ impl Decided {
                 outcome = result,
                 "command committed"
             );
-            metrics.count_command(command, result);
-            for reply in queued.replies {
-                // The caller may have gone: the outcome stands, and can be asked for again.
-                let _ = reply.send(outcome.clone());
+            *counts.entry((command, result)).or_default() += 1;
+            if let Some(outcome) = queued.replies.tell(outcome) {
+                ghosts.push(Ghost { sku: queued.sku, outcome });
             }
         }
+        for ((command, result), count) in counts {
+            metrics.count_commands(command, result, count);
+        }
+        ghosts
     }
 }
 
-fn ended_kind(reservation: &Reservation) -> Option<EndedKind> {
-    match reservation.state {
-        ReservationState::Held { .. } => None,
-        ReservationState::SoldOut { .. } => Some(EndedKind::Refusal),
+/// How a reservation ended, if it can no longer change.
+fn end_of(reservation: &Reservation) -> Option<Ended> {
+    let kind = match reservation.state {
+        ReservationState::Held { .. } => return None,
+        ReservationState::SoldOut { .. } | ReservationState::OverCap { .. } => EndedKind::Refusal,
         ReservationState::Confirmed { .. }
         | ReservationState::Released { .. }
-        | ReservationState::Expired { .. } => Some(EndedKind::Hold),
-    }
+        | ReservationState::Expired { .. } => EndedKind::Hold,
+    };
+    Some(Ended { kind, at: reservation.since, id: reservation.id })
 }

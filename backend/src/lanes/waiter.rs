@@ -1,33 +1,29 @@
-//! A caller's side of a command: waiting for the outcome, or leaving with a ticket.
+//! A caller's side of a command: waiting for the outcome, leaving with a ticket, or hanging up.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cartgate_ledger::Outcome;
+use cartgate_ledger::{CommandId, Outcome};
+use cartgate_policy::Sku;
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::Shared;
+use super::bucket_lanes::ticket_request;
+use super::queued::Told;
 
-/// Carries the outcome to the caller, once it is durable.
-pub(super) type Reply = oneshot::Sender<Outcome>;
-
-/// Tells the caller that its command is written down.
-pub(super) type TicketReply = oneshot::Sender<()>;
-
-/// What pushing a command gives back.
-pub(super) struct Enqueued {
-    pub(super) seq: u64,
-    pub(super) outcome: oneshot::Receiver<Outcome>,
-}
-
-/// Waits for a command's outcome. Dropping it before that abandons a reserve command that has not
-/// been applied; a settle command is applied all the same.
+/// Waits for a command's outcome.
+///
+/// Dropping it before that is hanging up. A reserve command that has not been applied takes nothing
+/// then; if it has, and nobody else asked for the hold, the hold goes back at once. A settle command
+/// is applied all the same.
 pub struct Waiter {
-    enqueued: Enqueued,
+    sku: Sku,
+    id: Option<CommandId>,
+    outcome: oneshot::Receiver<Told>,
     shared: Arc<Shared>,
-    bucket: u16,
 }
 
 /// What a caller gets when its wait is over.
@@ -46,16 +42,21 @@ pub enum Answer {
 pub struct Stopped;
 
 impl Waiter {
-    pub(super) fn new(enqueued: Enqueued, shared: Arc<Shared>, bucket: u16) -> Self {
-        Self { enqueued, shared, bucket }
+    pub(super) fn new(
+        sku: Sku,
+        id: Option<CommandId>,
+        outcome: oneshot::Receiver<Told>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { sku, id, outcome, shared }
     }
 
     /// Waits until the outcome is durable.
     ///
     /// # Errors
     /// The engine stopped.
-    pub async fn outcome(self) -> Result<Outcome, Stopped> {
-        self.enqueued.outcome.await.map_err(|_| Stopped)
+    pub async fn outcome(mut self) -> Result<Outcome, Stopped> {
+        (&mut self.outcome).await.map(Told::hear).map_err(|_| Stopped)
     }
 
     /// Waits until the outcome is durable, but no longer than `wait`: then until a ticket is.
@@ -63,18 +64,43 @@ impl Waiter {
     /// # Errors
     /// The engine stopped.
     pub async fn outcome_or_ticket(self, wait: Duration) -> Result<Answer, Stopped> {
-        let Enqueued { seq, mut outcome } = self.enqueued;
-        if let Ok(outcome) = timeout(wait, &mut outcome).await {
-            return outcome.map(Answer::Outcome).map_err(|_| Stopped);
+        self.outcome_or_ticket_after(sleep(wait)).await
+    }
+
+    /// The same, with any other end of the wait.
+    pub(super) async fn outcome_or_ticket_after(
+        mut self,
+        end_of_wait: impl Future<Output = ()>,
+    ) -> Result<Answer, Stopped> {
+        tokio::select! {
+            biased;
+            told = &mut self.outcome => {
+                return told.map(|told| Answer::Outcome(told.hear())).map_err(|_| Stopped);
+            }
+            () = end_of_wait => {}
         }
-        let (reply, ticket) = oneshot::channel();
-        self.shared.lane(self.bucket).ask_ticket(seq, reply);
+        let Some(id) = self.id else { return self.outcome().await.map(Answer::Outcome) };
+        let (request, ticket) = ticket_request(self.sku.clone(), id);
+        self.shared.lanes_of(&self.sku).ask_ticket(request);
         self.shared.wake_owner();
         tokio::select! {
             biased;
-            outcome = &mut outcome => outcome.map(Answer::Outcome).map_err(|_| Stopped),
+            told = &mut self.outcome => {
+                told.map(|told| Answer::Outcome(told.hear())).map_err(|_| Stopped)
+            }
             // No ticket, because the outcome is on its way: the branch above has it.
             Ok(()) = ticket => Ok(Answer::Ticket),
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.outcome.close();
+        if let Ok(told) = self.outcome.try_recv()
+            && told.is_ghost()
+        {
+            self.shared.cancel(self.sku.clone(), told.outcome());
         }
     }
 }

@@ -8,13 +8,20 @@ mod embedded;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod memory;
+
+use std::sync::Arc;
 
 use cartgate_ledger::{
-    CommandId, Counters, JournalEntry, JournalError, Reservation, Reserve, UnixMs,
+    Adjustment, CommandId, Counters, JournalEntry, JournalError, Purchase, Reservation, Reserve,
+    UnixMs,
 };
 use cartgate_policy::Sku;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::hot_items::HotItem;
 
 pub use embedded::Embedded;
 
@@ -26,6 +33,9 @@ pub trait Store: Send + Sync {
     /// A random secret made with the store, under which ids are derived from idempotency keys, so
     /// that nobody can work out an id without asking the service.
     fn secret(&self) -> [u8; 32];
+
+    /// What a commit survives once [`Store::commit`] has returned.
+    fn durability(&self) -> Durability;
 
     /// Reads back all that its owner needs in memory, and checks it.
     ///
@@ -51,6 +61,25 @@ pub trait Store: Send + Sync {
     /// The store cannot be read.
     fn reservation(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, StoreError>;
 
+    /// What became of a reserve command, if it does not hold units: those that do are in the
+    /// owner's memory.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn ended_reservation(&self, id: CommandId) -> Result<Option<Reservation>, StoreError>;
+
+    /// What became of an adjustment.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn adjustment(&self, id: CommandId) -> Result<Option<Adjustment>, StoreError>;
+
+    /// The units of a SKU that each customer has bought.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn purchases(&self, sku: &Sku) -> Result<Vec<(Arc<str>, u64)>, StoreError>;
+
     /// The command that a ticket was given for, while it waits.
     ///
     /// # Errors
@@ -64,7 +93,7 @@ pub trait Store: Send + Sync {
     fn journal(&self, sku: &Sku, after: u64, limit: usize)
     -> Result<Vec<JournalEntry>, StoreError>;
 
-    /// At most `limit` reservations that ended in that way, earliest first, of those that ended at
+    /// At most `limit` decisions that ended in that way, earliest first, of those that ended at
     /// `from` or later and at `until` or earlier.
     ///
     /// # Errors
@@ -85,14 +114,24 @@ pub struct Commit {
     pub skus: Vec<SkuCommit>,
     /// Reservations that are new or stand elsewhere, each once.
     pub reservations: Vec<(Sku, Reservation)>,
+    /// Adjustments that may be repeated, each once.
+    pub adjustments: Vec<(Sku, Adjustment)>,
+    /// What customers have bought, each hold once.
+    pub purchases: Vec<(Sku, Purchase)>,
     /// Commands that a ticket is being given for: from now on they survive a crash.
     pub ticketed: Vec<Ticketed>,
     /// Ticketed commands that are decided, or abandoned.
     pub unticketed: Vec<CommandId>,
-    /// Reservations that ended: they are kept for a while, so that a repeat gets its answer.
+    /// Decisions that can no longer change: they are kept for a while, so that a repeat gets its
+    /// answer.
     pub ended: Vec<Ended>,
-    /// Ended reservations that have been kept for long enough.
+    /// Ends that do not count any more, since their commands were judged anew. What is stored of
+    /// the reservations themselves is overwritten, now or when they end again.
+    pub superseded: Vec<Ended>,
+    /// Decisions that have been kept for long enough.
     pub forgotten: Vec<Ended>,
+    /// Hot items that are new or changed; `None`: the SKU is one no more.
+    pub hot_items: Vec<(Sku, Option<HotItem>)>,
 }
 
 impl Commit {
@@ -139,25 +178,27 @@ pub struct Ticketed {
     pub enqueued_at: UnixMs,
 }
 
-/// A reservation that can no longer change.
+/// A decision that can no longer change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ended {
     /// What kind of end it was: kinds are kept for different times.
     pub kind: EndedKind,
-    /// When it ended.
+    /// When it ended: [`Reservation::since`], [`Adjustment::decided_at`].
     pub at: UnixMs,
-    /// The reservation.
+    /// The command.
     pub id: CommandId,
 }
 
-/// How a reservation ended.
+/// How a decision ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum EndedKind {
-    /// It was refused, and never held anything.
+    /// A reservation was refused, and never held anything.
     Refusal = 0,
-    /// Its hold was confirmed, released, or expired.
+    /// A hold was confirmed, released, or expired.
     Hold = 1,
+    /// Stock was adjusted.
+    Adjustment = 2,
 }
 
 /// What [`Store::load`] reads back.
@@ -171,6 +212,29 @@ pub struct Loaded {
     pub ticketed: Vec<Ticketed>,
     /// Every refusal that is kept, earliest first.
     pub refusals: Vec<Ended>,
+    /// Every hot item.
+    pub hot_items: Vec<(Sku, HotItem)>,
+}
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The death of the process: it is with the operating system. A power cut may take the last
+    /// moments.
+    Process,
+    /// The death of the machine: it is on its disk (`fdatasync`).
+    Disk,
+}
+
+impl Durability {
+    /// Its name in configuration and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Disk => "disk",
+        }
+    }
 }
 
 /// What can go wrong with a store.
@@ -236,5 +300,11 @@ pub enum StoreError {
         counted: u64,
         /// Units by the holds.
         held: u64,
+    },
+    /// A commit that was synced to disk is not there any more, although later ones are.
+    #[error("data: the log is damaged, commit {number} cannot be read")]
+    CommitLost {
+        /// The commit's number.
+        number: u64,
     },
 }

@@ -1,0 +1,73 @@
+//! What a request does with the engine.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reservation};
+use cartgate_policy::Sku;
+
+use super::App;
+use super::observe::RequestId;
+use super::refused::Refused;
+use crate::lanes::{EnqueueError, Waiter};
+
+/// One request, as far as the engine has to do with it.
+pub(super) struct Call {
+    pub(super) app: Arc<App>,
+    request_id: RequestId,
+}
+
+impl FromRequestParts<Arc<App>> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        Ok(Self { app: Arc::clone(app), request_id: RequestId::given_to(parts) })
+    }
+}
+
+impl Call {
+    /// Puts a command in its lane.
+    pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
+        self.app.lanes.submit(sku.clone(), command, self.request_id.text())
+    }
+
+    /// Puts a command in its lane, and waits for its outcome.
+    pub(super) async fn outcome(&self, sku: &Sku, command: Command) -> Result<Outcome, Refused> {
+        Ok(self.submit(sku, command)?.outcome().await?)
+    }
+
+    /// Refuses what is not in stock.
+    pub(super) fn check_in_stock(&self, sku: &Sku) -> Result<(), Refused> {
+        self.app.in_stock.check(sku, &*self.app.store)
+    }
+
+    /// Claims a hold: somebody is about to hear of it. Returns where the reservation stands then;
+    /// `None` if it is forgotten.
+    pub(super) async fn claim(
+        &self,
+        sku: &Sku,
+        id: CommandId,
+    ) -> Result<Option<Reservation>, Refused> {
+        match self.outcome(sku, Command::Claim { id }).await? {
+            Outcome::Settled(reservation) => Ok(Some(reservation)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads a reservation for a caller to hear of it: a hold that nobody knew of is claimed.
+    pub(super) async fn read(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, Refused> {
+        let Some((sku, found)) = self.app.store.reservation(id)? else { return Ok(None) };
+        if !(found.is_held() && is_unclaimed(&found)) {
+            return Ok(Some((sku, found)));
+        }
+        let claimed = self.claim(&sku, id).await?;
+        Ok(claimed.map(|claimed| (sku, claimed)))
+    }
+}
+
+/// Whether a hold goes back by itself unless it is claimed.
+pub(super) fn is_unclaimed(reservation: &Reservation) -> bool {
+    matches!(reservation.claim, Claim::Unclaimed { .. })
+}

@@ -1,0 +1,96 @@
+//! What becomes of a hold: sold, given back, or held for longer.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use cartgate_ledger::{Command, CommandId, OnExpired};
+use cartgate_policy::Quantity;
+use cartgate_policy::document::{Document, Form};
+use serde::Deserialize;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::Error;
+
+use super::answer::outcome;
+use super::call::Call;
+use super::extract::{IdPath, OptionalBody, from_json};
+use super::refused::{Refused, unknown_reservation};
+
+/// How a hold is to be confirmed. Without a body: all of it, if it has not expired.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfirmRequest {
+    quantity: Option<Quantity>,
+    #[serde(default)]
+    on_expired: OnExpired,
+}
+
+impl ConfirmRequest {
+    fn read(document: Option<Document>) -> Result<Self, Refused> {
+        match document {
+            None => Ok(Self::default()),
+            Some(Document::Form(form)) => Self::read_form(&form),
+            Some(document) => from_json(document),
+        }
+    }
+
+    /// A form may have more fields, since legacy pages post whatever is on them.
+    fn read_form(form: &Form) -> Result<Self, Refused> {
+        let quantity = form.single("quantity")?.map(Quantity::parse).transpose();
+        let on_expired = form.single("on_expired")?.map(|text| {
+            let text: serde::de::value::StrDeserializer<'_, Error> = text.into_deserializer();
+            OnExpired::deserialize(text)
+        });
+        Ok(Self {
+            quantity: quantity.map_err(Refused::invalid)?,
+            on_expired: on_expired.transpose().map_err(Refused::invalid)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// `POST /v1/reservations/{id}/confirm`
+pub(super) async fn confirm(
+    call: Call,
+    IdPath(id): IdPath,
+    OptionalBody(document): OptionalBody,
+) -> Result<Response, Refused> {
+    let ConfirmRequest { quantity, on_expired } = ConfirmRequest::read(document)?;
+    let quantity = quantity.map(Into::into);
+    settle(&call, id, |id| Command::Confirm { id, quantity, on_expired }).await
+}
+
+/// `POST /v1/reservations/{id}/release`
+pub(super) async fn release(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
+    settle(&call, id, |id| Command::Release { id }).await
+}
+
+/// How long a hold is to last from now, in milliseconds. Left out: as long as a new one.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtendRequest {
+    hold_ms: Option<u64>,
+}
+
+/// `POST /v1/reservations/{id}/extend`
+pub(super) async fn extend(
+    call: Call,
+    IdPath(id): IdPath,
+    OptionalBody(document): OptionalBody,
+) -> Result<Response, Refused> {
+    let request: ExtendRequest = document.map(from_json).transpose()?.unwrap_or_default();
+    let (hold_ms, hold_ms_max) =
+        (request.hold_ms.unwrap_or(call.app.hold_ms), call.app.hold_ms_max);
+    if !(1..=hold_ms_max).contains(&hold_ms) {
+        return Err(Refused::invalid(format_args!("hold_ms is 1 to {hold_ms_max}")));
+    }
+    settle(&call, id, |id| Command::Extend { id, hold_ms, hold_ms_max }).await
+}
+
+async fn settle(
+    call: &Call,
+    id: Option<CommandId>,
+    command: impl FnOnce(CommandId) -> Command,
+) -> Result<Response, Refused> {
+    let id = id.ok_or_else(unknown_reservation)?;
+    // Whoever knows the id was told it after the commit: it is there to be read.
+    let (sku, _) = call.app.store.reservation(id)?.ok_or_else(unknown_reservation)?;
+    outcome(StatusCode::OK, &sku, call.outcome(&sku, command(id)).await?)
+}

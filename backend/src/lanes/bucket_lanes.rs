@@ -1,0 +1,420 @@
+//! The lanes of one bucket, and which of them a SKU's commands go to.
+//!
+//! Every bucket has a normal lane, and one more for each hot item in it. A SKU changes its lane by
+//! HANDOFF: from one moment on its reserve commands go elsewhere, and a mark enters the lane where
+//! the earlier ones still wait. What comes later is not touched until the owner has committed all
+//! before the mark. So the order stays, no stock moves, and nobody who waits is sent away.
+//!
+//! ```text
+//! promotion   normal lane: .. A B A [HANDOFF A]     A's lane (joining): A A ..   untouched so far
+//! demotion    A's lane: A A [HANDOFF A]             parked: A A ..   then at the normal lane's end
+//! ```
+
+#[cfg(test)]
+mod probe;
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
+
+use cartgate_ledger::{Command, CommandId, Reserve, UnixMs};
+use cartgate_policy::Sku;
+use tokio::sync::oneshot;
+
+use super::lane::{Drained, Lane, check_room};
+use super::queued::{Queued, Replies, Reply, Told};
+use super::reserve_queue::{OtherFingerprint, Place, ReserveQueue, ToWrite};
+use super::taken::{Change, Taken, TicketRequest};
+use super::{EnqueueError, LaneDepth, LaneSettings, Submission};
+use crate::clock::Clock;
+use crate::hot_items::HotItem;
+use crate::store::Ticketed;
+
+/// The most changes of hot items that wait for their turn in one bucket.
+const CHANGES_MAX: usize = 64;
+
+/// The lanes of one bucket.
+pub(super) struct BucketLanes {
+    normal: Lane,
+    hot: BTreeMap<Sku, HotLane>,
+    tickets: Vec<TicketRequest>,
+    changes: Vec<Change>,
+    next_seq: u64,
+    hung_up: u64,
+    is_closed: bool,
+    reserves_per_s: Option<NonZeroU32>,
+    reserve_queue_max: usize,
+    settle_queue_max: usize,
+    hot_items_max: usize,
+}
+
+/// A hot item's lane.
+struct HotLane {
+    lane: Lane,
+    phase: Phase,
+    /// Whether the SKU is still a hot item.
+    is_wanted: bool,
+}
+
+enum Phase {
+    /// The mark is in the normal lane: nothing is taken yet.
+    Joining,
+    Open,
+    /// The mark is in this lane. What comes behind it is parked until it is committed.
+    Leaving {
+        parked: ReserveQueue,
+    },
+}
+
+impl HotLane {
+    fn queues(&mut self) -> impl Iterator<Item = &mut ReserveQueue> {
+        let parked = match &mut self.phase {
+            Phase::Leaving { parked } => Some(parked),
+            Phase::Joining | Phase::Open => None,
+        };
+        [&mut self.lane.reserve].into_iter().chain(parked)
+    }
+
+    fn push(&mut self, queued: Queued) {
+        let place = Place::Command(queued);
+        match &mut self.phase {
+            Phase::Leaving { parked } => parked.push(place),
+            Phase::Joining | Phase::Open => self.lane.reserve.push(place),
+        }
+    }
+
+    /// Starts to hand what comes from now on over to the normal lane.
+    fn leave(&mut self, sku: &Sku) {
+        self.lane.reserve.push(Place::Handoff(sku.clone()));
+        self.phase = Phase::Leaving { parked: ReserveQueue::default() };
+    }
+}
+
+impl BucketLanes {
+    pub(super) fn new(settings: &LaneSettings) -> Self {
+        let (hot, tickets, changes) = Default::default();
+        Self {
+            normal: Lane::new(settings.reserves_per_s),
+            hot,
+            tickets,
+            changes,
+            next_seq: 0,
+            hung_up: 0,
+            is_closed: false,
+            reserves_per_s: settings.reserves_per_s,
+            reserve_queue_max: settings.reserve_queue_max,
+            settle_queue_max: settings.settle_queue_max,
+            hot_items_max: settings.hot_items_max,
+        }
+    }
+
+    /// Puts a command at the end of its queue; a repeat of one that waits joins it there. Unless
+    /// `may_hold`, no other reserve command is taken.
+    pub(super) fn push(
+        &mut self,
+        submission: Submission,
+        clock: &Clock,
+        may_hold: bool,
+    ) -> Result<oneshot::Receiver<Told>, EnqueueError> {
+        let (mut reply, outcome) = Reply::new();
+        if self.is_closed {
+            return Err(EnqueueError::Stopped);
+        }
+        if let Command::Reserve(reserve) = &submission.command {
+            match self.join(&submission.sku, reserve, reply)? {
+                None => return Ok(outcome),
+                Some(unused) => reply = unused,
+            }
+            if !may_hold {
+                return Err(EnqueueError::TooManyHolds);
+            }
+            self.make_reserve_room(&submission.sku)?;
+        } else {
+            check_room(self.lane_of(&submission.sku).settle.len(), self.settle_queue_max)?;
+        }
+        self.enqueue(submission, Replies::one(reply), clock);
+        Ok(outcome)
+    }
+
+    /// Puts a command in that nobody waits for and that needs no room: there is at most one for
+    /// each caller that hung up.
+    pub(super) fn push_unheard(&mut self, submission: Submission, clock: &Clock) {
+        self.enqueue(submission, Replies::default(), clock);
+    }
+
+    fn enqueue(&mut self, submission: Submission, replies: Replies, clock: &Clock) {
+        let Submission { sku, command, request_id } = submission;
+        // Read under the lock: see `Owner::turn` for what rests on it.
+        let enqueued_at = clock();
+        let (seq, is_ticketed) = (self.next_seq, false);
+        self.next_seq += 1;
+        let is_reserve = matches!(command, Command::Reserve(_));
+        let queued = Queued { seq, sku, command, request_id, enqueued_at, is_ticketed, replies };
+        match (self.hot.get_mut(&queued.sku), is_reserve) {
+            (Some(hot), true) => hot.push(queued),
+            (Some(hot), false) => hot.lane.settle.push_back(queued),
+            (None, true) => self.normal.reserve.push(Place::Command(queued)),
+            (None, false) => self.normal.settle.push_back(queued),
+        }
+    }
+
+    /// Joins the command that `reserve` repeats, wherever it waits; else gives the reply back.
+    fn join(
+        &mut self,
+        sku: &Sku,
+        reserve: &Reserve,
+        mut reply: Reply,
+    ) -> Result<Option<Reply>, EnqueueError> {
+        for queue in self.queues_of(sku) {
+            let joined = queue.join(reserve, reply);
+            match joined.map_err(|OtherFingerprint| EnqueueError::KeyReused)? {
+                Ok(()) => return Ok(None),
+                Err(unused) => reply = unused,
+            }
+        }
+        Ok(Some(reply))
+    }
+
+    /// The queues that a SKU's reserve commands may wait in.
+    fn queues_of(&mut self, sku: &Sku) -> impl Iterator<Item = &mut ReserveQueue> {
+        let hot = self.hot.get_mut(sku).map(HotLane::queues).into_iter().flatten();
+        hot.chain([&mut self.normal.reserve])
+    }
+
+    fn lane_of(&mut self, sku: &Sku) -> &mut Lane {
+        match self.hot.get_mut(sku) {
+            Some(hot) => &mut hot.lane,
+            None => &mut self.normal,
+        }
+    }
+
+    fn make_reserve_room(&mut self, sku: &Sku) -> Result<(), EnqueueError> {
+        let max = self.reserve_queue_max;
+        if let Some(HotLane { phase: Phase::Leaving { parked }, .. }) = self.hot.get(sku) {
+            return check_room(parked.len(), max);
+        }
+        self.hung_up += self.lane_of(sku).make_reserve_room(max)?;
+        Ok(())
+    }
+
+    /// Asks that a command which is still queued be written down. The sender is dropped if it is
+    /// not queued any more: then its outcome is on its way.
+    pub(super) fn ask_ticket(&mut self, request: TicketRequest) {
+        self.tickets.push(request);
+    }
+
+    /// Asks that a SKU become a hot item, or be one no more.
+    pub(super) fn change_hot_item(&mut self, change: Change) -> Result<(), EnqueueError> {
+        if self.is_closed {
+            return Err(EnqueueError::Stopped);
+        }
+        check_room(self.changes.len(), CHANGES_MAX)?;
+        self.changes.push(change);
+        Ok(())
+    }
+
+    /// Makes the lane of a SKU that was a hot item when the store was last written.
+    pub(super) fn restore_hot_item(&mut self, sku: Sku, item: &HotItem) {
+        let lane = Lane::new(item.reserves_per_s.or(self.reserves_per_s));
+        self.hot.insert(sku, HotLane { lane, phase: Phase::Open, is_wanted: true });
+    }
+
+    /// Puts back a command that a ticket was given for, after a restart. Its queue's bound does
+    /// not count: it was promised.
+    pub(super) fn restore(&mut self, ticketed: Ticketed) {
+        self.next_seq = self.next_seq.max(ticketed.seq + 1);
+        let queued = Queued {
+            seq: ticketed.seq,
+            sku: ticketed.sku,
+            command: Command::Reserve(ticketed.reserve),
+            request_id: ticketed.request_id.into(),
+            enqueued_at: ticketed.enqueued_at,
+            is_ticketed: true,
+            replies: Replies::default(),
+        };
+        self.lane_of(&queued.sku.clone()).reserve.push(Place::Command(queued));
+    }
+
+    /// Adds the work of a turn at `now` to what other buckets have given: of each lane all settle
+    /// commands, and at most `quantum` reserve commands. `ticket_until` is how long a ticket given in
+    /// it is good for.
+    pub(super) fn take(
+        &mut self,
+        quantum: usize,
+        now: UnixMs,
+        ticket_until: UnixMs,
+        taken: &mut Taken,
+    ) {
+        if self.is_closed {
+            // Also what has been ticketed since then is no reason to stay.
+            self.leave_tickets();
+        }
+        taken.hung_up += std::mem::take(&mut self.hung_up);
+        for change in std::mem::take(&mut self.changes) {
+            self.take_change(change, taken);
+        }
+        taken.settle.extend(self.normal.settle.drain(..));
+        taken.reserve(|drained| self.normal.drain(quantum, now, drained));
+        for (sku, hot) in &mut self.hot {
+            taken.settle.extend(hot.lane.settle.drain(..));
+            if matches!(hot.phase, Phase::Joining) {
+                continue;
+            }
+            if matches!(hot.phase, Phase::Open)
+                && !hot.is_wanted
+                && hot.lane.reserve.len() < quantum
+            {
+                hot.leave(sku);
+            }
+            taken.reserve(|drained: &mut Drained| hot.lane.drain(quantum, now, drained));
+        }
+        self.take_tickets(ticket_until, taken);
+    }
+
+    fn take_change(&mut self, change: Change, taken: &mut Taken) {
+        let was_wanted = self.hot.get(&change.sku).is_some_and(|hot| hot.is_wanted);
+        match (was_wanted, change.item.is_some()) {
+            (false, true) if taken.hot_item_room == 0 => {
+                let max = self.hot_items_max;
+                let refused = Err(EnqueueError::TooManyHotItems { max });
+                // Whoever asked may have gone.
+                let _ = change.reply.send(refused);
+                return;
+            }
+            (false, true) => taken.hot_item_room -= 1,
+            (true, false) => taken.hot_item_room += 1,
+            (true, true) | (false, false) => {}
+        }
+        self.apply_change(&change);
+        taken.changes.push(change);
+    }
+
+    fn apply_change(&mut self, change: &Change) {
+        let sku = &change.sku;
+        match (&change.item, self.hot.get_mut(sku)) {
+            (Some(item), Some(hot)) => {
+                hot.is_wanted = true;
+                hot.lane.set_pace(item.reserves_per_s.or(self.reserves_per_s));
+            }
+            (Some(item), None) => {
+                self.restore_hot_item(sku.clone(), item);
+                // The normal lane has no mark to wait for if it has no command.
+                if !self.normal.reserve.is_empty()
+                    && let Some(hot) = self.hot.get_mut(sku)
+                {
+                    hot.phase = Phase::Joining;
+                    self.normal.reserve.push(Place::Handoff(sku.clone()));
+                }
+            }
+            (None, Some(hot)) => {
+                hot.is_wanted = false;
+                hot.lane.set_pace(self.reserves_per_s);
+            }
+            (None, None) => {}
+        }
+    }
+
+    // After the commands: one that is decided in this turn needs no ticket.
+    fn take_tickets(&mut self, until: UnixMs, taken: &mut Taken) {
+        for request in std::mem::take(&mut self.tickets) {
+            let to_write = self.queues_of(&request.sku).find_map(|q| q.ticket(request.id, until));
+            let Some(to_write) = to_write else { continue };
+            taken.tickets.push(request.reply);
+            if let ToWrite::Ticketed(ticketed) = to_write {
+                taken.ticketed.push(ticketed);
+            }
+        }
+    }
+
+    /// All that was before a SKU's mark is committed: what comes behind it may go on.
+    pub(super) fn hand_off(&mut self, sku: &Sku) {
+        let Some(hot) = self.hot.get_mut(sku) else { return };
+        match std::mem::replace(&mut hot.phase, Phase::Open) {
+            Phase::Joining | Phase::Open => {}
+            Phase::Leaving { parked } if hot.is_wanted => hot.lane.reserve.append(parked),
+            Phase::Leaving { parked } => {
+                let settle = std::mem::take(&mut hot.lane.settle);
+                self.normal.reserve.append(parked);
+                self.normal.settle.extend(settle);
+                self.hot.remove(sku);
+            }
+        }
+    }
+
+    /// Puts a place back in front of the lane that it was taken from.
+    pub(super) fn put_back(&mut self, place: Place) {
+        // Nothing has been taken from the lane of a SKU that is joining.
+        let hot = self.hot.get_mut(place.sku());
+        match hot.filter(|hot| !matches!(hot.phase, Phase::Joining)) {
+            Some(hot) => hot.lane.reserve.put_back(place),
+            None => self.normal.reserve.put_back(place),
+        }
+    }
+
+    /// Puts a settle command back in front.
+    pub(super) fn put_back_settle(&mut self, queued: Queued) {
+        self.lane_of(&queued.sku.clone()).settle.push_front(queued);
+    }
+
+    /// Refuses what comes from now on. What waits is still decided, but for ticketed commands that
+    /// nobody waits for.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    fn leave_tickets(&mut self) {
+        let mut left = HashSet::new();
+        // In the order in which a SKU's commands wait: none of them overtakes what is left.
+        self.normal.leave_tickets(&mut left);
+        for hot in self.hot.values_mut() {
+            hot.queues().for_each(|queue| queue.leave_tickets(&mut left));
+        }
+    }
+
+    /// Drops all that waits, and so tells its callers that there will be no outcome.
+    pub(super) fn discard(&mut self) {
+        self.normal.clear();
+        self.hot.clear();
+        self.tickets.clear();
+        self.changes.clear();
+    }
+
+    /// Whether it refuses new commands and nobody waits for an old one.
+    pub(super) fn is_drained(&self) -> bool {
+        let is_hot_drained = |hot: &HotLane| {
+            let is_parking = matches!(&hot.phase, Phase::Leaving { parked } if !parked.is_empty());
+            hot.lane.is_empty() && !is_parking
+        };
+        self.is_closed
+            && self.normal.is_empty()
+            && self.changes.is_empty()
+            && self.hot.values().all(is_hot_drained)
+    }
+
+    /// The normal lane's depth, and that of each hot one.
+    pub(super) fn depths(&self, now: UnixMs) -> (LaneDepth, Vec<(Sku, LaneDepth)>) {
+        let hot = self.hot.iter().map(|(sku, hot)| {
+            let mut depth = hot.lane.depth(now);
+            if let Phase::Leaving { parked } = &hot.phase {
+                depth.reserve += parked.len();
+            }
+            (sku.clone(), depth)
+        });
+        (self.normal.depth(now), hot.collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_normal_pace(&mut self, reserves_per_s: Option<NonZeroU32>) {
+        self.normal.set_pace(reserves_per_s);
+    }
+
+    /// Whether the SKU's commands go to a lane of its own by now, and come from there.
+    pub(super) fn is_open(&self, sku: &Sku) -> bool {
+        self.hot.get(sku).is_some_and(|hot| matches!(hot.phase, Phase::Open))
+    }
+}
+
+/// Which command a ticket is asked for.
+pub(super) fn ticket_request(sku: Sku, id: CommandId) -> (TicketRequest, oneshot::Receiver<()>) {
+    let (reply, ticket) = oneshot::channel();
+    (TicketRequest { sku, id, reply }, ticket)
+}

@@ -1,0 +1,151 @@
+//! A command in a lane, and those who wait for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cartgate_ledger::{Claim, Command, Outcome, UnixMs};
+use cartgate_policy::Sku;
+use tokio::sync::oneshot;
+
+/// A command in a lane.
+pub(super) struct Queued {
+    /// Its place among all commands of its bucket.
+    pub(super) seq: u64,
+    pub(super) sku: Sku,
+    pub(super) command: Command,
+    pub(super) request_id: Arc<str>,
+    pub(super) enqueued_at: UnixMs,
+    /// Whether it is written in the store, so that it is applied though nobody waits.
+    pub(super) is_ticketed: bool,
+    pub(super) replies: Replies,
+}
+
+impl Queued {
+    pub(super) fn command(&self) -> &Command {
+        &self.command
+    }
+
+    pub(super) fn has_caller(&self) -> bool {
+        self.replies.has_listener()
+    }
+
+    /// Whether it is too late for it to take anything.
+    pub(super) fn is_lapsed(&self, now: UnixMs) -> bool {
+        matches!(&self.command, Command::Reserve(reserve) if reserve.claim_by < now)
+    }
+
+    /// Whether nobody would hear of the outcome.
+    pub(super) fn is_abandoned(&self) -> bool {
+        !self.is_ticketed && !self.has_caller()
+    }
+}
+
+/// Carries the outcome to a caller, once it is durable.
+pub(super) struct Reply(oneshot::Sender<Told>);
+
+impl Reply {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Told>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+}
+
+/// Everyone who waits for an outcome: the caller, and those who repeat its command.
+#[derive(Default)]
+pub(super) struct Replies {
+    first: Option<Reply>,
+    more: Vec<Reply>,
+}
+
+impl Replies {
+    pub(super) fn one(reply: Reply) -> Self {
+        Self { first: Some(reply), more: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    pub(super) fn push(&mut self, reply: Reply) {
+        // Before the list grows: those who repeat and hang up, again and again, leave nothing behind.
+        if self.more.len() == self.more.capacity() {
+            self.more.retain(|reply| !reply.0.is_closed());
+        }
+        self.more.push(reply);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Reply> {
+        self.first.iter().chain(&self.more)
+    }
+
+    fn has_listener(&self) -> bool {
+        self.iter().any(|reply| !reply.0.is_closed())
+    }
+
+    /// Tells everyone who still waits. Gives the outcome back if it is a hold that was taken for
+    /// somebody, and nobody hears of it.
+    pub(super) fn tell(self, outcome: Outcome) -> Option<Outcome> {
+        match (self.first, self.more.is_empty()) {
+            (None, true) => None,
+            (Some(first), true) => {
+                let untold = first.0.send(Told { outcome, untold: None }).err()?;
+                untold.is_ghost().then_some(untold.outcome)
+            }
+            (first, false) => {
+                let replies: Vec<_> = first.into_iter().chain(self.more).collect();
+                tell_all(replies, &outcome).then_some(outcome)
+            }
+        }
+    }
+}
+
+fn tell_all(replies: Vec<Reply>, outcome: &Outcome) -> bool {
+    let untold = Arc::new(AtomicUsize::new(replies.len()));
+    let mut is_ghost = false;
+    for reply in replies {
+        let told = Told { outcome: outcome.clone(), untold: Some(Arc::clone(&untold)) };
+        if let Err(told) = reply.0.send(told) {
+            is_ghost |= told.is_ghost();
+        }
+    }
+    is_ghost
+}
+
+/// An outcome on its way to a caller.
+pub(super) struct Told {
+    outcome: Outcome,
+    /// How many are being told the same and may not hear of it; `None`: this one alone.
+    untold: Option<Arc<AtomicUsize>>,
+}
+
+impl Told {
+    /// The caller hears of it.
+    pub(super) fn hear(self) -> Outcome {
+        if let Some(untold) = &self.untold {
+            // From now on nobody is the last who has not heard.
+            untold.store(usize::MAX / 2, Ordering::SeqCst);
+        }
+        self.outcome
+    }
+
+    /// The caller has gone without hearing of it. Whether it was the last one who could, and a hold
+    /// was taken for it.
+    pub(super) fn is_ghost(&self) -> bool {
+        let is_last = match &self.untold {
+            Some(untold) => untold.fetch_sub(1, Ordering::SeqCst) == 1,
+            None => true,
+        };
+        is_last && is_awaited_hold(&self.outcome)
+    }
+
+    pub(super) fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+}
+
+/// Whether a hold was taken because somebody waited for it. Any other goes back by itself, unless it
+/// is claimed.
+fn is_awaited_hold(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Held(hold) if hold.claim == Claim::Awaited)
+}

@@ -1,0 +1,145 @@
+//! What callers and the owner share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::thread::Thread;
+
+use cartgate_ledger::{Command, Outcome, Reservation};
+use cartgate_policy::Sku;
+use tokio::sync::oneshot;
+
+use super::bucket_lanes::BucketLanes;
+use super::taken::Change;
+use super::waiter::Waiter;
+use super::{BucketDepths, Buckets, EnqueueError, HotLaneState, LaneSettings, Submission};
+use crate::clock::Clock;
+use crate::hot_items::HotItem;
+
+/// The lanes, and how to wake who works them off.
+pub(super) struct Shared {
+    pub(super) buckets: Buckets,
+    pub(super) clock: Clock,
+    lanes: Box<[Mutex<BucketLanes>]>,
+    /// The registry of hot items, as of the last commit.
+    registry: RwLock<BTreeMap<Sku, HotItem>>,
+    holds_max: usize,
+    /// Holds that have not ended, as of the last commit.
+    pub(super) hold_count: AtomicUsize,
+    /// Whether something has come since the owner last began to look.
+    pub(super) has_work: AtomicBool,
+    owner: OnceLock<Thread>,
+}
+
+impl Shared {
+    pub(super) fn new(buckets: Buckets, settings: &LaneSettings, clock: Clock) -> Self {
+        Self {
+            buckets,
+            clock,
+            lanes: buckets.all().map(|_| Mutex::new(BucketLanes::new(settings))).collect(),
+            registry: RwLock::default(),
+            holds_max: settings.holds_max,
+            hold_count: AtomicUsize::new(0),
+            has_work: AtomicBool::new(false),
+            owner: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn submit(self: &Arc<Self>, submission: Submission) -> Result<Waiter, EnqueueError> {
+        let may_hold = self.hold_count.load(Ordering::Relaxed) < self.holds_max;
+        let (sku, id) = (submission.sku.clone(), submission.command.id());
+        let outcome = self.lanes_of(&sku).push(submission, &self.clock, may_hold)?;
+        self.wake_owner();
+        Ok(Waiter::new(sku, id, outcome, Arc::clone(self)))
+    }
+
+    /// Gives back the hold in an outcome that nobody hears of.
+    pub(super) fn cancel(&self, sku: Sku, outcome: &Outcome) {
+        let Outcome::Held(Reservation { id, attempt, .. }) = outcome else { return };
+        let command = Command::Cancel { id: *id, attempt: *attempt, even_claimed: false };
+        let submission = Submission { sku, command, request_id: "hung-up".into() };
+        self.lanes_of(&submission.sku.clone()).push_unheard(submission, &self.clock);
+        self.wake_owner();
+    }
+
+    pub(super) fn change_hot_item(
+        &self,
+        sku: Sku,
+        item: Option<HotItem>,
+    ) -> Result<oneshot::Receiver<Result<(), EnqueueError>>, EnqueueError> {
+        let (reply, written) = oneshot::channel();
+        self.lanes_of(&sku.clone()).change_hot_item(Change { sku, item, reply })?;
+        self.wake_owner();
+        Ok(written)
+    }
+
+    pub(super) fn registry(&self) -> RwLockReadGuard<'_, BTreeMap<Sku, HotItem>> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn registry_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<Sku, HotItem>> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lanes of a SKU's bucket.
+    pub(super) fn lanes_of(&self, sku: &Sku) -> MutexGuard<'_, BucketLanes> {
+        lock(&self.lanes[usize::from(self.buckets.of_sku(sku))])
+    }
+
+    /// The lanes of every bucket, one after the other.
+    pub(super) fn each_lanes(&self) -> impl Iterator<Item = MutexGuard<'_, BucketLanes>> {
+        self.lanes.iter().map(lock)
+    }
+
+    pub(super) fn depths(&self) -> Vec<BucketDepths> {
+        let now = (self.clock)();
+        let depths = self.buckets.all().zip(self.each_lanes()).map(|(bucket, lanes)| {
+            let (normal, hot) = lanes.depths(now);
+            BucketDepths { bucket, normal, hot }
+        });
+        depths.collect()
+    }
+
+    pub(super) fn hot_lane(&self, sku: &Sku) -> Option<HotLaneState> {
+        let now = (self.clock)();
+        let lanes = self.lanes_of(sku);
+        let (_, hot) = lanes.depths(now);
+        let (_, depth) = hot.into_iter().find(|(hot, _)| hot == sku)?;
+        Some(HotLaneState { depth, is_open: lanes.is_open(sku) })
+    }
+
+    pub(super) fn close(&self) {
+        self.each_lanes().for_each(|mut lanes| lanes.close());
+        self.wake_owner();
+    }
+
+    /// Refuses what comes, and drops what waits.
+    pub(super) fn discard(&self) {
+        for mut lanes in self.each_lanes() {
+            lanes.close();
+            lanes.discard();
+        }
+    }
+
+    pub(super) fn set_owner(&self, owner: Thread) {
+        self.owner.get_or_init(|| owner);
+        // For what came before there was anybody to wake.
+        self.wake_owner();
+    }
+
+    pub(super) fn wake_owner(&self) {
+        // Whoever finds it set already comes while somebody else is waking the owner.
+        if !self.has_work.swap(true, Ordering::SeqCst)
+            && let Some(owner) = self.owner.get()
+        {
+            owner.unpark();
+        }
+    }
+}
+
+fn lock(lanes: &Mutex<BucketLanes>) -> MutexGuard<'_, BucketLanes> {
+    // Nothing in here can panic half way through a change.
+    lanes.lock().unwrap_or_else(PoisonError::into_inner)
+}

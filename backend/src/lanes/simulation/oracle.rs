@@ -1,0 +1,333 @@
+//! What must be so, judged from what was asked, what was written, and what customers were told.
+
+use std::collections::BTreeMap;
+
+use cartgate_ledger::{
+    Adjustment, Cause, Claim, Command, CommandId, Fingerprint, Outcome, Reservation,
+    ReservationState, UnixMs,
+};
+use cartgate_policy::Sku;
+
+use super::book::{Book, Taking, Wanted};
+use super::request::Asked;
+use super::wish::{HOLD_MS_MAX, SKUS, Wish, number_of};
+use super::{Checked, Violation};
+use crate::lanes::LaneSettings;
+use crate::store::{Commit, Ended, EndedKind, SkuCommit};
+
+/// What is known of the engine from the outside.
+pub(super) struct Oracle {
+    pub(super) books: [Book; SKUS.len()],
+    pub(super) records: BTreeMap<CommandId, Record>,
+    pub(super) adjustments: BTreeMap<CommandId, AdjustRecord>,
+    /// Commands that a ticket was given for and that wait, and until when.
+    pub(super) ticketed: BTreeMap<CommandId, UnixMs>,
+    /// The latest time that there has been.
+    pub(super) latest: UnixMs,
+    /// How often the engine was started again.
+    pub(super) life: u32,
+    settings: LaneSettings,
+    refusals_kept: usize,
+}
+
+/// What is known of a reserve command.
+pub(super) struct Record {
+    pub(super) wish: Wish,
+    fingerprints: Vec<Fingerprint>,
+    /// Where it stands in the store.
+    pub(super) stands: Option<Reservation>,
+    pub(super) was_forgotten: bool,
+    pub(super) was_ticketed: bool,
+    /// The answer that a repeat has to get, and to which request it was given.
+    pub(super) told: Option<Told>,
+    pub(super) wanted: Wanted,
+    /// The last attempt that somebody was told of.
+    pub(super) attempt: u32,
+    pub(super) takings: Vec<Taking>,
+}
+
+/// An answer that a customer has heard.
+pub(super) struct Told {
+    /// How many requests there had been by then.
+    pub(super) number: usize,
+    pub(super) outcome: Outcome,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// What is known of an adjustment.
+#[derive(Default)]
+pub(super) struct AdjustRecord {
+    by: i64,
+    /// How often it was made since it was last forgotten.
+    times: u32,
+    pub(super) stands: Option<Adjustment>,
+}
+
+impl Record {
+    pub(super) fn new(wish: Wish) -> Self {
+        let (fingerprints, stands, told, wanted, takings) = Default::default();
+        Self {
+            wish,
+            fingerprints,
+            stands,
+            was_forgotten: false,
+            was_ticketed: false,
+            told,
+            wanted,
+            attempt: 1,
+            takings,
+        }
+    }
+
+    pub(super) fn open_taking(&mut self) -> Option<&mut Taking> {
+        self.takings.last_mut().filter(|taking| taking.is_open())
+    }
+
+    pub(super) fn has_other_fingerprints(&self) -> bool {
+        self.fingerprints.len() > 1
+    }
+
+    fn held(&self) -> Option<&Reservation> {
+        self.stands.as_ref().filter(|stands| stands.is_held())
+    }
+}
+
+impl Oracle {
+    pub(super) fn new(settings: LaneSettings, now: UnixMs) -> Self {
+        let (books, records, adjustments, ticketed) = Default::default();
+        Self {
+            books,
+            records,
+            adjustments,
+            ticketed,
+            latest: now,
+            life: 0,
+            settings,
+            refusals_kept: 0,
+        }
+    }
+
+    /// Holds that have not ended.
+    pub(super) fn hold_count(&self) -> usize {
+        self.records.values().filter(|record| record.held().is_some()).count()
+    }
+
+    /// Somebody asks, and the engine takes it.
+    pub(super) fn asked(&mut self, asked: &Asked, wish: Wish) {
+        if let Command::Adjust(adjust) = &asked.command {
+            self.adjustments.entry(adjust.id).or_default().by = adjust.by;
+            return;
+        }
+        let Some(id) = asked.command.id() else { return };
+        let record = self.records.entry(id).or_insert_with(|| Record::new(wish));
+        let mut knows = true;
+        match &asked.command {
+            Command::Reserve(reserve) => {
+                knows = false;
+                if !record.fingerprints.contains(&reserve.fingerprint) {
+                    record.fingerprints.push(reserve.fingerprint);
+                }
+                if let Some(taking) = record.open_taking() {
+                    taking.was_repeated = true;
+                }
+            }
+            Command::Confirm { .. } => record.wanted.confirm = true,
+            Command::Release { .. } => record.wanted.release = true,
+            Command::Cancel { .. } => {
+                knows = false;
+                record.wanted.cancel = true;
+            }
+            _ => {}
+        }
+        if let Some(taking) = record.open_taking() {
+            taking.is_known |= knows;
+        }
+    }
+
+    /// The store has written something.
+    pub(super) fn committed(&mut self, commit: &Commit, now: UnixMs) -> Checked {
+        for (sku, item) in &commit.hot_items {
+            let terms = item.map(|item| item.terms).unwrap_or_default();
+            self.books[number_of(sku)].set_terms(terms);
+        }
+        for end in &commit.forgotten {
+            self.forget(end, now)?;
+        }
+        for changed in &commit.skus {
+            self.write_entries(changed)?;
+        }
+        for (sku, adjustment) in &commit.adjustments {
+            let record = self.adjustments.get_mut(&adjustment.id);
+            ensure!(record.is_some(), "an adjustment that nobody asked for: {adjustment:?} of {sku}");
+            if let Some(record) = record {
+                record.stands = Some(adjustment.clone());
+            }
+        }
+        for (_, reservation) in &commit.reservations {
+            self.write_reservation(reservation)?;
+        }
+        for ticketed in &commit.ticketed {
+            let id = ticketed.reserve.id;
+            self.ticketed.insert(id, ticketed.reserve.claim_by);
+            if let Some(record) = self.records.get_mut(&id) {
+                record.was_ticketed = true;
+            }
+        }
+        commit.unticketed.iter().for_each(|id| drop(self.ticketed.remove(id)));
+        commit.skus.iter().try_for_each(|changed| self.check_holds(&changed.sku))?;
+        let max = self.settings.retention.refusals_max;
+        let is_refusal = |end: &&Ended| end.kind == EndedKind::Refusal;
+        let more = commit.ended.iter().filter(is_refusal).count();
+        ensure!(self.refusals_kept <= max + more, "{} refusals are kept", self.refusals_kept);
+        Ok(())
+    }
+
+    fn write_entries(&mut self, changed: &SkuCommit) -> Checked {
+        let book = &mut self.books[number_of(&changed.sku)];
+        for (index, entry) in changed.entries.iter().enumerate() {
+            book.add(entry)?;
+            let Some(id) = entry.id else {
+                ensure!(entry.cause == Cause::Set, "{entry:?} is about nothing");
+                continue;
+            };
+            if entry.cause == Cause::Adjust {
+                let record = self.adjustments.entry(id).or_default();
+                record.times += 1;
+                ensure!(record.by == entry.quantity, "nobody asked for {entry:?}");
+                ensure!(record.times == 1, "made twice: {entry:?}");
+                continue;
+            }
+            let Some(record) = self.records.get_mut(&id) else {
+                return Err(Violation(format!("nobody asked for {entry:?}")));
+            };
+            if entry.cause == Cause::Reserve {
+                let ended = record.takings.last().is_none_or(|taking| !taking.is_open());
+                ensure!(ended, "a hold is taken twice: {entry:?}");
+                let next = changed.entries.get(index + 1);
+                let again = next.is_some_and(|n| n.cause == Cause::Confirm && n.id == entry.id);
+                book.take(entry, record.wish, again)?;
+                record.takings.push(Taking::new(entry, self.life)?);
+            } else {
+                let Some(taking) = record.takings.last_mut() else {
+                    return Err(Violation(format!("what never began ends: {entry:?}")));
+                };
+                taking.end(entry, record.wanted)?;
+                if entry.cause != Cause::Confirm {
+                    book.give_back(record.wish, entry.quantity);
+                }
+            }
+        }
+        let row = changed.row;
+        ensure!(row.version == book.version(), "{row:?} at journal entry {}", book.version());
+        ensure!(row.counters == book.counters(), "{row:?}, but {:?}", book.counters());
+        Ok(())
+    }
+
+    fn write_reservation(&mut self, reservation: &Reservation) -> Checked {
+        let Some(record) = self.records.get_mut(&reservation.id) else {
+            return Err(Violation(format!("nobody asked for {reservation:?}")));
+        };
+        let wish = record.wish;
+        let is_wished = reservation.customer.as_deref() == wish.customer
+            && reservation.quantity == wish.quantity_of(reservation.fingerprint)
+            && record.fingerprints.contains(&reservation.fingerprint);
+        ensure!(is_wished, "{wish:?} has become {reservation:?}");
+        if let ReservationState::Held { expires_at } = reservation.state {
+            let latest = reservation.decided_at.plus_ms(HOLD_MS_MAX);
+            ensure!(expires_at <= latest, "too long: {reservation:?}");
+        }
+        let is_refusal = |r: &Reservation| r.state.expires_at().is_none();
+        self.refusals_kept -= usize::from(record.stands.as_ref().is_some_and(is_refusal));
+        self.refusals_kept += usize::from(is_refusal(reservation));
+        if reservation.is_forgone() {
+            record.told = None;
+        }
+        record.stands = Some(reservation.clone());
+        Ok(())
+    }
+
+    /// Something is forgotten: not before its time.
+    fn forget(&mut self, end: &Ended, now: UnixMs) -> Checked {
+        let retention = self.settings.retention;
+        if end.kind == EndedKind::Adjustment {
+            let record = self.adjustments.entry(end.id).or_default();
+            ensure!(end.at.plus_ms(retention.holds_ms) <= now, "forgotten too soon: {end:?}");
+            record.stands = None;
+            record.times = 0;
+            return Ok(());
+        }
+        let Some(record) = self.records.get_mut(&end.id) else {
+            return Err(Violation(format!("nobody asked for {end:?}")));
+        };
+        let Some(stands) = record.stands.take() else { return Ok(()) };
+        let is_over = match end.kind {
+            EndedKind::Refusal => {
+                self.refusals_kept -= 1;
+                self.refusals_kept >= retention.refusals_max
+                    || stands.since.plus_ms(retention.refusals_ms) <= now
+            }
+            _ => stands.since.plus_ms(retention.holds_ms) <= now,
+        };
+        ensure!(is_over && !stands.is_held(), "forgotten too soon at {}: {stands:?}", now.0);
+        record.told = None;
+        record.was_forgotten = true;
+        Ok(())
+    }
+
+    /// A SKU's holds agree with its counters, and what was due is back before anything is taken.
+    fn check_holds(&self, sku: &Sku) -> Checked {
+        let number = number_of(sku);
+        let book = &self.books[number];
+        let taken_at = book.entries.last().filter(|e| e.cause == Cause::Reserve).map(|e| e.at);
+        let mut units = 0;
+        for record in self.records.values().filter(|record| record.wish.sku == number) {
+            ensure!(record.takings.last().is_none_or(Taking::is_whole), "part of a hold is lost");
+            let is_taken = record.takings.last().is_some_and(Taking::is_open);
+            ensure!(is_taken == record.held().is_some(), "the journal denies {:?}", record.stands);
+            let Some(hold) = record.held() else { continue };
+            units += u64::from(hold.quantity);
+            let is_late = hold.due_at().is_some_and(|due| taken_at.is_some_and(|at| due <= at));
+            ensure!(!is_late, "another hold was taken while this was due: {hold:?}");
+        }
+        ensure!(units == book.counters().held, "{units} units in holds, not {:?}", book.counters());
+        Ok(())
+    }
+
+    /// Nothing is left to do at `now`: no hold is due, and each is known to somebody or will go back
+    /// soon. `is_on_its_way`: somebody may yet hear of a command.
+    pub(super) fn check_rest(
+        &self,
+        now: UnixMs,
+        is_on_its_way: impl Fn(CommandId) -> bool,
+    ) -> Checked {
+        for record in self.records.values() {
+            let (Some(hold), Some(taking)) = (record.held(), record.takings.last()) else {
+                continue;
+            };
+            ensure!(hold.due_at().is_some_and(|due| due > now), "due at rest: {hold:?}");
+            let is_known = taking.is_known || is_on_its_way(hold.id);
+            // Who was told in an earlier life of the engine, nobody can know.
+            let is_excused = is_known || taking.life < self.life;
+            let is_right = match hold.claim {
+                Claim::Awaited => is_excused,
+                Claim::Claimed => is_excused || taking.was_repeated,
+                Claim::Unclaimed { until } => {
+                    until <= self.latest.plus_ms(self.settings.unclaimed_ms)
+                }
+                Claim::Forgone => false,
+            };
+            ensure!(is_right, "nobody knows of {hold:?}");
+        }
+        Ok(())
+    }
+
+    /// So much time has passed that nothing is left.
+    pub(super) fn check_end(&self) -> Checked {
+        let kept = self.records.values().find_map(|record| record.stands.as_ref());
+        ensure!(kept.is_none(), "kept for ever: {kept:?}");
+        let kept = self.adjustments.values().find_map(|record| record.stands.as_ref());
+        ensure!(kept.is_none(), "kept for ever: {kept:?}");
+        ensure!(self.ticketed.is_empty(), "tickets for ever: {:?}", self.ticketed);
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! What lanes give the owner for one turn.
+
+use cartgate_ledger::CommandId;
+use cartgate_policy::Sku;
+use tokio::sync::oneshot;
+
+use super::EnqueueError;
+use super::lane::Drained;
+use super::queued::Queued;
+use crate::hot_items::HotItem;
+use crate::store::Ticketed;
+
+/// Tells the caller that its ticket is written down.
+pub(super) type TicketReply = oneshot::Sender<()>;
+
+/// The work of a turn.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// All settle commands, each lane's in order.
+    pub(super) settle: Vec<Queued>,
+    /// Reserve commands, as many of each lane as pacing and its share allow, in order.
+    pub(super) reserve: Vec<Queued>,
+    /// SKUs whose HANDOFF came up: behind all of their reserve commands in this turn.
+    pub(super) handoffs: Vec<Sku>,
+    /// Changes of the registry of hot items.
+    pub(super) changes: Vec<Change>,
+    /// How many more hot items there may be.
+    pub(super) hot_item_room: usize,
+    /// Commands that stay queued, but are to be written down for the tickets given for them.
+    pub(super) ticketed: Vec<Ticketed>,
+    /// Who is to be told that a ticket is good, once this turn is committed.
+    pub(super) tickets: Vec<TicketReply>,
+    /// Reserve commands whose callers had gone.
+    pub(super) hung_up: u64,
+    /// Milliseconds until pacing lets the next reserve command through, if one is left.
+    pub(super) paced_ms: Option<u64>,
+    /// Lanes that gave reserve commands.
+    pub(super) busy_lanes: usize,
+}
+
+/// A change of the registry of hot items.
+pub(super) struct Change {
+    pub(super) sku: Sku,
+    /// What the SKU is registered with from now on; `None`: it is no hot item any more.
+    pub(super) item: Option<HotItem>,
+    /// Told once it is written, or that there is no room for it.
+    pub(super) reply: oneshot::Sender<Result<(), EnqueueError>>,
+}
+
+/// Somebody who wants a ticket.
+pub(super) struct TicketRequest {
+    pub(super) sku: Sku,
+    pub(super) id: CommandId,
+    pub(super) reply: TicketReply,
+}
+
+impl Taken {
+    /// Whether nothing but commands asks for a commit, and for answers behind it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.tickets.is_empty() && self.changes.is_empty() && self.handoffs.is_empty()
+    }
+
+    /// Tells everyone who asked for something to be written that it is.
+    pub(super) fn tell_written(self) {
+        for ticket in self.tickets {
+            // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
+            let _ = ticket.send(());
+        }
+        for change in self.changes {
+            let _ = change.reply.send(Ok(()));
+        }
+    }
+
+    /// Adds what one lane gives.
+    pub(super) fn reserve(&mut self, drain: impl FnOnce(&mut Drained)) {
+        let mut drained = Drained::default();
+        drain(&mut drained);
+        let Drained { mut commands, handoffs, hung_up, paced_ms } = drained;
+        self.busy_lanes += usize::from(!commands.is_empty());
+        if self.reserve.is_empty() {
+            self.reserve = commands;
+        } else {
+            self.reserve.append(&mut commands);
+        }
+        self.handoffs.extend(handoffs);
+        self.hung_up += hung_up;
+        self.paced_ms = [self.paced_ms, paced_ms].into_iter().flatten().min();
+    }
+}

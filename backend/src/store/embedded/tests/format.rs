@@ -1,0 +1,181 @@
+//! What is stored keeps its layout: a change of these bytes is another [`FORMAT`], since stores that
+//! exist would be misread.
+
+use std::num::NonZeroU32;
+
+use cartgate_ledger::{
+    Adjustment, Cause, Claim, CommandId, Counters, Fingerprint, JournalEntry, Purchase, Reservation,
+    ReservationState, Reserve, Terms, UnixMs,
+};
+use cartgate_policy::Sku;
+
+use super::super::encoding::{encode, put_reservation};
+use super::super::keys::{EndedKey, chunk_key, purchase_key};
+use super::super::{Embedded, FORMAT, journal, record, tables};
+use crate::hot_items::HotItem;
+use crate::store::{
+    Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, Store as _, StoreError, Ticketed,
+};
+
+fn check(bytes: &[u8], expected: &str) {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, expected);
+}
+
+fn sku() -> Sku {
+    Sku::parse("A").unwrap()
+}
+
+const ID: CommandId = CommandId([1; 16]);
+
+#[test]
+fn reservations_are_laid_out_as_they_were() {
+    let (claim, state) = (Claim::Awaited, ReservationState::Held { expires_at: UnixMs(300) });
+    let first = Reservation {
+        id: ID,
+        fingerprint: Fingerprint([2; 16]),
+        customer: Some("c".into()),
+        quantity: 3,
+        decided_at: UnixMs(4),
+        since: UnixMs(5),
+        attempt: 6,
+        claim,
+        state,
+    };
+    let check = |reservation: &Reservation, tags: &str, rest: &str| {
+        let mut bytes = Vec::new();
+        put_reservation(&mut bytes, &sku(), reservation);
+        check(&bytes, &format!("{tags}0141{}{rest}", "02".repeat(16)));
+    };
+    check(&first, "00", "026303040206d004");
+    let unclaimed = Claim::Unclaimed { until: UnixMs(3) };
+    check(&Reservation { customer: None, claim: unclaimed, ..first.clone() }, "10", "000304020601d004");
+    let expires_at = UnixMs(4);
+    let states = [
+        (ReservationState::Confirmed { expires_at, quantity: 7 }, "21", "0007"),
+        (ReservationState::Released { expires_at }, "22", "00"),
+        (ReservationState::Expired { expires_at }, "23", "00"),
+        (ReservationState::SoldOut { available: 8 }, "24", "08"),
+        (ReservationState::OverCap { cap: NonZeroU32::MIN, committed: 9 }, "25", "0109"),
+    ];
+    for (state, tags, rest) in states {
+        let reservation = Reservation { claim: Claim::Claimed, state, ..first.clone() };
+        check(&reservation, tags, &format!("026303040206{rest}"));
+    }
+    check(&Reservation { claim: Claim::Forgone, ..first }, "30", "026303040206d004");
+}
+
+#[test]
+fn journals_are_laid_out_as_they_were() {
+    let causes = [
+        (Cause::Set, 300),
+        (Cause::Reserve, 2),
+        (Cause::Confirm, 1),
+        (Cause::Release, 1),
+        (Cause::Adjust, -3),
+        (Cause::Reserve, 2),
+        (Cause::Expire, 1),
+        (Cause::Cancel, 1),
+    ];
+    let mut before = Counters { available: 1, held: 2, confirmed: 3 };
+    let entries = (7_u64..).zip(causes).map(|(version, (cause, quantity))| {
+        let after = cause.move_units(before, quantity).unwrap();
+        let (at, id) = (UnixMs(2 * version), (cause != Cause::Set).then_some(ID));
+        let entry = JournalEntry { version, at, cause, id, quantity, before, after };
+        before = after;
+        entry
+    });
+    let mut bytes = Vec::new();
+    journal::put_chunk(&mut bytes, &entries.collect::<Vec<_>>());
+    let id = "01".repeat(16);
+    let entry = |start: &str| format!("{start}{id}");
+    let others = ["110404", "120402", "130402", "150405", "110404", "140402", "160402"].map(entry);
+    check(&bytes, &format!("07080102030e0000d804{}", others.concat()));
+}
+
+#[test]
+fn small_values_and_keys_are_laid_out_as_they_were() {
+    let counters = Counters { available: 0, held: 2, confirmed: 0 };
+    let check_value = |value: Vec<u8>, expected: &str| check(&value, expected);
+    let row = StockRow { counters, version: 300, now: UnixMs(5) };
+    check_value(encode(&row).unwrap(), "000200ac0205");
+    let (fingerprint, ids) = (Fingerprint([2; 16]), ("01".repeat(16), "02".repeat(16)));
+    let adjustment = Adjustment { id: ID, fingerprint, decided_at: UnixMs(3), version: 4, counters };
+    check_value(encode(&adjustment).unwrap(), &format!("{}{}0304000200", ids.0, ids.1));
+    let reserve = Reserve {
+        id: ID,
+        fingerprint,
+        repeatable: true,
+        customer: None,
+        quantity: NonZeroU32::MIN,
+        hold_ms: 5,
+        claim_by: UnixMs(6),
+        attempt: 7,
+        is_tentative: true,
+    };
+    let (request_id, enqueued_at) = ("r".into(), UnixMs(8));
+    let ticketed = Ticketed { seq: 7, sku: sku(), reserve, request_id, enqueued_at };
+    check_value(
+        encode(&ticketed).unwrap(),
+        &format!("070141{}{}010001050607010172{}", ids.0, ids.1, "08"),
+    );
+    let terms = Terms { customer_cap: NonZeroU32::new(2), opens_at: Some(UnixMs(3)), closes_at: None };
+    let (since, changed_at) = (UnixMs(4), UnixMs(5));
+    let hot_item = HotItem { reserves_per_s: None, terms, since, changed_at };
+    check_value(encode(&hot_item).unwrap(), "0001020103000405");
+    let ended = Ended { kind: EndedKind::Hold, at: UnixMs(0x0102), id: ID };
+    check(&EndedKey::from(&ended).0, &format!("010000000000000102{}", ids.0));
+    check(&chunk_key(&sku(), 0x0304), "41000000000000000304");
+    check(&purchase_key(&sku(), b"c", 258), "410063000000000000000102");
+}
+
+#[test]
+fn commits_are_laid_out_as_they_were() {
+    let (counters, before) = (Counters { available: 1, ..<_>::default() }, Counters::default());
+    let (version, at) = (1, UnixMs(2));
+    let entry =
+        JournalEntry { version, at, cause: Cause::Set, id: None, quantity: 1, before, after: counters };
+    let row = StockRow { counters, version, now: at };
+    let ended = |kind| vec![Ended { kind, at: UnixMs(3), id: ID }];
+    let purchase = Purchase { customer: "c".into(), version: 258, units: 300 };
+    let commit = Commit {
+        skus: vec![SkuCommit { sku: sku(), row, entries: vec![entry] }],
+        purchases: vec![(sku(), purchase)],
+        unticketed: vec![ID],
+        ended: ended(EndedKind::Refusal),
+        superseded: ended(EndedKind::Hold),
+        forgotten: ended(EndedKind::Adjustment),
+        hot_items: vec![(sku(), None)],
+        ..Commit::default()
+    };
+    let mut bytes = Vec::new();
+    record::put(&mut bytes, &commit).unwrap();
+    let id = "01".repeat(16);
+    let end = |kind: u8| format!("01{kind:02x}0000000000000003{id}");
+    let ends = [1, 0, 2].map(end).concat();
+    let stock = "01014105010000010201090101000000020000 02".replace(' ', "");
+    check(&bytes, &format!("{stock}0000010141 0163{id}ac020001{id}{ends}01014100").replace(' ', ""));
+}
+
+#[test]
+fn another_format_and_a_store_without_its_beginning_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Embedded::open(directory.path(), 4, Durability::Disk);
+    let store = open().unwrap();
+    let row = StockRow { counters: Counters::default(), version: 1, now: UnixMs(1) };
+    tables::write(&store.shared.tables.stock, [("A", Some(encode(&row).unwrap()))]).unwrap();
+    let set_format = |store: &Embedded, format: Option<u16>| {
+        let value = format.map(|format| encode(&format).unwrap());
+        tables::write(&store.shared.tables.meta, [("format", value)]).unwrap();
+    };
+    set_format(&store, Some(FORMAT - 1));
+    drop(store);
+    let refused = open().err().unwrap();
+    assert!(matches!(refused, StoreError::Format { stored: 1, supported: FORMAT }), "{refused}");
+    // The tables themselves open, to take the beginning away.
+    let tables = tables::Tables::open(directory.path()).unwrap();
+    tables::write(&tables.meta, [("format", None::<Vec<u8>>)]).unwrap();
+    drop(tables);
+    let refused = open().err().unwrap();
+    assert!(matches!(refused, StoreError::NoStore), "{refused}");
+}

@@ -1,0 +1,6 @@
+//! What is special about the embedded store. What it has in common with others is in
+//! `store/conformance.rs`.
+
+mod format;
+mod projector;
+mod torn;
