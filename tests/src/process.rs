@@ -63,6 +63,11 @@ impl Process {
         self.name
     }
 
+    /// The operating system's number for it, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Where its log is.
     pub fn log(&self) -> &Path {
         &self.log

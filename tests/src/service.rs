@@ -23,15 +23,23 @@ pub struct ServiceOptions {
     dir: PathBuf,
     address: SocketAddr,
     settings: String,
+    log: Option<&'static str>,
     own_group: bool,
+    under: Vec<String>,
 }
 
 impl ServiceOptions {
     /// Everything the service writes goes below `dir`: `data/` and `log/cartgate.log`. It gets a
     /// free port and the default settings.
     pub fn new(dir: &Path) -> Self {
-        let dir = dir.to_path_buf();
-        Self { dir, address: ports::free_address(), settings: String::new(), own_group: false }
+        Self {
+            dir: dir.to_path_buf(),
+            address: ports::free_address(),
+            settings: String::new(),
+            log: Some("info,cartgate=debug,fjall=warn,lsm_tree=warn"),
+            own_group: false,
+            under: Vec::new(),
+        }
     }
 
     /// Where to listen.
@@ -46,6 +54,19 @@ impl ServiceOptions {
         self
     }
 
+    /// Logs what the service logs by itself, and not every command.
+    pub fn quiet(mut self) -> Self {
+        self.log = None;
+        self
+    }
+
+    /// Starts it by another program, which is given the service's command after its own arguments
+    /// and becomes that: `strace -D`, say.
+    pub fn under(mut self, program: &[&str]) -> Self {
+        self.under = program.iter().map(|&argument| argument.to_owned()).collect();
+        self
+    }
+
     /// Keeps the terminal's Ctrl-C from the service, for a parent that stops it in order.
     pub fn own_group(mut self) -> Self {
         self.own_group = true;
@@ -57,11 +78,22 @@ impl ServiceOptions {
         let written =
             fs::create_dir_all(&self.dir).and_then(|()| fs::write(&config, &self.settings));
         written.map_err(|e| StartError::Config { path: config.clone(), reason: e.to_string() })?;
-        let mut command = Command::new(paths::service()?);
+        let service = paths::service()?;
+        let mut command = match self.under.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(service);
+                command
+            }
+            None => Command::new(service),
+        };
         command.arg("serve").arg("--config").arg(config);
         command.arg("--listen").arg(self.address.to_string());
         command.arg("--data").arg(self.dir.join("data"));
-        command.env("RUST_LOG", "info,cartgate=debug,fjall=warn,lsm_tree=warn");
+        match self.log {
+            Some(directives) => command.env("RUST_LOG", directives),
+            None => command.env_remove("RUST_LOG"),
+        };
         if self.own_group {
             command.process_group(0);
         }
