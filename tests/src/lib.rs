@@ -11,6 +11,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+pub mod bench;
 pub mod browser;
 pub mod client;
 pub mod drill;

@@ -36,6 +36,14 @@ pub fn service() -> Result<PathBuf, StartError> {
     built("cartgate binary", env_or("CARTGATE", || profile_dir().join("cartgate")))
 }
 
+/// The conventional way, which the benchmarks compare with.
+///
+/// # Errors
+/// There is none.
+pub fn conventional() -> Result<PathBuf, StartError> {
+    built("conventional server", profile_dir().join("conventional"))
+}
+
 /// `target/<profile>`: binaries live in it, test executables in `deps/` below it.
 fn profile_dir() -> PathBuf {
     let executable = env::current_exe().unwrap_or_default();

@@ -1,0 +1,90 @@
+//! What a parked caller costs: 20,000 of them wait for a lane that is as slow as can be.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::closed::Caller;
+use super::figures::Figure;
+use super::request::{Skus, Template};
+use super::run::{Run, progress};
+use super::watch::{fill, lane_depth, resident_bytes};
+use crate::process::poll_until;
+use crate::{Service, Shop};
+
+/// Callers that wait.
+const WAITERS: usize = 20_000;
+
+/// Files that a process opens besides connections.
+const OTHER_FILES: usize = 500;
+
+/// Reservations before anything is measured: what a service allocates once is not a caller's part.
+const WARM_UP: u64 = 200;
+
+/// Measures.
+///
+/// # Panics
+/// Something fails.
+pub async fn measure(run: &mut Run) {
+    let waiters = run.extent.many(WAITERS);
+    allow_files(waiters);
+    progress(&format!("{waiters} callers wait"));
+    let settings = format!(
+        "wait_ms = 60000\nconnections_max = {}\n[lanes]\nreserve_queue_max = {waiters}\n",
+        waiters + 100
+    );
+    let options = run.service_options("waiters", &(settings + "reserves_per_s = 1\n"));
+    let service = run.start(&options).await;
+    fill(&service, 0).await;
+    warm_up(&service).await;
+    let before = resident_bytes(&service);
+    let mut callers = Caller::connect_all(service.address(), waiters).await;
+    // All are accepted: a request on the last connection is answered.
+    let last = callers.last_mut().expect("a caller");
+    let live = Template::empty_route(service.address()).numbered(0).to_vec();
+    assert_eq!(last.ask(&live).await.expect("an answer").status, 200);
+    let connected = resident_bytes(&service);
+    let mut template = Template::reservation(service.address(), Skus::Hot);
+    for caller in &mut callers {
+        let number = run.numbers.fetch_add(1, Ordering::Relaxed);
+        caller.send(template.numbered(number)).await.expect("the service takes a request");
+    }
+    let parked = all_wait(&service, waiters).await;
+    let after = resident_bytes(&service);
+    let each = |bytes: u64| bytes as f64 / waiters as f64;
+    let idle = each(connected.saturating_sub(before));
+    let note =
+        format!("{parked} callers wait; {idle:.0} of these bytes are their idle connections");
+    let bytes = each(after.saturating_sub(before));
+    run.add(Figure::new("bytes_per_waiter", bytes, "bytes").at_most(16_384.0).note(note));
+}
+
+/// Waits until all stand in the lane, but for those few whose turn has come already.
+async fn all_wait(service: &Service, waiters: usize) -> u64 {
+    let enough = waiters as u64 * 99 / 100;
+    let depth = || async { Some(lane_depth(service).await).filter(|depth| *depth >= enough) };
+    let depth = poll_until(Duration::from_secs(30), depth).await;
+    depth.expect("callers wait in the lane")
+}
+
+/// Other routes than that of the lane, which is too slow.
+async fn warm_up(service: &Service) {
+    let shop = Shop::at(service.address());
+    for quantity in 0..WARM_UP {
+        let answer = shop.set_stock("WARM-UP", 1_000 + quantity).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+    }
+}
+
+/// Lets this process, and those it starts, open as many files: root may raise the limit of limits.
+fn allow_files(connections: usize) {
+    let needed = (connections + OTHER_FILES) as u64;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // No number means no limit.
+    if current.is_some_and(|current| current < needed) {
+        let maximum = maximum.map(|maximum| maximum.max(needed));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum });
+        raised.expect("more open files: raise the hard limit (`ulimit -Hn`)");
+    }
+}

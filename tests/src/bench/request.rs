@@ -1,0 +1,129 @@
+//! Requests, written once and numbered anew for each send: the load generator spends its time on
+//! sending, not on writing.
+
+use std::net::SocketAddr;
+
+use crate::random::Random;
+
+/// Digits of a request's number.
+const NUMBER_LEN: usize = 10;
+
+/// Digits of a SKU's number.
+const SKU_LEN: usize = 5;
+
+/// Whose stock requests ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skus {
+    /// Everyone wants the one hot SKU.
+    Hot,
+    /// Each request wants one of so many.
+    Spread(u32),
+}
+
+impl Skus {
+    /// The SKU that the request of this number wants: the same, however often it is asked for.
+    pub fn of(self, number: u64) -> u32 {
+        match self {
+            Self::Hot => 0,
+            Self::Spread(count) => 1 + Random::new(number).below(count.into()) as u32,
+        }
+    }
+
+    /// All of them.
+    pub fn all(self) -> std::ops::RangeInclusive<u32> {
+        match self {
+            Self::Hot => 0..=0,
+            Self::Spread(count) => 1..=count,
+        }
+    }
+}
+
+/// What a SKU is called.
+pub fn sku_name(sku: u32) -> String {
+    format!("SKU-{sku:0SKU_LEN$}")
+}
+
+/// A request with places for its number and its SKU.
+#[derive(Clone, Debug)]
+pub struct Template {
+    bytes: Vec<u8>,
+    numbers: [usize; 2],
+    sku: usize,
+    skus: Skus,
+}
+
+impl Template {
+    /// A reservation of one unit, with a customer and an idempotency key of its own.
+    pub fn reservation(address: SocketAddr, skus: Skus) -> Self {
+        Self::of("POST /v1/reservations", address, skus)
+    }
+
+    /// The same bytes, for the service's empty route.
+    pub fn empty_route(address: SocketAddr) -> Self {
+        Self::of("GET /live", address, Skus::Hot)
+    }
+
+    fn of(what: &str, address: SocketAddr, skus: Skus) -> Self {
+        let number = "#".repeat(NUMBER_LEN);
+        let sku = format!("SKU-{}", "$".repeat(SKU_LEN));
+        let body = format!(r#"{{"sku":"{sku}","quantity":1,"customer_id":"c-{number}"}}"#);
+        let text = format!(
+            "{what} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+             idempotency-key: k-{number}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let first = text.find(&number).unwrap_or_default();
+        let last = text.rfind(&number).unwrap_or_default();
+        let sku = text.find('$').unwrap_or_default();
+        Self { bytes: text.into_bytes(), numbers: [first, last], sku, skus }
+    }
+
+    /// The request of this number.
+    pub fn numbered(&mut self, number: u64) -> &[u8] {
+        for place in self.numbers {
+            write_digits(&mut self.bytes[place..place + NUMBER_LEN], number);
+        }
+        let sku = self.skus.of(number);
+        write_digits(&mut self.bytes[self.sku..self.sku + SKU_LEN], sku.into());
+        &self.bytes
+    }
+}
+
+/// The customer of the request of this number.
+pub fn customer(number: u64) -> String {
+    format!("c-{number:0NUMBER_LEN$}")
+}
+
+fn write_digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_numbered_in_key_customer_and_sku() {
+        let mut template = Template::reservation(([127, 0, 0, 1], 80).into(), Skus::Spread(7));
+        for number in [42, 1_234_567_890] {
+            let request = String::from_utf8(template.numbered(number).to_vec()).unwrap();
+            let (head, body) = request.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("idempotency-key: k-{number:010}\r\n")), "{head}");
+            assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["customer_id"], customer(number));
+            assert_eq!(body["sku"], sku_name(Skus::Spread(7).of(number)));
+        }
+    }
+
+    #[test]
+    fn a_spread_reaches_every_sku_about_as_often() {
+        let mut counts = [0; 11];
+        (0..10_000).for_each(|number| counts[Skus::Spread(10).of(number) as usize] += 1);
+        assert_eq!(counts[0], 0);
+        assert!(counts[1..].iter().all(|count| (900..1_100).contains(count)), "{counts:?}");
+    }
+}

@@ -1,0 +1,73 @@
+//! What is left of many measurements: medians, and ratios of what was measured side by side.
+
+use std::collections::BTreeMap;
+
+/// The middle one; the mean of the middle two, if there are as many on either side.
+///
+/// # Panics
+/// There is none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        _ => sorted[middle],
+    }
+}
+
+/// What was measured, and what of it: `("hot", "per_s")`.
+pub type Key = (&'static str, &'static str);
+
+/// Measurements by key, one of each in each round.
+#[derive(Debug, Default)]
+pub struct Series(BTreeMap<Key, Vec<f64>>);
+
+impl Series {
+    /// Notes the next round's measurement.
+    pub fn note(&mut self, key: Key, value: f64) {
+        self.0.entry(key).or_default().push(value);
+    }
+
+    /// The median of the rounds.
+    ///
+    /// # Panics
+    /// It has not been measured.
+    pub fn median(&self, key: Key) -> f64 {
+        median(&self.0[&key])
+    }
+
+    /// The median of the rounds' ratios: what slows the machine for a while slows both.
+    ///
+    /// # Panics
+    /// One of them has not been measured.
+    pub fn ratio(&self, of: Key, over: Key) -> f64 {
+        let pairs = self.0[&of].iter().zip(&self.0[&over]);
+        let ratios: Vec<f64> = pairs.map(|(of, over)| of / over).collect();
+        median(&ratios)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        for (values, expected) in [(&[3.0, 1.0, 9.0][..], 3.0), (&[4.0, 1.0], 2.5), (&[7.0], 7.0)] {
+            assert_eq!(median(values), expected);
+        }
+    }
+
+    #[test]
+    fn a_ratio_compares_within_rounds() {
+        let (mut series, one, other) = (Series::default(), ("one", "x"), ("other", "x"));
+        for (a, b) in [(100.0, 50.0), (10.0, 5.0), (30.0, 10.0)] {
+            series.note(one, a);
+            series.note(other, b);
+        }
+        assert_eq!(series.ratio(one, other), 2.0);
+        // The ratio of the medians would be 3.
+        assert_eq!((series.median(one), series.median(other)), (30.0, 10.0));
+    }
+}

@@ -1,0 +1,79 @@
+//! What the benchmarks ask of a service that runs, and of the system about it.
+
+use std::fs;
+
+use super::request::sku_name;
+use crate::{Service, Shop, client};
+
+/// Stock that no benchmark sells out.
+const PLENTY: u64 = 1_000_000_000;
+
+/// Puts a SKU up for sale.
+///
+/// # Panics
+/// The service does not take it.
+pub async fn fill(service: &Service, sku: u32) {
+    let answer = Shop::at(service.address()).set_stock(&sku_name(sku), PLENTY).await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+}
+
+/// The process id of a service that runs.
+///
+/// # Panics
+/// It has ended.
+pub fn pid(service: &Service) -> u32 {
+    service.process.id().expect("the service runs")
+}
+
+/// Commands that wait in all lanes to reserve.
+///
+/// # Panics
+/// The metrics cannot be read.
+pub async fn lane_depth(service: &Service) -> u64 {
+    let metrics = client::http().get(service.url("/metrics")).send().await;
+    let metrics = metrics.expect("the metrics").text().await.expect("the metrics");
+    depth(&metrics)
+}
+
+fn depth(metrics: &str) -> u64 {
+    let lines = metrics.lines().filter(|line| line.starts_with("cartgate_lane_depth{"));
+    let reserve = lines.filter(|line| line.contains(r#"queue="reserve""#));
+    reserve.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// Memory that the service has in RAM.
+///
+/// # Panics
+/// It has ended.
+pub fn resident_bytes(service: &Service) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid(service)));
+    resident(&status.expect("the service runs")).expect("its resident size")
+}
+
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depths_of_reserve_queues_add_up() {
+        let metrics = "# TYPE cartgate_lane_depth gauge\n\
+                       cartgate_lane_depth{bucket=\"0\",queue=\"reserve\"} 40\n\
+                       cartgate_lane_depth{bucket=\"0\",queue=\"settle\"} 7\n\
+                       cartgate_lane_depth{bucket=\"1\",queue=\"reserve\"} 2\n\
+                       cartgate_lane_oldest_age_ms{bucket=\"0\",queue=\"reserve\"} 9\n";
+        assert_eq!(depth(metrics), 42);
+    }
+
+    #[test]
+    fn the_resident_size_is_in_bytes() {
+        assert_eq!(resident("VmPeak:\t  9 kB\nVmRSS:\t    2048 kB\n"), Some(2_097_152));
+        assert_eq!(resident(""), None);
+    }
+}
