@@ -13,7 +13,8 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run drill test lint clean test-browser test-bare-root prerequisites wasm envoy cargo-deny
+.PHONY: help run drill test lint clean test-browser test-bare-root bench-engine bench-smoke \
+    prerequisites bench-prerequisites bench-programs wasm envoy cargo-deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,12 @@ test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chro
 test-bare-root: ## the two commands in a bare Debian root (as root, with debootstrap; minutes)
 	tests/bare-root.sh
 
+bench-engine: bench-programs ## the engine's figures beside PostgreSQL's; minutes; ARGS="--help"
+	@target/release/bench_engine --lanes "$$($(LANES))" $(ARGS)
+
+bench-smoke: bench-programs ## each benchmark for a second, so that none rots
+	@target/release/bench_engine --lanes "$$($(LANES))" --smoke
+
 # The parts of the above, none of which does needless work.
 
 wasm: prerequisites
@@ -61,6 +68,16 @@ wasm: prerequisites
 
 envoy: prerequisites
 	@envoy/fetch.sh
+
+# The engine's own benchmark first, which cargo names anew with each version of what it is made of:
+# it is built with what tests need, and so is the service that cargo makes along with it. The second
+# build puts the service in its place that is shipped.
+bench-programs: prerequisites bench-prerequisites
+	@mkdir -p target
+	cargo bench --locked --package cartgate-backend --bench lanes --no-run \
+	    --message-format=json-render-diagnostics >target/lanes.json
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests --bins
+LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
 
 # Built once per version and kept outside the tree; `--debug` halves the time that takes.
 cargo-deny: prerequisites
@@ -79,12 +96,24 @@ prerequisites:
 	else \
 	    rust=; echo "Missing: Rust by rustup (https://rustup.rs)." >&2; \
 	fi; \
-	set -- $$packages; \
+	$(TO_PASTE); \
+	[ "$$rust" ] && [ $$# = 0 ]
+
+bench-prerequisites:
+	@packages=; \
+	set -- /usr/lib/postgresql/*/bin/pgbench; [ -x "$$1" ] || packages=postgresql; \
+	command -v strace >/dev/null || packages="$$packages strace"; \
+	$(TO_PASTE); \
+	[ $$# = 0 ]
+
+# Shell: how to install $packages, which become the arguments.
+define TO_PASTE
+set -- $$packages; \
 	if [ $$# -gt 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Missing: packages of the system. Paste this line, then try again:" >&2; \
 	    sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo "; \
 	    echo "$${sudo}apt-get update && $${sudo}apt-get install -y $$*"; \
 	elif [ $$# -gt 0 ]; then \
 	    echo "Missing, by the names Debian gives them: $$*" >&2; \
-	fi; \
-	[ "$$rust" ] && [ $$# = 0 ]
+	fi
+endef
