@@ -14,19 +14,23 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use cartgate_backend::clock;
 use cartgate_backend::config::Config;
 use cartgate_backend::lanes::{Buckets, Lanes, Waiter};
 use cartgate_backend::metrics::Metrics;
-use cartgate_backend::store::{Embedded, Store};
+use cartgate_backend::store::{Durability, Embedded, Store};
 use cartgate_ledger::{Command, CommandId, Fingerprint, Outcome, Reserve, UnixMs};
 use cartgate_policy::Sku;
 use clap::{Parser, Subcommand};
 use rustix::process::{Signal, getpid, kill_process};
+
+/// The service's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Tasks that submit, and how many commands each keeps in flight.
 const SUBMITTERS: usize = 16;
@@ -84,9 +88,9 @@ fn main() {
 async fn run(dir: &Path, skus: u32, seconds: f64, commands: u64) -> serde_json::Value {
     let (lanes, skus) = (Arc::new(start(dir)), names(skus));
     for sku in &skus {
-        let set = Command::Set { units: 1_000_000_000 };
+        let set = Command::Set { units: 1_000_000_000, expected_version: None };
         let outcome = submit(&lanes, sku, set).outcome().await;
-        assert!(matches!(outcome, Ok(Outcome::Stock(_))), "{outcome:?}");
+        assert!(matches!(outcome, Ok(Outcome::Stock { .. })), "{outcome:?}");
     }
     let lasts = Duration::from_secs_f64(seconds.min(3_600.0));
     let began = Instant::now();
@@ -153,13 +157,16 @@ fn reserve(buckets: Buckets, sku: &Sku, number: u64) -> Reserve {
         quantity: NonZeroU32::MIN,
         hold_ms: HOLD_MS,
         claim_by: UnixMs(u64::MAX),
+        attempt: 1,
+        is_tentative: false,
     }
 }
 
 /// As random as those that are derived from keys.
 fn id(buckets: Buckets, sku: &Sku, number: u64) -> CommandId {
     let mut unique = [0; 14];
-    unique[..8].copy_from_slice(&mix(number).to_be_bytes());
+    unique[..8].copy_from_slice(&mix(!number).to_be_bytes());
+    unique[6..].copy_from_slice(&mix(number).to_be_bytes());
     buckets.id(sku, unique)
 }
 
@@ -180,7 +187,7 @@ fn sku_of(number: u64, skus: &[Sku]) -> &Sku {
 
 /// The engine's own way in: what changes with it is here.
 fn start(dir: &Path) -> Lanes {
-    let store = Embedded::open(dir, Config::default().buckets).unwrap();
+    let store = Embedded::open(dir, Config::default().buckets, Durability::Disk).unwrap();
     let mut settings = Config::default().lane_settings();
     settings.reserve_queue_max = SUBMITTERS * IN_FLIGHT;
     settings.batch_max = SUBMITTERS * IN_FLIGHT;
@@ -188,12 +195,13 @@ fn start(dir: &Path) -> Lanes {
 }
 
 fn submit(lanes: &Lanes, sku: &Sku, command: Command) -> Waiter {
-    lanes.submit(sku.clone(), command, "bench").unwrap()
+    static REQUEST_ID: LazyLock<Arc<str>> = LazyLock::new(|| "bench".into());
+    lanes.submit(sku.clone(), command, &REQUEST_ID).unwrap()
 }
 
 /// Reads everything back.
 fn count(dir: &Path, skus: u32, commands: u64) -> serde_json::Value {
-    let store = Embedded::open(dir, Config::default().buckets).unwrap();
+    let store = Embedded::open(dir, Config::default().buckets, Durability::Disk).unwrap();
     let (buckets, skus) = (Buckets::new(store.buckets()), names(skus));
     let is_there = |number: &u64| {
         let id = id(buckets, sku_of(*number, &skus), *number);

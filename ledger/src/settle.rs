@@ -21,7 +21,10 @@ pub(crate) fn claim_repeated(
     if hold.fingerprint == command.fingerprint {
         hold.attempt = hold.attempt.saturating_add(command.attempt);
         hold.claim = match (hold.claim, claim_of(command, stock.now, circumstances)) {
-            (Claim::Unclaimed { .. }, later @ Claim::Unclaimed { .. }) => later,
+            // Never shorter than what was said before.
+            (Claim::Unclaimed { until }, Claim::Unclaimed { until: later }) => {
+                Claim::Unclaimed { until: until.max(later) }
+            }
             // Somebody waits now, or did before: then this attempt's end must not undo the first's.
             _ => Claim::Claimed,
         };

@@ -1,5 +1,5 @@
 //! What the shipped Envoy configuration lets shoppers reach: reservations and tickets. Stock,
-//! journal, metrics and probes stay out of reach, whatever the spelling of the path.
+//! journal, hot items, carts, metrics and probes stay out of reach, whatever the spelling of the path.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ const SKU: &str = "TEE-WHITE-M";
 
 /// Request targets that name something shoppers have no business with, or that may be taken for
 /// such by somebody who decodes or normalises them once more.
-const FORBIDDEN: [&str; 48] = [
+const FORBIDDEN: [&str; 57] = [
     "/",
     "/v1",
     "/v1/",
@@ -32,6 +32,15 @@ const FORBIDDEN: [&str; 48] = [
     "/v1/skus/TEE-WHITE-M/",
     "/v1/skus/TEE-WHITE-M/journal",
     "/v1/skus/TEE-WHITE-M/stock",
+    "/v1/skus/TEE-WHITE-M/adjustments",
+    "/v1/hot-items",
+    "/v1/hot-items/TEE-WHITE-M",
+    "//v1/hot-items/TEE-WHITE-M",
+    "/v1/tickets/../hot-items/TEE-WHITE-M",
+    "/v1/reservations/%2e%2e/hot-items/TEE-WHITE-M",
+    "/v1/carts",
+    "/v1/carts/",
+    "/v1/reservations/../carts",
     "/V1/SKUS/TEE-WHITE-M",
     "/v1/%73kus/TEE-WHITE-M",
     "//v1/skus/TEE-WHITE-M",
@@ -63,16 +72,20 @@ const FORBIDDEN: [&str; 48] = [
     "http://127.0.0.1:8080/metrics",
 ];
 
-const METHODS: [&str; 3] = ["GET", "PUT", "POST"];
+const METHODS: [&str; 4] = ["GET", "PUT", "POST", "DELETE"];
 
 /// What a client may send along in the hope that somebody prefers it to the path.
 const MISLEADING: &str = "x-original-url: /metrics\r\nx-rewrite-url: /metrics\r\n\
      x-envoy-original-path: /metrics\r\nx-http-method-override: PUT\r\n";
 
 fn request(method: &str, target: &str) -> String {
-    let body = r#"{"quantity": 7, "sku": "TEE-WHITE-M"}"#;
+    let body = if target.contains("carts") {
+        r#"{"lines": [{"sku": "TEE-WHITE-M"}]}"#
+    } else {
+        r#"{"quantity": 7, "sku": "TEE-WHITE-M"}"#
+    };
     format!(
-        "{method} {target} HTTP/1.1\r\nhost: shop\r\n{MISLEADING}\
+        "{method} {target} HTTP/1.1\r\nhost: shop\r\n{MISLEADING}idempotency-key: k\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -95,6 +108,7 @@ async fn shoppers_reach_reservations_and_tickets() {
     }
     let read = front.get(&format!("/v1/reservations/{held}")).await.unwrap();
     assert_eq!((read.status, &read.body["state"]), (200, &json!("held")));
+    assert_eq!(front.settle(&held, "extend").await.unwrap().status, 200);
     assert_eq!(front.settle(&held, "confirm").await.unwrap().status, 200);
     let path = format!("/v1/tickets/{queued}");
     let outcome = eventually("the ticket's outcome", || async {

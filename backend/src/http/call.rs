@@ -28,6 +28,12 @@ impl FromRequestParts<Arc<App>> for Call {
 }
 
 impl Call {
+    /// A call that no request has made.
+    #[cfg(test)]
+    pub(super) fn of(app: Arc<App>) -> Self {
+        Self { app, request_id: RequestId::new("-") }
+    }
+
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
         self.app.lanes.submit(sku.clone(), command, self.request_id.text())

@@ -10,6 +10,8 @@
 //! for since: each of them raises the attempt that a cancel has to name.
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -80,14 +82,19 @@ pub(super) async fn create(
 ) -> Result<Response, Refused> {
     let lines = CartRequest::read(document)?.lines(&call.app, key.required()?);
     let mut cart = Cart { call: &call, lines };
-    cart.look_up()?;
-    match cart.hold().await {
-        Ok(()) => Ok(cart.view()),
-        Err(failure) => Err(cart.give_back(failure).await),
-    }
+    cart.hold_or_give_back().await?;
+    Ok(cart.view())
 }
 
 impl Cart<'_> {
+    async fn hold_or_give_back(&mut self) -> Result<(), Refused> {
+        self.look_up()?;
+        match self.hold().await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.give_back(failure).await),
+        }
+    }
+
     /// Reads what became of lines that came before.
     fn look_up(&mut self) -> Result<(), Refused> {
         for line in &mut self.lines {

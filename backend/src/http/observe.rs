@@ -36,7 +36,7 @@ impl RequestId {
         }
     }
 
-    fn new(id: &str) -> Self {
+    pub(super) fn new(id: &str) -> Self {
         let header = HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"));
         Self { text: id.into(), header }
     }

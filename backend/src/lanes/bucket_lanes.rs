@@ -145,10 +145,10 @@ impl BucketLanes {
         let Submission { sku, command, request_id } = submission;
         // Read under the lock: see `Owner::turn` for what rests on it.
         let enqueued_at = clock();
-        let (seq, is_ticketed) = (self.next_seq, false);
+        let (seq, ticketed_until) = (self.next_seq, None);
         self.next_seq += 1;
         let is_reserve = matches!(command, Command::Reserve(_));
-        let queued = Queued { seq, sku, command, request_id, enqueued_at, is_ticketed, replies };
+        let queued = Queued { seq, sku, command, request_id, enqueued_at, ticketed_until, replies };
         match (self.hot.get_mut(&queued.sku), is_reserve) {
             (Some(hot), true) => hot.push(queued),
             (Some(hot), false) => hot.lane.settle.push_back(queued),
@@ -225,10 +225,10 @@ impl BucketLanes {
         let queued = Queued {
             seq: ticketed.seq,
             sku: ticketed.sku,
+            ticketed_until: Some(ticketed.reserve.claim_by),
             command: Command::Reserve(ticketed.reserve),
             request_id: ticketed.request_id.into(),
             enqueued_at: ticketed.enqueued_at,
-            is_ticketed: true,
             replies: Replies::default(),
         };
         self.lane_of(&queued.sku.clone()).reserve.push(Place::Command(queued));

@@ -46,11 +46,13 @@ impl Lane {
     /// queue is worth it for every sixteenth of it that was refused, not for each refusal. Returns
     /// how many had gone.
     pub(super) fn make_reserve_room(&mut self, max: usize) -> Result<u64, EnqueueError> {
-        let Err(full) = check_room(self.reserve.len(), max) else { return Ok(0) };
+        if check_room(self.reserve.len(), max).is_ok() {
+            return Ok(0);
+        }
         let is_worth_it = self.refused.is_multiple_of((max / 16).max(1));
         let gone = if is_worth_it { self.reserve.drop_abandoned() } else { 0 };
         self.refused += 1;
-        if gone > 0 { Ok(gone) } else { Err(full) }
+        check_room(self.reserve.len(), max).map(|()| gone)
     }
 
     /// Takes at most `max` reserve commands, as pacing allows.

@@ -35,6 +35,8 @@ mod retention;
 #[cfg(test)]
 mod rig;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod stocks;
 mod taken;
 #[cfg(test)]
@@ -52,6 +54,7 @@ use std::thread::JoinHandle;
 use cartgate_ledger::Command;
 use cartgate_policy::Sku;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -124,7 +127,9 @@ impl Lanes {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let owner = Owner::restore(store, &settings, clock, metrics).map_err(StartError::Load)?;
+        let mut owner =
+            Owner::restore(store, &settings, clock, metrics).map_err(StartError::Load)?;
+        owner.callers = Handle::try_current().ok();
         let shared = Arc::clone(&owner.shared);
         let (sender, state) = watch::channel(State::Running);
         let mut end = End { shared: Arc::clone(&shared), sender, state: State::Failed };

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
+use tokio::runtime::Handle;
 
 use super::reserve_queue::Place;
 use super::retention::Forgetting;
 use super::shared::Shared;
 use super::stocks::Stocks;
 use super::taken::{Change, Taken};
-use super::turn::{Decided, Deferred, ExpiryLimits, Turn};
-use super::{Buckets, LaneSettings, QUANTUM_MIN};
+use super::turn::{Decided, Deferred, Turn, TurnLimits};
+use super::{Buckets, LaneSettings};
 use crate::clock::Clock;
 use crate::hot_items::HotItem;
 use crate::metrics::Metrics;
@@ -23,6 +24,9 @@ use crate::store::{Commit, Store, StoreError};
 /// How long the owner sleeps at most when nothing is to be done and nobody wakes it.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
+/// From so many answers on, somebody else gives them.
+const ANSWER_THERE_MIN: usize = 4;
+
 /// The owner of all buckets, with their stock in memory.
 pub(super) struct Owner {
     pub(super) shared: Arc<Shared>,
@@ -30,13 +34,15 @@ pub(super) struct Owner {
     stocks: Stocks,
     forgetting: Forgetting,
     metrics: Arc<Metrics>,
+    /// Where callers wait; `None`: nowhere in particular.
+    pub(super) callers: Option<Handle>,
     batch_max: usize,
     /// Lanes that had reserve commands in the last turn.
     busy_lanes: usize,
     hot_items_max: usize,
     ticket_ttl_ms: u64,
     unclaimed_ms: u64,
-    pub(super) limits: ExpiryLimits,
+    pub(super) limits: TurnLimits,
 }
 
 /// What comes after a turn.
@@ -72,12 +78,13 @@ impl Owner {
             forgetting: Forgetting::restore(settings.retention, loaded.refusals),
             store,
             metrics,
+            callers: None,
             batch_max: settings.batch_max,
             busy_lanes: 0,
             hot_items_max: settings.hot_items_max,
             ticket_ttl_ms: settings.ticket_ttl_ms,
             unclaimed_ms: settings.unclaimed_ms,
-            limits: ExpiryLimits::default(),
+            limits: TurnLimits::default(),
         };
         for (sku, item) in loaded.hot_items {
             owner.set_terms(&sku, Some(&item))?;
@@ -137,11 +144,22 @@ impl Owner {
         // What is behind the marks goes on, now that all before them is durable.
         handoffs.iter().for_each(|sku| self.shared.lanes_of(sku).hand_off(sku));
         self.register(&taken.changes);
-        for ghost in decided.answer(&self.metrics) {
-            self.shared.cancel(ghost.sku, &ghost.outcome);
-        }
+        self.answer(decided);
         taken.tell_written();
         Ok(Next::Turn)
+    }
+
+    /// Answers callers. Many of them are answered by a thread of theirs: to wake a task costs a
+    /// lock and perhaps a system call from here, and next to nothing from there.
+    fn answer(&self, decided: Decided) {
+        decided.note(&self.metrics);
+        match &self.callers {
+            Some(callers) if decided.len() >= ANSWER_THERE_MIN => {
+                let shared = Arc::clone(&self.shared);
+                drop(callers.spawn(async move { decided.answer(&shared) }));
+            }
+            _ => decided.answer(&self.shared),
+        }
     }
 
     /// Takes from every lane its share of a turn.
@@ -154,7 +172,7 @@ impl Owner {
         let mut taken = Taken { hot_item_room, ..Taken::default() };
         for mut lanes in self.shared.each_lanes() {
             let left = self.batch_max.saturating_sub(taken.reserve.len());
-            let quantum = share.min(left).max(QUANTUM_MIN);
+            let quantum = share.min(left).max(self.limits.quantum_min);
             lanes.take(quantum, now, ticket_until, &mut taken);
         }
         self.busy_lanes = taken.busy_lanes;
@@ -170,7 +188,9 @@ impl Owner {
         for change in &taken.changes {
             self.set_terms(&change.sku, change.item.as_ref())?;
         }
-        let mut turn = Turn::new(&*self.store, &mut self.stocks, self.unclaimed_ms, self.limits);
+        let (unclaimed_ms, limits) = (self.unclaimed_ms, self.limits);
+        let commands = taken.settle.len() + taken.reserve.len();
+        let mut turn = Turn::new(&*self.store, &mut self.stocks, unclaimed_ms, limits, commands);
         for queued in std::mem::take(&mut taken.settle) {
             turn.settle(queued)?;
         }

@@ -15,14 +15,16 @@ pub(super) struct Queued {
     pub(super) command: Command,
     pub(super) request_id: Arc<str>,
     pub(super) enqueued_at: UnixMs,
-    /// Whether it is written in the store, so that it is applied though nobody waits.
-    pub(super) is_ticketed: bool,
+    /// Until when it is good by what is written in the store: a ticket was given for it, so that it
+    /// is applied though nobody waits.
+    pub(super) ticketed_until: Option<UnixMs>,
     pub(super) replies: Replies,
 }
 
 impl Queued {
-    pub(super) fn command(&self) -> &Command {
-        &self.command
+
+    pub(super) fn is_ticketed(&self) -> bool {
+        self.ticketed_until.is_some()
     }
 
     pub(super) fn has_caller(&self) -> bool {
@@ -36,7 +38,7 @@ impl Queued {
 
     /// Whether nobody would hear of the outcome.
     pub(super) fn is_abandoned(&self) -> bool {
-        !self.is_ticketed && !self.has_caller()
+        !self.is_ticketed() && !self.has_caller()
     }
 }
 

@@ -132,11 +132,11 @@ impl ReserveQueue {
         let queued = self.get_mut(id)?;
         let Command::Reserve(reserve) = &mut queued.command else { return None };
         // Whoever is given a ticket is given all of its time, also for a command that has one.
-        if queued.is_ticketed && reserve.claim_by >= claim_by {
+        if queued.ticketed_until.is_some_and(|until| until >= claim_by) {
             return Some(ToWrite::Nothing);
         }
-        queued.is_ticketed = true;
         reserve.claim_by = reserve.claim_by.max(claim_by);
+        queued.ticketed_until = Some(reserve.claim_by);
         reserve.repeatable = true;
         Some(ToWrite::Ticketed(Ticketed {
             seq: queued.seq,
@@ -158,7 +158,7 @@ impl ReserveQueue {
     pub(super) fn leave_tickets(&mut self, left: &mut HashSet<Sku>) {
         self.retain(|queued| {
             let stays = queued.has_caller() && !left.contains(&queued.sku);
-            if !stays && queued.is_ticketed {
+            if !stays && queued.is_ticketed() {
                 left.insert(queued.sku.clone());
             }
             stays
@@ -216,14 +216,14 @@ mod tests {
             command: rig::reserve(number),
             request_id: "r".into(),
             enqueued_at: UnixMs(1),
-            is_ticketed: true,
+            ticketed_until: Some(UnixMs(1)),
             replies: Default::default(),
         })
     }
 
     fn ids(queue: &mut ReserveQueue) -> Vec<Option<CommandId>> {
-        let id = |place| match place {
-            Place::Command(queued) => Queued::command(&queued).id(),
+        let id = |place: Place| match place {
+            Place::Command(queued) => queued.command.id(),
             Place::Handoff(_) => None,
         };
         std::iter::from_fn(|| queue.pop_front()).map(id).collect()

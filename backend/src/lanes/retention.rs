@@ -66,6 +66,12 @@ impl Forgetting {
         if now >= self.next_look {
             forgotten.extend(self.forget_holds(store, now)?);
         }
+        // These may be earlier than what is forgotten already: if the clock was set back, or if a
+        // command, judged at the time it came, had waited for so long.
+        if let Some(earliest) = ended.iter().map(|end| end.at).min() {
+            self.holds_from = self.holds_from.min(earliest);
+            self.adjustments_from = self.adjustments_from.min(earliest);
+        }
         Ok(forgotten)
     }
 
@@ -91,8 +97,6 @@ impl Forgetting {
             (EndedKind::Hold, &mut self.holds_from),
             (EndedKind::Adjustment, &mut self.adjustments_from),
         ] {
-            // The clock may have been set back: what ended since then is earlier.
-            *from = (*from).min(until);
             let due = store.ended(kind, *from, until, FORGET_MAX)?;
             if let Some(last) = due.last() {
                 *from = last.at;

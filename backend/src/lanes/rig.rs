@@ -13,6 +13,7 @@ use cartgate_ledger::{
 use cartgate_policy::Sku;
 
 use super::owner::{Next, Owner};
+use super::pacer::PACE_CLOCK;
 use super::shared::Shared;
 use super::{Answer, EnqueueError, LaneSettings, Retention, Stopped, Submission, Waiter};
 use crate::clock::Clock;
@@ -75,6 +76,12 @@ impl Rig {
 
     pub(super) fn set_time(&self, now_ms: u64) {
         self.now_ms.store(now_ms, Ordering::SeqCst);
+    }
+
+    /// Lets time pass, also for those who pace.
+    pub(super) fn advance(&self, ms: u64) {
+        self.now_ms.fetch_add(ms, Ordering::SeqCst);
+        PACE_CLOCK.with(|clock| clock.advance(Duration::from_millis(ms)));
     }
 
     pub(super) fn reserve(&self, number: u8) -> Result<Waiter, EnqueueError> {

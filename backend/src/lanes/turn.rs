@@ -3,30 +3,34 @@
 use std::collections::{HashMap, HashSet};
 
 use cartgate_ledger::{
-    Changes, Circumstances, Command, CommandId, IdMap, Outcome, Recalled, Refusal,
-    Reservation, ReservationState, UnixMs,
+    Changes, Circumstances, Command, CommandId, IdMap, Outcome, Recalled, Refusal, Reservation,
+    ReservationState, UnixMs,
 };
 use cartgate_policy::Sku;
 
+use super::QUANTUM_MIN;
 use super::queued::Queued;
+use super::shared::Shared;
 use super::stocks::Stocks;
 use crate::metrics::{Metrics, command_name, outcome_name};
 use crate::store::{Commit, Ended, EndedKind, SkuCommit, Store, StoreError};
 
-/// How many holds expire in one turn.
-#[derive(Clone, Copy)]
-pub(super) struct ExpiryLimits {
-    /// When so many have, sweeping for due ones goes on in the next turn, so that a sale's holds
-    /// that are due together keep nobody waiting for long: at 2 us each, 8 ms.
+/// How long one turn may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TurnLimits {
+    /// What every lane may give for it: see [`QUANTUM_MIN`].
+    pub(super) quantum_min: usize,
+    /// When so many holds have expired, sweeping for due ones goes on in the next turn, so that a
+    /// sale's holds that are due together keep nobody waiting for long: at 2 us each, 8 ms.
     pub(super) sweep_max: usize,
     /// How many of a SKU expire because of one of its commands. If more are due, the command waits
     /// for another turn.
     pub(super) expire_max: usize,
 }
 
-impl Default for ExpiryLimits {
+impl Default for TurnLimits {
     fn default() -> Self {
-        Self { sweep_max: 4_096, expire_max: 1_024 }
+        Self { quantum_min: QUANTUM_MIN, sweep_max: 4_096, expire_max: 1_024 }
     }
 }
 
@@ -35,7 +39,7 @@ pub(super) struct Turn<'a> {
     store: &'a dyn Store,
     stocks: &'a mut Stocks,
     unclaimed_ms: u64,
-    limits: ExpiryLimits,
+    limits: TurnLimits,
     skus: Vec<(Sku, Changes)>,
     by_sku: HashMap<Sku, usize>,
     /// Reservations that changed in this turn, by their places in `skus`: the store does not know
@@ -67,9 +71,12 @@ impl<'a> Turn<'a> {
         store: &'a dyn Store,
         stocks: &'a mut Stocks,
         unclaimed_ms: u64,
-        limits: ExpiryLimits,
+        limits: TurnLimits,
+        commands: usize,
     ) -> Self {
-        let (skus, by_sku, changed, superseded, decided, deferred) = Default::default();
+        let (skus, by_sku, superseded, deferred) = Default::default();
+        let changed = IdMap::with_capacity_and_hasher(commands, Default::default());
+        let decided = Vec::with_capacity(commands);
         Self {
             store,
             stocks,
@@ -112,7 +119,7 @@ impl<'a> Turn<'a> {
         }
         // Whoever has a ticket comes back for the outcome, or does not: whether somebody waits
         // beside is of no account.
-        let is_awaited = !queued.is_ticketed && queued.has_caller();
+        let is_awaited = !queued.is_ticketed() && queued.has_caller();
         match self.apply(&queued.sku, &queued.command, now, is_awaited)? {
             Outcome::Deferred => {
                 self.deferred.skus.insert(queued.sku.clone());
@@ -144,7 +151,7 @@ impl<'a> Turn<'a> {
     pub(super) fn finish(self) -> (Commit, Decided, Deferred) {
         let Self { stocks, skus, changed, mut superseded, decided, deferred, .. } = self;
         let mut commit = Commit::default();
-        let ticketed = decided.iter().filter(|(queued, _)| queued.is_ticketed);
+        let ticketed = decided.iter().filter(|(queued, _)| queued.is_ticketed());
         commit.unticketed = ticketed.filter_map(|(queued, _)| queued.command.id()).collect();
         for (place, (sku, changes)) in skus.into_iter().enumerate() {
             for (index, reservation) in changes.reservations.into_iter().enumerate() {
@@ -263,12 +270,6 @@ impl<'a> Turn<'a> {
 /// The outcomes of a turn, to be told once they are durable.
 pub(super) struct Decided(Vec<(Queued, Outcome)>);
 
-/// A hold that was taken for somebody who had gone.
-pub(super) struct Ghost {
-    pub(super) sku: Sku,
-    pub(super) outcome: Outcome,
-}
-
 impl Decided {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -278,12 +279,11 @@ impl Decided {
         self.0.len()
     }
 
-    /// Answers every caller that still waits. Returns the holds that nobody has heard of.
-    pub(super) fn answer(self, metrics: &Metrics) -> Vec<Ghost> {
-        let mut ghosts = Vec::new();
+    /// Counts and logs what was decided.
+    pub(super) fn note(&self, metrics: &Metrics) {
         let mut counts = HashMap::<_, u64>::new();
-        for (queued, outcome) in self.0 {
-            let (command, result) = (command_name(&queued.command), outcome_name(&outcome));
+        for (queued, outcome) in &self.0 {
+            let (command, result) = (command_name(&queued.command), outcome_name(outcome));
             tracing::debug!(
                 request_id = %queued.request_id,
                 sku = %queued.sku,
@@ -293,14 +293,19 @@ impl Decided {
                 "command committed"
             );
             *counts.entry((command, result)).or_default() += 1;
-            if let Some(outcome) = queued.replies.tell(outcome) {
-                ghosts.push(Ghost { sku: queued.sku, outcome });
-            }
         }
         for ((command, result), count) in counts {
             metrics.count_commands(command, result, count);
         }
-        ghosts
+    }
+
+    /// Answers every caller that still waits, and gives back the holds that nobody hears of.
+    pub(super) fn answer(self, shared: &Shared) {
+        for (queued, outcome) in self.0 {
+            if let Some(unheard) = queued.replies.tell(outcome) {
+                shared.cancel(queued.sku, &unheard);
+            }
+        }
     }
 }
 

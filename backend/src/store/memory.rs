@@ -16,6 +16,7 @@ pub(crate) struct Memory {
     state: Mutex<State>,
     crash: Mutex<Option<Crash>>,
     commits: AtomicU64,
+    written: Mutex<Option<Commit>>,
 }
 
 /// Where a commit ends the process.
@@ -44,13 +45,18 @@ struct State {
 
 impl Memory {
     pub(crate) fn new(buckets: u16) -> Self {
-        let (state, crash, commits) = Default::default();
-        Self { buckets, state, crash, commits }
+        let (state, crash, commits, written) = Default::default();
+        Self { buckets, state, crash, commits, written }
     }
 
     /// How often something was committed.
     pub(crate) fn commits(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
+    }
+
+    /// The last commit that was written, if that was since this was last asked.
+    pub(crate) fn take_written(&self) -> Option<Commit> {
+        self.written.lock().unwrap().take()
     }
 
     /// Makes the next commit fail in this way.
@@ -100,6 +106,7 @@ impl Store for Memory {
         let crash = self.crash.lock().unwrap().take();
         if crash != Some(Crash::Before) {
             self.state().write(commit);
+            *self.written.lock().unwrap() = Some(commit.clone());
         }
         match crash {
             None => Ok(()),

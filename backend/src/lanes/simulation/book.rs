@@ -119,9 +119,10 @@ impl Book {
         }
     }
 
-    /// The entry about `id` for this cause.
-    pub(super) fn find(&self, cause: Cause, id: CommandId) -> Option<&JournalEntry> {
-        self.entries.iter().rev().find(|entry| entry.cause == cause && entry.id == Some(id))
+    /// The quantities of the entries about `id` for this cause.
+    pub(super) fn quantities(&self, cause: Cause, id: CommandId) -> impl Iterator<Item = i64> {
+        let entries = self.entries.iter().rev();
+        entries.filter(move |e| e.cause == cause && e.id == Some(id)).map(|entry| entry.quantity)
     }
 }
 

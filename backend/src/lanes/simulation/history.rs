@@ -7,8 +7,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::op::{Chooser, Op};
-use crate::lanes::turn::ExpiryLimits;
-use crate::lanes::{LaneSettings, Retention};
+use super::wish::SKUS;
+use crate::lanes::turn::TurnLimits;
+use crate::lanes::{LaneSettings, QUANTUM_MIN, Retention};
 
 /// Everything that a seed decides.
 #[derive(Clone)]
@@ -23,16 +24,21 @@ pub(super) struct History {
 pub(super) struct Setting {
     pub(super) buckets: u16,
     pub(super) lanes: LaneSettings,
-    pub(super) limits: ExpiryLimits,
+    pub(super) limits: TurnLimits,
 }
 
 impl History {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let setting = Setting::any(&mut random);
-        let chooser = Chooser::new(&mut random);
+        let mut chooser = Chooser::new(&mut random);
         let length = random.random_range(100..300);
-        let ops = (0..length).map(|index| chooser.op(index, &mut random)).collect();
+        let opening = (0..SKUS.len()).map(|sku| {
+            let units = random.random_range(0..15);
+            Op::Set { sku, units, expected: None }
+        });
+        let mut ops: Vec<_> = opening.collect();
+        ops.extend((0..length).map(|index| chooser.op(index, &mut random)));
         Self { seed, setting, ops }
     }
 
@@ -63,8 +69,12 @@ impl Setting {
             ticket_ttl_ms: 400,
             unclaimed_ms: 60,
         };
-        let limits = ExpiryLimits { sweep_max: bound(1..5, 4_096), expire_max: bound(1..4, 1_024) };
-        let is_paced = random.random_bool(0.4);
+        let limits = TurnLimits {
+            quantum_min: bound(1..4, QUANTUM_MIN),
+            sweep_max: bound(1..5, 4_096),
+            expire_max: bound(1..4, 1_024),
+        };
+        let is_paced = random.random_bool(0.5);
         let reserves_per_s =
             is_paced.then(|| NonZeroU32::new(random.random_range(5..100))).flatten();
         Self {

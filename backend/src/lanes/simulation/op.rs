@@ -113,36 +113,42 @@ const WEIGHTS: [(&str, u32); 24] = [
     ("turn", 190),
     ("hear", 60),
     ("hear-all", 60),
-    ("hang-up", 50),
+    ("hang-up", 40),
     ("advance", 50),
-    ("confirm", 40),
-    ("end-wait", 40),
+    ("confirm", 50),
+    ("end-wait", 60),
     ("claim", 25),
     ("lose-response", 25),
     ("advance-to-due", 20),
-    ("promote", 20),
+    ("promote", 30),
     ("release", 20),
-    ("set", 16),
+    ("set", 20),
     ("cancel", 15),
-    ("demote", 15),
+    ("demote", 25),
     ("extend", 15),
     ("fail-next-commit", 12),
     ("adjust", 12),
     ("reserve-other", 10),
     ("advance-far", 6),
     ("crash", 6),
-    ("close", 6),
+    ("close", 4),
     ("step-back", 4),
 ];
 
-/// How many keys are in use at a time, and after how many things the first of them gives way.
-const KEYS: u16 = 12;
+/// How many of the keys that were sent last are in use.
+const SENT: usize = 8;
+
+/// How many keys are asked for at a time, and after how many things the first of them gives way.
+const KEYS: u16 = 10;
 const KEY_LIFE: usize = 8;
 
 /// Chooses a history's things.
 pub(super) struct Chooser {
     kinds: WeightedIndex<u32>,
-    lose_requests: f64,
+    /// What the last of them was about.
+    key: Key,
+    /// What was asked for, the latest last.
+    sent: Vec<Key>,
 }
 
 impl Chooser {
@@ -153,16 +159,25 @@ impl Chooser {
             if is_muted { 0 } else { *weight }
         };
         let weights: Vec<_> = WEIGHTS.iter().map(&mut weight).collect();
-        Self { kinds: WeightedIndex::new(weights).unwrap(), lose_requests: 0.05 }
+        Self { kinds: WeightedIndex::new(weights).unwrap(), key: 0, sent: Vec::new() }
     }
 
-    /// What happens as number `index` of a history.
-    pub(super) fn op(&self, index: usize, random: &mut StdRng) -> Op {
-        let first = u16::try_from(index / KEY_LIFE).unwrap();
-        let key = first + random.random_range(0..KEYS);
+    /// What happens as number `index` of a history. Often it is about what the last was about.
+    pub(super) fn op(&mut self, index: usize, random: &mut StdRng) -> Op {
+        let kind = WEIGHTS[self.kinds.sample(random)].0;
+        if kind == "reserve" {
+            let first = u16::try_from(index / KEY_LIFE).unwrap();
+            self.key = first + random.random_range(0..KEYS);
+            self.sent.push(self.key);
+        } else if let sent @ [_, ..] = &self.sent[self.sent.len().saturating_sub(SENT)..]
+            && random.random_bool(0.6)
+        {
+            self.key = sent[random.random_range(0..sent.len())];
+        }
+        let key = self.key;
         let sku = random.random_range(0..super::wish::SKUS.len());
-        match WEIGHTS[self.kinds.sample(random)].0 {
-            "reserve" if random.random_bool(self.lose_requests) => Op::LoseRequest { key },
+        match kind {
+            "reserve" if random.random_bool(0.05) => Op::LoseRequest { key },
             "reserve" => Op::Reserve { key },
             "reserve-other" => Op::ReserveOther { key },
             "turn" => Op::Turn,

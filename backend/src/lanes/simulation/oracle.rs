@@ -9,6 +9,7 @@ use cartgate_ledger::{
 use cartgate_policy::Sku;
 
 use super::book::{Book, Taking, Wanted};
+use super::coverage::Coverage;
 use super::request::Asked;
 use super::wish::{HOLD_MS_MAX, SKUS, Wish, number_of};
 use super::{Checked, Violation};
@@ -26,6 +27,7 @@ pub(super) struct Oracle {
     pub(super) latest: UnixMs,
     /// How often the engine was started again.
     pub(super) life: u32,
+    pub(super) coverage: Coverage,
     settings: LaneSettings,
     refusals_kept: usize,
 }
@@ -41,6 +43,8 @@ pub(super) struct Record {
     /// The answer that a repeat has to get, and to which request it was given.
     pub(super) told: Option<Told>,
     pub(super) wanted: Wanted,
+    /// Until when somebody waits for it, or has a ticket for it.
+    claim_by: UnixMs,
     /// The last attempt that somebody was told of.
     pub(super) attempt: u32,
     pub(super) takings: Vec<Taking>,
@@ -61,6 +65,7 @@ pub(super) struct AdjustRecord {
     /// How often it was made since it was last forgotten.
     times: u32,
     pub(super) stands: Option<Adjustment>,
+    pub(super) was_forgotten: bool,
 }
 
 impl Record {
@@ -74,6 +79,7 @@ impl Record {
             was_ticketed: false,
             told,
             wanted,
+            claim_by: UnixMs::default(),
             attempt: 1,
             takings,
         }
@@ -102,6 +108,7 @@ impl Oracle {
             ticketed,
             latest: now,
             life: 0,
+            coverage: Coverage::default(),
             settings,
             refusals_kept: 0,
         }
@@ -110,6 +117,11 @@ impl Oracle {
     /// Holds that have not ended.
     pub(super) fn hold_count(&self) -> usize {
         self.records.values().filter(|record| record.held().is_some()).count()
+    }
+
+    /// When the first hold goes back by itself.
+    pub(super) fn next_due(&self) -> Option<UnixMs> {
+        self.records.values().filter_map(|record| record.held()?.due_at()).min()
     }
 
     /// Somebody asks, and the engine takes it.
@@ -124,6 +136,7 @@ impl Oracle {
         match &asked.command {
             Command::Reserve(reserve) => {
                 knows = false;
+                record.claim_by = record.claim_by.max(reserve.claim_by);
                 if !record.fingerprints.contains(&reserve.fingerprint) {
                     record.fingerprints.push(reserve.fingerprint);
                 }
@@ -154,7 +167,7 @@ impl Oracle {
             self.forget(end, now)?;
         }
         for changed in &commit.skus {
-            self.write_entries(changed)?;
+            self.write_entries(changed, now)?;
         }
         for (sku, adjustment) in &commit.adjustments {
             let record = self.adjustments.get_mut(&adjustment.id);
@@ -171,9 +184,10 @@ impl Oracle {
             self.ticketed.insert(id, ticketed.reserve.claim_by);
             if let Some(record) = self.records.get_mut(&id) {
                 record.was_ticketed = true;
+                record.claim_by = record.claim_by.max(ticketed.reserve.claim_by);
             }
         }
-        commit.unticketed.iter().for_each(|id| drop(self.ticketed.remove(id)));
+        self.ticketed.retain(|id, _| !commit.unticketed.contains(id));
         commit.skus.iter().try_for_each(|changed| self.check_holds(&changed.sku))?;
         let max = self.settings.retention.refusals_max;
         let is_refusal = |end: &&Ended| end.kind == EndedKind::Refusal;
@@ -182,7 +196,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn write_entries(&mut self, changed: &SkuCommit) -> Checked {
+    fn write_entries(&mut self, changed: &SkuCommit, now: UnixMs) -> Checked {
         let book = &mut self.books[number_of(&changed.sku)];
         for (index, entry) in changed.entries.iter().enumerate() {
             book.add(entry)?;
@@ -205,13 +219,29 @@ impl Oracle {
                 ensure!(ended, "a hold is taken twice: {entry:?}");
                 let next = changed.entries.get(index + 1);
                 let again = next.is_some_and(|n| n.cause == Cause::Confirm && n.id == entry.id);
+                let is_late = record.claim_by < now && !again;
+                ensure!(!is_late, "taken at {}, too late for anybody: {entry:?}", now.0);
                 book.take(entry, record.wish, again)?;
+                let terms = book.terms;
+                let is_capped = terms.customer_cap.is_some();
+                let has_window = terms.opens_at.or(terms.closes_at).is_some();
+                self.coverage.count_if(is_capped, "judged", "a sale under a cap");
+                self.coverage.count_if(has_window, "judged", "a sale in its window");
+                self.coverage.count_if(again, "judged", "a hold sold late");
                 record.takings.push(Taking::new(entry, self.life)?);
             } else {
                 let Some(taking) = record.takings.last_mut() else {
                     return Err(Violation(format!("what never began ends: {entry:?}")));
                 };
                 taking.end(entry, record.wanted)?;
+                let is_timely = entry.cause == Cause::Expire && taking.promised_until.is_some();
+                let is_hung_up = entry.cause == Cause::Cancel && !record.wanted.cancel;
+                self.coverage.count_if(is_timely, "judged", "an end at the promised time");
+                self.coverage.count_if(is_hung_up, "judged", "a hang-up's hold given back");
+                if entry.cause == Cause::Cancel {
+                    // A repeat is judged anew.
+                    record.told = None;
+                }
                 if entry.cause != Cause::Confirm {
                     book.give_back(record.wish, entry.quantity);
                 }
@@ -254,6 +284,7 @@ impl Oracle {
             ensure!(end.at.plus_ms(retention.holds_ms) <= now, "forgotten too soon: {end:?}");
             record.stands = None;
             record.times = 0;
+            record.was_forgotten = true;
             return Ok(());
         }
         let Some(record) = self.records.get_mut(&end.id) else {

@@ -5,7 +5,7 @@ use cartgate_ledger::{
     Reserve, UnixMs,
 };
 
-use super::oracle::{Oracle, Record, Told};
+use super::oracle::{AdjustRecord, Oracle, Record, Told};
 use super::request::Asked;
 use super::{Checked, Violation};
 
@@ -36,6 +36,7 @@ impl Oracle {
             && told.number <= asked.number
         {
             ensure!(is_repeat(told, reserve, outcome), "was told {:?} before", told.outcome);
+            self.coverage.count("judged", "a repeat of what was told");
         }
         match outcome {
             Outcome::Held(hold) => heard_hold(record, hold)?,
@@ -93,10 +94,14 @@ impl Oracle {
                 (*version, *counters)
             }
             (Command::Adjust(adjust), Outcome::Adjusted(adjusted)) => {
-                let stands = self.adjustments.get(&adjust.id).and_then(|r| r.stands.as_ref());
-                ensure!(stands.is_none_or(|stands| stands == adjusted), "not {stands:?}");
-                let entry = book.find(Cause::Adjust, adjust.id);
-                ensure!(entry.is_some(), "there was no adjustment");
+                let is_last = |record: &AdjustRecord| {
+                    record.was_forgotten
+                        || record.stands.as_ref().is_none_or(|stands| stands == adjusted)
+                };
+                let record = self.adjustments.get(&adjust.id);
+                ensure!(record.is_some_and(is_last), "another one was made");
+                let mut adjusted_by = book.quantities(Cause::Adjust, adjust.id);
+                ensure!(adjusted_by.any(|by| by == adjust.by), "there was no adjustment");
                 (adjusted.version, adjusted.counters)
             }
             (_, Outcome::Refused(refusal)) => {
@@ -118,17 +123,18 @@ impl Oracle {
     fn heard_settled(&mut self, asked: &Asked, outcome: &Outcome) -> Checked {
         let Some(id) = asked.command.id() else { return Err(Violation("no id".into())) };
         let book = &self.books[asked.sku];
-        let entry = |cause| book.find(cause, id);
         let record = record(&mut self.records, id)?;
         match (&asked.command, outcome) {
             (Command::Confirm { quantity, .. }, Outcome::Settled(sold)) => {
                 let units = quantity.map_or(sold.quantity, |quantity| quantity.get());
-                let is_sold = entry(Cause::Confirm).is_some_and(|e| e.quantity == units.into());
-                ensure!(is_sold, "it is not in the journal");
+                let mut sold = book.quantities(Cause::Confirm, id);
+                ensure!(sold.any(|sold| sold == i64::from(units)), "it is not in the journal");
+                let is_late = asked.promised_until.is_some_and(|until| until <= self.latest);
+                self.coverage.count_if(is_late, "judged", "settled in time though judged late");
             }
             (Command::Release { .. }, Outcome::Settled(_)) => {
-                let is_released = entry(Cause::Release).is_some() || entry(Cause::Cancel).is_some();
-                ensure!(is_released, "it is not in the journal");
+                let has = |cause| book.quantities(cause, id).next().is_some();
+                ensure!(has(Cause::Release) || has(Cause::Cancel), "it is not in the journal");
             }
             (Command::Extend { .. } | Command::Claim { .. }, Outcome::Settled(hold))
                 if hold.is_held() =>
@@ -183,6 +189,10 @@ fn heard_hold(record: &mut Record, hold: &Reservation) -> Checked {
     let Some(taking) = taking else { return Err(Violation("there is no such hold".into())) };
     ensure!(taking.units() == hold.quantity, "{} units were held", taking.units());
     let ReservationState::Held { expires_at } = hold.state else { return Ok(()) };
+    // A repeat that came after the end gets the first answer, which promises nothing any more.
+    if hold.since != hold.decided_at {
+        return Ok(());
+    }
     let until = match hold.claim {
         Claim::Unclaimed { until } => until.min(expires_at),
         Claim::Awaited | Claim::Claimed | Claim::Forgone => expires_at,

@@ -221,10 +221,7 @@ pub(super) fn reservation(id: CommandId, value: &[u8]) -> Result<(Sku, Reservati
     read_reservation(id, &mut Reader::new(value)).map_err(unreadable("reservation"))
 }
 
-fn read_reservation(
-    id: CommandId,
-    from: &mut Reader<'_>,
-) -> Result<(Sku, Reservation), Malformed> {
+fn read_reservation(id: CommandId, from: &mut Reader<'_>) -> Result<(Sku, Reservation), Malformed> {
     let tags = from.byte()?;
     let sku = from.sku()?;
     let fingerprint = Fingerprint(from.array()?);

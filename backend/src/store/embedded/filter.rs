@@ -92,3 +92,32 @@ pub(super) struct Full;
 fn bits(digest: u64) -> impl Iterator<Item = u32> {
     SALTS.into_iter().map(move |salt| 1 << ((digest as u32).wrapping_mul(salt) >> 27))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ids as random as real ones: a multiplicative sequence spreads over all of them.
+    fn id(number: u64) -> CommandId {
+        let [one, other] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03_u64]
+            .map(|factor| (number + 1).wrapping_mul(factor).rotate_left(31).wrapping_mul(factor));
+        CommandId((u128::from(one) << 64 | u128::from(other)).to_be_bytes())
+    }
+
+    #[test]
+    fn it_forgets_none_and_takes_few_others_for_its_own() {
+        let digests = |numbers: std::ops::Range<u64>| {
+            numbers.map(|number| Filter::digest(id(number))).collect::<Vec<_>>()
+        };
+        let filter = Filter::of(&digests(0..100_000));
+        let room = ROOM_MIN as u64;
+        filter.insert(&digests(100_000..room)).unwrap();
+        assert!((0..room).all(|number| filter.may_have(id(number))));
+        filter.insert(&digests(room..room + 100_000)).unwrap();
+        assert!(filter.insert(&[7]).is_err(), "there is room for as many as it says, no more");
+        assert!((0..room + 100_000).all(|number| filter.may_have(id(number))));
+        let others = 2 * room..2 * room + 100_000;
+        let mistaken = others.filter(|number| filter.may_have(id(*number))).count();
+        assert!(mistaken < 300, "{mistaken} of 100,000 with the filter full");
+    }
+}

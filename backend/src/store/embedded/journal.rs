@@ -74,7 +74,13 @@ impl<'a> Entries<'a> {
         first.checked_add(left).ok_or(Malformed::SerdeDeCustom)?;
         let [available, held, confirmed] = [from.number()?, from.number()?, from.number()?];
         let at = UnixMs(from.number()?);
-        Ok(Self { from, version: first, left, at, counters: Counters { available, held, confirmed } })
+        Ok(Self {
+            from,
+            version: first,
+            left,
+            at,
+            counters: Counters { available, held, confirmed },
+        })
     }
 
     /// The version of the last entry.
@@ -158,11 +164,12 @@ impl Page {
 /// never set, if there is no row.
 pub(super) fn verify(before: Option<&StockRow>, changed: &SkuCommit) -> Result<(), StoreError> {
     let start = before.map_or_else(<_>::default, |row| (row.version, row.counters));
-    let (version, counters) = changed.entries.iter().try_fold(start, |(version, counters), entry| {
-        let broken = |source| broken(&changed.sku, source);
-        verify_next(version, counters, entry).map_err(broken)?;
-        Ok((entry.version, entry.after))
-    })?;
+    let (version, counters) =
+        changed.entries.iter().try_fold(start, |(version, counters), entry| {
+            let broken = |source| broken(&changed.sku, source);
+            verify_next(version, counters, entry).map_err(broken)?;
+            Ok((entry.version, entry.after))
+        })?;
     verify_end(&changed.sku, version, counters, &changed.row)
 }
 

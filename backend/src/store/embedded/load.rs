@@ -30,21 +30,39 @@ pub(super) fn load(tables: &Tables, windows: &Windows) -> Result<Loaded, StoreEr
     let held = windows.rows.values().map(|row| row.counters.held).sum::<u64>();
     // Holds of many units are fewer than this: then some room is left, for a moment.
     loaded.holds.reserve(usize::try_from(held).unwrap_or_default().min(HOLDS_EXPECTED_MAX));
-    each_last(&tables.held, windows, |w| &w.reservations, parse_id, |id, value| {
-        if is_held(value) {
-            loaded.holds.push(reservation(id, value)?);
-        }
-        Ok(())
-    })?;
-    each_last(&tables.ticketed, windows, |w| &w.ticketed, parse_id, |_, value| {
-        loaded.ticketed.push(decode("ticketed command", value)?);
-        Ok(())
-    })?;
+    each_last(
+        &tables.held,
+        windows,
+        |w| &w.reservations,
+        parse_id,
+        |id, value| {
+            if is_held(value) {
+                loaded.holds.push(reservation(id, value)?);
+            }
+            Ok(())
+        },
+    )?;
+    each_last(
+        &tables.ticketed,
+        windows,
+        |w| &w.ticketed,
+        parse_id,
+        |_, value| {
+            loaded.ticketed.push(decode("ticketed command", value)?);
+            Ok(())
+        },
+    )?;
     loaded.ticketed.sort_by_key(|ticketed| ticketed.seq);
-    each_last(&tables.hot_items, windows, |w| &w.hot_items, parse_sku, |sku, value| {
-        loaded.hot_items.push((sku, decode("hot item", value)?));
-        Ok(())
-    })?;
+    each_last(
+        &tables.hot_items,
+        windows,
+        |w| &w.hot_items,
+        parse_sku,
+        |sku, value| {
+            loaded.hot_items.push((sku, decode("hot item", value)?));
+            Ok(())
+        },
+    )?;
     loaded.hot_items.sort_by(|one, other| one.0.cmp(&other.0));
     verify_journals(tables, windows)?;
     verify_holds(&loaded)?;

@@ -12,27 +12,28 @@
 //! state of anything counts. So a commit costs what writing its bytes costs, and the tables are
 //! written in the way that costs least. A start reads the log again.
 //!
-//! | table         | key                       | value                                   | written                            |
-//! |---------------|---------------------------|-----------------------------------------|------------------------------------|
-//! | `meta`        | name                      | `format`, `buckets`, `secret`; `projected`: the last commit in the tables | when made; after each window |
-//! | `stock`       | SKU                       | [`StockRow`]                            | kept for ever                      |
-//! | `journal`     | SKU, 0, version of the last entry | up to 512 entries (`journal.rs`) | kept for ever                     |
-//! | `held`        | id                        | SKU, [`Reservation`] (`encoding.rs`)    | until the hold ends                |
-//! | `ended`       | id                        | the same                                | from its end until it is forgotten |
-//! | `ended_at`    | kind, time, id ([`Ended`])| nothing: the order is the content       | like what ended                    |
-//! | `adjustments` | id                        | [`Adjustment`]                          | until it is forgotten              |
-//! | `purchases`   | SKU, 0, customer, 0, id   | units                                   | kept for ever                      |
-//! | `ticketed`    | id                        | [`Ticketed`]                            | until it is decided                |
-//! | `hot_items`   | SKU                       | [`HotItem`](crate::hot_items::HotItem)  | until it is one no more            |
+//! | table         | key                               | value, and until when               |
+//! |---------------|-----------------------------------|-------------------------------------|
+//! | `meta`        | name                              | `format`, `buckets`, `secret`; `projected`: the last commit in the tables |
+//! | `stock`       | SKU                               | [`StockRow`], for ever              |
+//! | `journal`     | SKU, 0, version of the last entry | up to 512 entries, for ever (`journal.rs`) |
+//! | `held`        | id                                | SKU, [`Reservation`] until its hold ends (`encoding.rs`) |
+//! | `ended`       | id                                | SKU, [`Reservation`] from its end until it is forgotten |
+//! | `ended_at`    | [`EndedKind`], time, id           | nothing: the order is the content; as long as what ended |
+//! | `adjustments` | id                                | [`Adjustment`], until it is forgotten |
+//! | `purchases`   | SKU, 0, customer, 0, version      | units, for ever                     |
+//! | `ticketed`    | id                                | [`Ticketed`], until it is decided   |
+//! | `hot_items`   | SKU                               | [`HotItem`](crate::hot_items::HotItem), until it is one no more |
 //!
 //! Reservations are apart by whether they can change, so that a start reads what is held and not
 //! all that was sold. A hold that was forgone and then taken anew is in both: what is held counts.
 //!
 //! Bounds. A window is sealed, and the projector takes it, when it has [`WINDOW_LEN`] bytes of
 //! records and the one before is in the tables; a commit waits for that if it has twice as many. So
-//! memory has at most four times as many bytes: 128 MiB, of 300,000 reservations each (their record
-//! has about 100 bytes), and the index of them, 25 bytes each at a load of a half: 60 MiB. The log's
-//! files are as long. Besides, memory has every SKU's row, and the filter of `filter.rs`.
+//! memory has at most four times as many bytes, 128 MiB, and two commits. That is 1,300,000
+//! reservations at 100 bytes each, journal entry included, and their index another 60 MiB: 29 bytes
+//! a place, and less than two places for each. The log's files are as long. Besides, memory has
+//! every SKU's row, and the filter of `filter.rs`.
 //!
 //! A failure to write anything is final: nobody knows what is on the disk, so nothing is committed
 //! any more until the next start.
@@ -63,9 +64,7 @@ use self::log::{Log, failed_to};
 use self::projection::{Progress, Sealed, Shared};
 use self::tables::{Tables, get_decoded};
 use self::window::{Window, Windows};
-use super::{
-    Commit, Durability, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed,
-};
+use super::{Commit, Durability, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed};
 
 /// The format written by this version.
 const FORMAT: u16 = 2;
@@ -118,7 +117,8 @@ impl Embedded {
         let (log, runs) = Log::open(&directory.join("log"), is_new, projected, durability)?;
         let secret = match secret {
             Some(secret) => secret,
-            None => write_meta(&tables, buckets)?,
+            None if runs.is_empty() => write_meta(&tables, buckets)?,
+            None => return Err(StoreError::NoStore),
         };
         let (windows, sealed) = windows(&tables, runs)?;
         let is_projecting = sealed.is_some();
@@ -126,11 +126,7 @@ impl Embedded {
             tables,
             windows: RwLock::new(windows),
             filter: RwLock::new(None),
-            progress: Mutex::new(Progress {
-                sealed,
-                is_projecting,
-                ..Progress::default()
-            }),
+            progress: Mutex::new(Progress { sealed, is_projecting, ..Progress::default() }),
             changed: Condvar::new(),
         });
         let projector = {
@@ -169,7 +165,8 @@ impl Embedded {
         let file = log.switch().map_err(failed_to("be written"))?;
         let unsynced = (self.durability == Durability::Process).then_some(file);
         let mut windows = self.shared.windows_mut();
-        windows.sealed = Some(Arc::new(std::mem::take(&mut windows.active)));
+        let next = windows.active.next();
+        windows.sealed = Some(Arc::new(std::mem::replace(&mut windows.active, next)));
         progress.is_projecting = true;
         progress.sealed = Some(Sealed { last_number, unsynced });
         self.shared.changed.notify_all();
@@ -191,10 +188,7 @@ impl Embedded {
 }
 
 /// The windows that the log has, and the one to be projected.
-fn windows(
-    tables: &Tables,
-    runs: Vec<log::Run>,
-) -> Result<(Windows, Option<Sealed>), StoreError> {
+fn windows(tables: &Tables, runs: Vec<log::Run>) -> Result<(Windows, Option<Sealed>), StoreError> {
     let mut windows = Windows { rows: load::rows(tables)?, ..Windows::default() };
     let mut sealed = None;
     let mut runs = runs.into_iter().peekable();

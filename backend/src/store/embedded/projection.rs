@@ -9,11 +9,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuar
 use std::time::Duration;
 
 use cartgate_ledger::{CommandId, IdMap};
+use cartgate_policy::Sku;
 
 use super::encoding::{encode, is_held};
 use super::filter::{Filter, Full};
 use super::journal::{CHUNK_MAX, Entries, put_chunk};
-use super::keys::{chunk_key, parse_id, purchase_key};
+use super::keys::{EndedKey, chunk_key, parse_id, purchase_key};
 use super::tables::{self, Tables};
 use super::window::{Last, SkuWindow, Window, Windows};
 use crate::store::StoreError;
@@ -74,17 +75,15 @@ impl Shared {
 
     /// Projects one window after the other until the store is closed, or cannot be written.
     pub(super) fn project_all(&self) {
-        let guard = FailOnPanic(self);
+        let _end = End(self);
         if let Err(error) = self.try_project_all() {
             tracing::error!(error = &error as &dyn std::error::Error, "projecting failed");
-            self.fail();
         }
-        std::mem::forget(guard);
     }
 
     fn try_project_all(&self) -> Result<(), StoreError> {
         self.renew_filter()?;
-        while let Some(sealed) = self.next_sealed() {
+        while let Some(sealed) = self.next_sealed()? {
             if let Some(file) = sealed.unsynced {
                 // What is in the tables must not be ahead of the log after a power cut.
                 file.sync_data().map_err(super::log::failed_to("be synced"))?;
@@ -94,17 +93,19 @@ impl Shared {
         Ok(())
     }
 
-    fn next_sealed(&self) -> Option<Sealed> {
+    /// The next window to be projected, when there is one and the tables can take it; `None` when
+    /// the store is closed.
+    fn next_sealed(&self) -> Result<Option<Sealed>, StoreError> {
         let mut progress = self.progress();
         loop {
             if progress.is_closing {
-                return None;
+                return Ok(None);
             }
             let is_due = progress.sealed.is_some();
             #[cfg(test)]
             let is_due = is_due && !progress.is_held_up;
-            if is_due && !self.tables.are_behind() {
-                return progress.sealed.take();
+            if is_due && !self.tables.are_behind()? {
+                return Ok(progress.sealed.take());
             }
             progress = if is_due {
                 let waited = self.changed.wait_timeout(progress, LOOK_EVERY);
@@ -119,7 +120,13 @@ impl Shared {
         let window = self.windows().sealed.clone();
         if let Some(window) = &window {
             self.expect_ids(window)?;
-            project(&self.tables, window)?;
+            for project in PROJECTIONS {
+                // The next start projects it again.
+                if self.progress().is_closing {
+                    return Ok(());
+                }
+                project(&self.tables, window)?;
+            }
         }
         tables::write(&self.tables.meta, [("projected", Some(encode(&last_number)?))])?;
         // What takes long goes after the lock.
@@ -164,26 +171,38 @@ impl Shared {
     }
 }
 
-/// A projector that panics must not leave commits waiting for it.
-struct FailOnPanic<'a>(&'a Shared);
+/// When the projector ends, in whatever way, no commit waits for it any more: it fails.
+struct End<'a>(&'a Shared);
 
-impl Drop for FailOnPanic<'_> {
+impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.fail();
     }
 }
 
 fn decision_ids(window: &Window) -> Vec<u64> {
-    let ended = window.reservations.iter().filter(|(_, last)| {
-        window.last_value(**last).is_some_and(|value| !is_held(value))
-    });
+    let ended = window
+        .reservations
+        .iter()
+        .filter(|(_, last)| window.last_value(**last).is_some_and(|value| !is_held(value)));
     let adjusted = window.adjustments.iter().filter(|(_, last)| matches!(last, Last::Is(_)));
     ended.chain(adjusted).map(|(id, _)| Filter::digest(*id)).collect()
 }
 
-/// Brings a window into the tables.
-fn project(tables: &Tables, window: &Window) -> Result<(), StoreError> {
-    project_skus(tables, window)?;
+type Project = fn(&Tables, &Window) -> Result<(), StoreError>;
+
+/// What brings a window into the tables, in order.
+const PROJECTIONS: [Project; 7] = [
+    project_skus,
+    project_purchases,
+    project_adjustments,
+    project_ends,
+    project_reservations,
+    project_ticketed,
+    project_hot_items,
+];
+
+fn project_purchases(tables: &Tables, window: &Window) -> Result<(), StoreError> {
     let mut purchases = Vec::new();
     for (sku, of_sku) in &window.purchases {
         for purchase in of_sku {
@@ -193,19 +212,7 @@ fn project(tables: &Tables, window: &Window) -> Result<(), StoreError> {
     }
     purchases.sort_unstable();
     purchases.dedup_by(|next, first| next.0 == first.0);
-    tables::write(&tables.purchases, purchases)?;
-    tables::write(&tables.adjustments, by_id(window, &window.adjustments))?;
-    let ends = window.ends.iter().map(|(key, counts)| (key.0, counts.then_some(&[][..])));
-    tables::write(&tables.ended_at, ends)?;
-    project_reservations(tables, window)?;
-    tables::write(&tables.ticketed, by_id(window, &window.ticketed))?;
-    let mut hot_items: Vec<_> = window.hot_items.iter().collect();
-    hot_items.sort_unstable_by_key(|(sku, _)| *sku);
-    let hot_items = hot_items.into_iter();
-    tables::write(
-        &tables.hot_items,
-        hot_items.map(|(sku, last)| (sku.as_str(), window.last_value(*last))),
-    )
+    tables::write(&tables.purchases, purchases)
 }
 
 fn project_skus(tables: &Tables, window: &Window) -> Result<(), StoreError> {
@@ -247,14 +254,34 @@ fn full_chunks(window: &Window, changed: &SkuWindow) -> Result<Vec<(u64, Vec<u8>
     Ok(full)
 }
 
+fn project_adjustments(tables: &Tables, window: &Window) -> Result<(), StoreError> {
+    tables::write(&tables.adjustments, by_id(window, &window.adjustments))
+}
+
+fn project_ends(tables: &Tables, window: &Window) -> Result<(), StoreError> {
+    let row = |(key, counts): (&EndedKey, &bool)| (key.0, counts.then_some([]));
+    tables::write(&tables.ended_at, window.ends.iter().map(row))
+}
+
+fn project_ticketed(tables: &Tables, window: &Window) -> Result<(), StoreError> {
+    tables::write(&tables.ticketed, by_id(window, &window.ticketed))
+}
+
+fn project_hot_items(tables: &Tables, window: &Window) -> Result<(), StoreError> {
+    let row = |(sku, last): (&Sku, &Last)| (sku.as_str().to_owned(), window.last_value(*last));
+    let mut rows: Vec<_> = window.hot_items.iter().map(row).collect();
+    rows.sort_unstable();
+    tables::write(&tables.hot_items, rows)
+}
+
 /// Whoever looks for a reservation looks among the held ones first, then among those that ended: so
 /// an end is written before it is taken away there.
 fn project_reservations(tables: &Tables, window: &Window) -> Result<(), StoreError> {
     let reservations = by_id(window, &window.reservations);
     let ended = reservations.iter().filter(|(_, value)| !value.is_some_and(is_held));
     tables::write(&tables.ended, ended.copied())?;
-    let held = |value: &&[u8]| is_held(value);
-    tables::write(&tables.held, reservations.into_iter().map(|(id, value)| (id, value.filter(held))))
+    let held = reservations.into_iter().map(|(id, value)| (id, value.filter(|v| is_held(v))));
+    tables::write(&tables.held, held)
 }
 
 fn by_id<'a>(window: &'a Window, lasts: &IdMap<Last>) -> Vec<([u8; 16], Option<&'a [u8]>)> {

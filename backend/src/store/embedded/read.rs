@@ -93,9 +93,8 @@ impl Shared {
         decode: impl Fn(&[u8]) -> Result<T, StoreError>,
     ) -> Result<Known<T>, StoreError> {
         let windows = self.windows();
-        let known = windows.find(|window| {
-            of(window).get(&id).map(|last| window.last_value(*last).map(&decode))
-        });
+        let known = windows
+            .find(|window| of(window).get(&id).map(|last| window.last_value(*last).map(&decode)));
         Ok(match known {
             Some(Some(value)) => Known::Is(value?),
             Some(None) => Known::Gone,

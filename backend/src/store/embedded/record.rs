@@ -8,9 +8,7 @@ use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
 use postcard::Error as Malformed;
 
-use super::encoding::{
-    Reader, put_bytes, put_number, put_reservation, put_sku, put_value,
-};
+use super::encoding::{Reader, put_bytes, put_number, put_reservation, put_sku, put_value};
 use super::journal::{CHUNK_MAX, put_chunk};
 use super::keys::EndedKey;
 use crate::store::{Commit, SkuCommit, StoreError};
@@ -123,7 +121,8 @@ pub(super) fn read(
     let mut from = Reader::new(bytes.get(start..).unwrap_or_default());
     let place = |from: &mut Reader<'_>| {
         let len = from.bytes()?.len();
-        let place = |number: usize| u32::try_from(number).map_err(|_| Malformed::DeserializeBadVarint);
+        let place =
+            |number: usize| u32::try_from(number).map_err(|_| Malformed::DeserializeBadVarint);
         Ok::<_, Malformed>(Place { at: place(end - from.left() - len)?, len: place(len)? })
     };
     for _ in 0..from.number()? {

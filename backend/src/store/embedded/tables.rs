@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use fjall::compaction::Leveled;
 use fjall::config::CompressionPolicy;
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, UserKey, UserValue};
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue,
+};
 use serde::de::DeserializeOwned;
 
 use super::encoding::decode;
@@ -40,8 +42,7 @@ pub(super) struct Tables {
     pub(super) purchases: Keyspace,
     pub(super) ticketed: Keyspace,
     pub(super) hot_items: Keyspace,
-    /// Closed when it is dropped.
-    _database: Database,
+    database: Database,
 }
 
 impl Tables {
@@ -66,14 +67,19 @@ impl Tables {
             purchases: keyspace("purchases")?,
             ticketed: keyspace("ticketed")?,
             hot_items: keyspace("hot_items")?,
-            _database: database,
+            database,
         })
     }
 
     /// Whether merging has fallen behind.
-    pub(super) fn are_behind(&self) -> bool {
+    ///
+    /// # Errors
+    /// It has failed, and will not go on.
+    pub(super) fn are_behind(&self) -> Result<bool, StoreError> {
+        // There is nothing to flush: this asks for failures of the database's own threads.
+        self.database.persist(PersistMode::Buffer).map_err(failed_to("be merged"))?;
         let tables = [&self.journal, &self.held, &self.ended, &self.ended_at];
-        tables.iter().any(|table| table.l0_table_count() > UNMERGED_MAX)
+        Ok(tables.iter().any(|table| table.l0_table_count() > UNMERGED_MAX))
     }
 }
 
@@ -109,7 +115,10 @@ where
     run.finish().map_err(&failed)
 }
 
-pub(super) fn get(table: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<UserValue>, StoreError> {
+pub(super) fn get(
+    table: &Keyspace,
+    key: impl AsRef<[u8]>,
+) -> Result<Option<UserValue>, StoreError> {
     table.get(key).map_err(failed_to("be read"))
 }
 

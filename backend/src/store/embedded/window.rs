@@ -96,6 +96,12 @@ impl Window {
         Ok(window)
     }
 
+    /// An empty one, with room for as many reservations as came in this one.
+    pub(super) fn next(&self) -> Self {
+        let reservations = IdMap::with_capacity_and_hasher(self.reservations.len(), <_>::default());
+        Self { reservations, ..Self::default() }
+    }
+
     /// How long its records are.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
@@ -148,7 +154,8 @@ impl Window {
                 let chunk = |place: Place| {
                     Ok(ChunkPlace { last_version: last_version(place.of(bytes))?, place })
                 };
-                let chunks = chunks.into_iter().map(chunk).collect::<Result<Vec<_>, StoreError>>()?;
+                let chunks =
+                    chunks.into_iter().map(chunk).collect::<Result<Vec<_>, StoreError>>()?;
                 match rows.get_mut(&sku) {
                     Some(stood) => *stood = row,
                     None => _ = rows.insert(sku.clone(), row),

@@ -4,17 +4,18 @@
 use std::num::NonZeroU32;
 
 use cartgate_ledger::{
-    Adjustment, Cause, Claim, CommandId, Counters, Fingerprint, JournalEntry, Purchase, Reservation,
-    ReservationState, Reserve, Terms, UnixMs,
+    Adjustment, Cause, Claim, CommandId, Counters, Fingerprint, JournalEntry, Purchase,
+    Reservation, ReservationState, Reserve, Terms, UnixMs,
 };
 use cartgate_policy::Sku;
 
 use super::super::encoding::{encode, put_reservation};
 use super::super::keys::{EndedKey, chunk_key, purchase_key};
+use super::super::log::Log;
 use super::super::{Embedded, FORMAT, journal, record, tables};
 use crate::hot_items::HotItem;
 use crate::store::{
-    Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, Store as _, StoreError, Ticketed,
+    Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, StoreError, Ticketed,
 };
 
 fn check(bytes: &[u8], expected: &str) {
@@ -49,7 +50,11 @@ fn reservations_are_laid_out_as_they_were() {
     };
     check(&first, "00", "026303040206d004");
     let unclaimed = Claim::Unclaimed { until: UnixMs(3) };
-    check(&Reservation { customer: None, claim: unclaimed, ..first.clone() }, "10", "000304020601d004");
+    check(
+        &Reservation { customer: None, claim: unclaimed, ..first.clone() },
+        "10",
+        "000304020601d004",
+    );
     let expires_at = UnixMs(4);
     let states = [
         (ReservationState::Confirmed { expires_at, quantity: 7 }, "21", "0007"),
@@ -100,7 +105,8 @@ fn small_values_and_keys_are_laid_out_as_they_were() {
     let row = StockRow { counters, version: 300, now: UnixMs(5) };
     check_value(encode(&row).unwrap(), "000200ac0205");
     let (fingerprint, ids) = (Fingerprint([2; 16]), ("01".repeat(16), "02".repeat(16)));
-    let adjustment = Adjustment { id: ID, fingerprint, decided_at: UnixMs(3), version: 4, counters };
+    let adjustment =
+        Adjustment { id: ID, fingerprint, decided_at: UnixMs(3), version: 4, counters };
     check_value(encode(&adjustment).unwrap(), &format!("{}{}0304000200", ids.0, ids.1));
     let reserve = Reserve {
         id: ID,
@@ -119,7 +125,8 @@ fn small_values_and_keys_are_laid_out_as_they_were() {
         encode(&ticketed).unwrap(),
         &format!("070141{}{}010001050607010172{}", ids.0, ids.1, "08"),
     );
-    let terms = Terms { customer_cap: NonZeroU32::new(2), opens_at: Some(UnixMs(3)), closes_at: None };
+    let terms =
+        Terms { customer_cap: NonZeroU32::new(2), opens_at: Some(UnixMs(3)), closes_at: None };
     let (since, changed_at) = (UnixMs(4), UnixMs(5));
     let hot_item = HotItem { reserves_per_s: None, terms, since, changed_at };
     check_value(encode(&hot_item).unwrap(), "0001020103000405");
@@ -133,28 +140,75 @@ fn small_values_and_keys_are_laid_out_as_they_were() {
 fn commits_are_laid_out_as_they_were() {
     let (counters, before) = (Counters { available: 1, ..<_>::default() }, Counters::default());
     let (version, at) = (1, UnixMs(2));
-    let entry =
-        JournalEntry { version, at, cause: Cause::Set, id: None, quantity: 1, before, after: counters };
+    let entry = JournalEntry {
+        version,
+        at,
+        cause: Cause::Set,
+        id: None,
+        quantity: 1,
+        before,
+        after: counters,
+    };
     let row = StockRow { counters, version, now: at };
     let ended = |kind| vec![Ended { kind, at: UnixMs(3), id: ID }];
     let purchase = Purchase { customer: "c".into(), version: 258, units: 300 };
+    let state = ReservationState::SoldOut { available: 0 };
+    let reservation = Reservation {
+        id: ID,
+        fingerprint: Fingerprint([2; 16]),
+        customer: None,
+        quantity: 1,
+        decided_at: at,
+        since: at,
+        attempt: 1,
+        claim: Claim::Awaited,
+        state,
+    };
     let commit = Commit {
         skus: vec![SkuCommit { sku: sku(), row, entries: vec![entry] }],
+        reservations: vec![(sku(), reservation)],
         purchases: vec![(sku(), purchase)],
         unticketed: vec![ID],
-        ended: ended(EndedKind::Refusal),
         superseded: ended(EndedKind::Hold),
+        ended: ended(EndedKind::Refusal),
         forgotten: ended(EndedKind::Adjustment),
         hot_items: vec![(sku(), None)],
         ..Commit::default()
     };
     let mut bytes = Vec::new();
     record::put(&mut bytes, &commit).unwrap();
-    let id = "01".repeat(16);
+    let (id, fingerprint) = ("01".repeat(16), "02".repeat(16));
     let end = |kind: u8| format!("01{kind:02x}0000000000000003{id}");
-    let ends = [1, 0, 2].map(end).concat();
-    let stock = "01014105010000010201090101000000020000 02".replace(' ', "");
-    check(&bytes, &format!("{stock}0000010141 0163{id}ac020001{id}{ends}01014100").replace(' ', ""));
+    let parts = [
+        "0101410501000001020109010100000002000002",
+        &format!("01{id}19040141{fingerprint}000102000100"),
+        "00",
+        "01014101638202ac02",
+        "00",
+        &format!("01{id}"),
+        &[1, 0, 2].map(end).concat(),
+        "01014100",
+    ];
+    check(&bytes, &parts.concat());
+}
+
+#[test]
+fn the_logs_records_are_laid_out_as_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, _) = Log::open(directory.path(), true, 0x0102, Durability::Disk).unwrap();
+    let mut append = |content: &[u8]| {
+        let put = |to: &mut Vec<u8>| {
+            to.extend_from_slice(content);
+            Ok(())
+        };
+        log.append(put).unwrap().to_vec()
+    };
+    let (first, second) = (append(b"one"), append(b"12345678"));
+    let expected = "19cc86cfb2e2d520030000000100000003010000000000000000000000000000\
+                    6f6e650000000000";
+    check(&first, expected);
+    check(&second[8..24], "08000000010000000401000000000000");
+    assert_eq!(second[24..32], first[..8]);
 }
 
 #[test]

@@ -10,9 +10,7 @@ use tempfile::TempDir;
 use super::super::encoding::encode;
 use super::super::{Embedded, tables};
 use crate::store::conformance::{BUCKETS, entries, held, id, sale, sku};
-use crate::store::{
-    Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, Store, StoreError,
-};
+use crate::store::{Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, Store, StoreError};
 
 const WINDOW_LEN: usize = 2_000;
 
@@ -41,12 +39,15 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// 200 commits: five units of a SKU each, of which two are held, one by an id that all have.
+/// 200 commits: five units of a SKU each, of which two are held.
 fn commits() -> Vec<Commit> {
     let commit = |number: usize| {
         let mut commit = sale(&format!("SKU-{number}"));
         let number = u8::try_from(number).unwrap();
-        commit.reservations.iter_mut().for_each(|(_, hold)| hold.id.0[0] = number);
+        commit
+            .reservations
+            .iter_mut()
+            .for_each(|(_, hold)| hold.id.0[..2].copy_from_slice(&[255, number]));
         commit
     };
     (0..200).map(commit).collect()
@@ -55,7 +56,8 @@ fn commits() -> Vec<Commit> {
 fn check_all(store: &dyn Store, commits: &[Commit]) {
     let mut loaded = store.load().unwrap();
     loaded.stocks.sort_by(|one, other| one.0.cmp(&other.0));
-    let mut stocks: Vec<_> = commits.iter().map(|c| (c.skus[0].sku.clone(), c.skus[0].row)).collect();
+    let mut stocks: Vec<_> =
+        commits.iter().map(|c| (c.skus[0].sku.clone(), c.skus[0].row)).collect();
     stocks.sort_by(|one, other| one.0.cmp(&other.0));
     assert_eq!(loaded.stocks, stocks);
     assert_eq!(loaded.holds.len(), 2 * commits.len());
@@ -153,7 +155,8 @@ fn projecting_twice_changes_nothing() {
     let store = Embedded::open_projecting(directory.path(), BUCKETS).unwrap();
     let expected = look(&store);
     project(&store);
-    tables::write(&store.shared.tables.meta, [("projected", Some(encode(&0_u64).unwrap()))]).unwrap();
+    tables::write(&store.shared.tables.meta, [("projected", Some(encode(&0_u64).unwrap()))])
+        .unwrap();
     drop(store);
     for (path, bytes) in saved {
         fs::write(path, bytes).unwrap();

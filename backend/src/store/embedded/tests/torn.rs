@@ -10,7 +10,8 @@ use crate::store::conformance::{BUCKETS, id, sale, sku};
 use crate::store::{Commit, Durability, Embedded, Store as _, StoreError};
 
 /// Contents of different lengths, none a multiple of 8.
-const CONTENTS: [&[u8]; 4] = [b"one", b"the second", b"the third has some more", b"fourth and last"];
+const CONTENTS: [&[u8]; 4] =
+    [b"one", b"the second", b"the third has some more", b"fourth and last"];
 
 /// Where each record ends.
 fn ends() -> [usize; 4] {
@@ -146,15 +147,17 @@ fn a_store_opens_after_a_torn_commit() {
     let path = directory.path().join("log/0");
     let store = open();
     store.commit(&sale("A")).unwrap();
-    let torn = store.log.lock().unwrap().append(|_| Ok(())).unwrap().len();
     drop(store);
     let bytes = fs::read(&path).unwrap();
     let store = open();
-    store.commit(&sale("B")).unwrap();
+    let mut last = sale("B");
+    last.reservations.iter_mut().for_each(|(_, hold)| hold.id.0[0] = 0);
+    store.commit(&last).unwrap();
     drop(store);
     let whole = fs::read(&path).unwrap();
     let start = (0..whole.len()).find(|at| whole[*at] != bytes[*at]).unwrap();
-    for (keep, expected) in [(0, None), (torn, None), (100, None), (whole.len() - start, Some(3))] {
+    for (keep, expected) in [(0, None), (HEADER, None), (100, None), (whole.len() - start, Some(3))]
+    {
         fs::write(&path, &whole[..start + keep]).unwrap();
         let store = open();
         let version = |text| store.stock(&sku(text)).unwrap().map(|row| row.version);

@@ -1,0 +1,149 @@
+//! A deterministic simulation of the engine.
+//!
+//! The real lanes, the real owner and the real waiters, on a store in memory, in one thread: the
+//! owner takes a turn when the history says so, customers are polled by hand, and time is what the
+//! history sets it to. A seed decides a history of a few hundred things that happen (`op`) to an
+//! engine with small bounds (`history`); after each of them what customers were told, what the store
+//! was given and what waits in the lanes is judged by a second set of rules (`oracle`, `book`,
+//! `told`, `line`, `registry`), which knows nothing of how the engine works. In the end everything
+//! comes to rest, and nothing may be left.
+//!
+//! **Failures simulated.** A request or an answer that the network loses; a customer that hangs up
+//! before its turn, between the commit and the answer, or while it is given a ticket; repeats of
+//! what waits, is held, has ended or is forgotten, also under another fingerprint; full queues; time
+//! that leaps, and a wall clock that is set back; the death of the process between any two things,
+//! before any commit and after it; a write that fails, after which the engine stops itself; an
+//! orderly stop with customers waiting. All of it in any order, also while a SKU is promoted,
+//! demoted, or both.
+//!
+//! **Not failures here.** A commit that is torn: a store writes all of it or nothing, which its own
+//! suite shows on the files of a disk. A store that reads wrongly. Threads: the owner and its
+//! callers take turns here, and what they share is behind one lock for each bucket. HTTP. A hold
+//! that was decided just before the process died: nobody knows whether its customer was told, so it
+//! stays until it expires, or its command is repeated. Two who hang up, of whom the second had
+//! repeated what the first had been granted: a repeat counts as a claim.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// What should never be, and is.
+#[derive(Debug)]
+struct Violation(String);
+
+/// Whether all is as it should be.
+type Checked = Result<(), Violation>;
+
+macro_rules! ensure {
+    ($holds:expr, $($found:tt)+) => {
+        if !$holds {
+            return Err($crate::lanes::simulation::Violation(format!($($found)+)));
+        }
+    };
+}
+
+mod book;
+mod coverage;
+mod engine;
+mod history;
+mod line;
+mod op;
+mod oracle;
+mod registry;
+mod request;
+mod shrink;
+mod told;
+mod wish;
+mod world;
+
+use coverage::Coverage;
+use history::History;
+use world::World;
+
+/// What `make test` runs.
+const HISTORIES: u64 = 3_000;
+
+/// Runs one history. Says what is wrong with it, and after how many things it was.
+fn run(history: &History, coverage: &mut Coverage) -> Result<(), (usize, String)> {
+    let world = AssertUnwindSafe(|| World::run(history, coverage));
+    match catch_unwind(world) {
+        Ok(result) => result.map_err(|(index, Violation(found))| (index, found)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err((history.ops.len(), format!("panicked: {text:?}")))
+        }
+    }
+}
+
+/// Runs the histories of `count` seeds, each in one thread, but as many at a time as there are
+/// cores. Panics if one fails, with the shortest history that does.
+fn run_all(first_seed: u64, count: u64) -> Coverage {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let coverages = std::thread::scope(|scope| {
+        let run_some = || run_some(first_seed, count, &next, &failed);
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let mut sum = Coverage::default();
+    for result in coverages {
+        result.map_or_else(|history| explain(&history), |coverage| sum.add(coverage));
+    }
+    sum
+}
+
+/// Runs histories until there are no more to run, or one has failed: returns it.
+fn run_some(
+    first_seed: u64,
+    count: u64,
+    next: &AtomicU64,
+    failed: &AtomicBool,
+) -> Result<Coverage, Box<History>> {
+    let (started, mut coverage) = (Instant::now(), Coverage::default());
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= count || failed.load(Ordering::Relaxed) {
+            return Ok(coverage);
+        }
+        let history = History::new(first_seed + number);
+        if run(&history, &mut coverage).is_err() {
+            failed.store(true, Ordering::Relaxed);
+            return Err(Box::new(history));
+        }
+        if (number + 1).is_multiple_of(10_000) {
+            println!("{} of {count} histories, {} s", number + 1, started.elapsed().as_secs());
+        }
+    }
+}
+
+fn explain(history: &History) -> ! {
+    let mut unseen = Coverage::default();
+    let fails = |ops: &[op::Op]| run(&history.with(ops.to_vec()), &mut unseen).is_err();
+    let short = history.with(shrink::shrink(history.ops.clone(), fails));
+    let (index, found) = run(&short, &mut Coverage::default()).expect_err("it fails each time");
+    panic!(
+        "seed {seed}: {found}\nafter number {index} of the shortest history that fails:\n{short}\n\
+         again: make test-simulation CARTGATE_SIMULATION_SEED={seed} CARTGATE_SIMULATIONS=1",
+        seed = history.seed,
+    );
+}
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn thousands_of_histories() {
+    let coverage = run_all(1, HISTORIES);
+    println!("{coverage}");
+    let missing = coverage.missing();
+    assert!(missing.is_empty(), "never happened: {missing:?}\n{coverage}");
+}
+
+#[test]
+#[ignore = "minutes: make test-simulation"]
+fn many_histories() {
+    let seed = from_env("CARTGATE_SIMULATION_SEED", 1_000_000);
+    let coverage = run_all(seed, from_env("CARTGATE_SIMULATIONS", 200_000));
+    println!("{coverage}");
+}

@@ -1,0 +1,136 @@
+//! Hot items: the registry, and the terms of their sale.
+
+use cartgate_tests::{Answer, Order, Service, ServiceOptions, Shop};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{SKU, assert_problem, call, counters, post, put, service};
+
+async fn register(service: &Service, sku: &str, terms: Value) -> Answer {
+    put(service, &format!("/v1/hot-items/{sku}"), terms).await
+}
+
+async fn remove(service: &Service, sku: &str) -> u16 {
+    let path = format!("/v1/hot-items/{sku}");
+    call(service, Method::DELETE, &path, None, Value::Null).await.status
+}
+
+async fn order(shop: &Shop, customer: &str, quantity: u32) -> Answer {
+    let order = Order { customer: customer.to_owned(), quantity, ..Order::one(SKU) };
+    shop.reserve(&order).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_item_is_registered_changed_and_removed() {
+    let (_dir, service, shop) = service("").await;
+    let path = format!("/v1/hot-items/{SKU}");
+    let terms = json!({"reserves_per_s": 50, "customer_cap": 2, "opens_at": null,
+                       "closes_at": "2999-12-31T23:00:00+01:00"});
+    let new = register(&service, SKU, terms.clone()).await;
+    assert_eq!((new.status, new.header("location")), (201, Some(path.as_str())), "{new:?}");
+    assert_eq!(new.body["closes_at"], "2999-12-31T22:00:00.000Z");
+    assert_eq!(new.body.get("opens_at"), None);
+    // The same again changes nothing.
+    let same = register(&service, SKU, terms).await;
+    assert_eq!((same.status, &same.body, same.header("location")), (200, &new.body, None));
+    let mut shown = shop.get(&path).await.unwrap();
+    let lane = shown.body.as_object_mut().unwrap().remove("lane");
+    let idle = json!({"reserve": 0, "settle": 0, "oldest_age_ms": 0, "is_open": true});
+    assert_eq!((shown.status, lane, shown.body), (200, Some(idle), new.body.clone()));
+
+    let changed = register(&service, SKU, json!({"reserves_per_s": 60})).await;
+    assert_eq!((changed.status, &changed.body["reserves_per_s"]), (200, &60.into()));
+    assert_eq!(changed.body["since"], new.body["since"]);
+    assert_eq!(changed.body.get("customer_cap"), None, "left out is without a bound");
+    for _ in 0..2 {
+        assert_eq!(remove(&service, SKU).await, 204);
+        assert_problem(&shop.get(&path).await.unwrap(), 404, "unknown-hot-item");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_is_listed_page_by_page_and_has_a_bound() {
+    let (_dir, service, shop) = service("hot_items_max = 3").await;
+    for sku in ["B", "C", "A"] {
+        assert_eq!(register(&service, sku, json!({})).await.status, 201);
+    }
+    let full = register(&service, "D", json!({})).await;
+    assert_problem(&full, 409, "too-many-hot-items");
+    assert_eq!(full.body["max"], 3);
+    assert_eq!(register(&service, "A", json!({"customer_cap": 1})).await.status, 200);
+    let page = async |query: &str| {
+        let body = shop.get(&format!("/v1/hot-items{query}")).await.unwrap().body;
+        let items = body["hot_items"].as_array().unwrap().clone();
+        let skus: Vec<_> =
+            items.iter().map(|item| item["sku"].as_str().unwrap().to_owned()).collect();
+        (skus.concat(), body["next"].clone())
+    };
+    assert_eq!(page("").await, ("ABC".to_owned(), Value::Null));
+    assert_eq!(page("?limit=2").await, ("AB".to_owned(), json!("B")));
+    assert_eq!(page("?limit=2&after=B").await, ("C".to_owned(), Value::Null));
+    assert_eq!(page("?after=C").await, (String::new(), Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ServiceOptions::new(dir.path());
+    let mut service = Service::start(&options).await.unwrap();
+    let terms = json!({"reserves_per_s": 9, "customer_cap": 1, "opens_at": "2030-01-01T00:00:00Z"});
+    let new = register(&service, SKU, terms).await;
+    assert_eq!(register(&service, "OTHER", json!({})).await.status, 201);
+    assert_eq!(remove(&service, "OTHER").await, 204);
+    service.process.kill().await.unwrap();
+    let service = Service::start(&options).await.unwrap();
+    let list = Shop::at(service.address()).get("/v1/hot-items").await.unwrap();
+    assert_eq!(list.body["hot_items"], json!([new.body]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_customer_has_more_than_the_cap() {
+    let (_dir, service, shop) = service("").await;
+    // What was held and bought before counts.
+    let before = order(&shop, "ann", 1).await;
+    assert_eq!(shop.settle(before.reservation_id(), "confirm").await.unwrap().status, 200);
+    assert_eq!(register(&service, SKU, json!({"customer_cap": 3})).await.status, 201);
+    let held = order(&shop, "ann", 2).await;
+    assert_eq!(held.status, 201);
+    let over = order(&shop, "ann", 1).await;
+    assert_problem(&over, 409, "over-cap");
+    assert_eq!((&over.body["cap"], &over.body["committed"]), (&3.into(), &3.into()));
+    let nobody = post(&service, "/v1/reservations", json!({"sku": SKU})).await;
+    assert_problem(&nobody, 400, "customer-required");
+    assert_eq!(order(&shop, "bob", 3).await.status, 201);
+    // What goes back does not count.
+    assert_eq!(shop.settle(held.reservation_id(), "release").await.unwrap().status, 200);
+    assert_eq!(order(&shop, "ann", 2).await.status, 201);
+    assert_eq!(counters(&shop, SKU).await, [4, 5, 1]);
+    assert_eq!(remove(&service, SKU).await, 204);
+    assert_eq!(order(&shop, "ann", 4).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sale_has_a_beginning_and_an_end() {
+    let (_dir, service, shop) = service("").await;
+    let opens_at = "2999-01-01T00:00:00.000Z";
+    register(&service, SKU, json!({"opens_at": opens_at})).await;
+    let early = order(&shop, "ann", 1).await;
+    assert_problem(&early, 403, "not-open-yet");
+    assert_eq!(early.body["opens_at"], opens_at);
+    assert!(early.body["opens_in_ms"].as_u64() > Some(1_000_000_000_000), "{early:?}");
+    let closes_at = "2001-01-01T00:00:00.000Z";
+    register(&service, SKU, json!({"opens_at": "2000-01-01T00:00:00Z", "closes_at": closes_at}))
+        .await;
+    let late = order(&shop, "ann", 1).await;
+    assert_problem(&late, 403, "sale-closed");
+    assert_eq!(late.body["closed_at"], closes_at);
+    let open = json!({"opens_at": "2000-01-01T00:00:00Z", "closes_at": "2999-01-01T00:00:00Z"});
+    register(&service, SKU, open).await;
+    assert_eq!(order(&shop, "ann", 1).await.status, 201);
+    // A refusal that passes is not remembered: the same key gets through when the sale is open.
+    register(&service, SKU, json!({"opens_at": opens_at})).await;
+    let keyed = Order { key: Some("k".to_owned()), ..Order::one(SKU) };
+    assert_problem(&shop.reserve(&keyed).await.unwrap(), 403, "not-open-yet");
+    assert_eq!(remove(&service, SKU).await, 204);
+    assert_eq!(shop.reserve(&keyed).await.unwrap().status, 201);
+}
