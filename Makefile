@@ -13,8 +13,8 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run drill test lint clean test-browser test-bare-root bench-engine bench-smoke \
-    prerequisites bench-prerequisites bench-programs wasm envoy cargo-deny
+.PHONY: help run drill test lint clean test-simulation test-crash test-browser test-bare-root \
+    bench-engine bench-smoke prerequisites bench-prerequisites bench-programs wasm envoy cargo-deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,17 @@ lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configu
 
 clean: ## remove what was built and fetched; the demo's data in run/ stays
 	rm -rf target .tools
+
+test-simulation: prerequisites ## the engine's simulation, 200,000 histories (minutes); SEED=, HISTORIES=
+	CARTGATE_SEED=$(or $(SEED),1000000) CARTGATE_HISTORIES=$(or $(HISTORIES),200000) \
+	    cargo test --locked --release --package cartgate-backend --lib many_histories -- \
+	    --ignored --nocapture
+
+test-crash: prerequisites ## a hundred kill -9 of the service under load, and many histories (minutes)
+	cargo build --locked --package cartgate-backend
+	cargo test --locked --package cartgate-tests --test crash -- --ignored --nocapture
+	CARTGATE_HISTORIES=$(or $(HISTORIES),25) cargo test --locked --package cartgate-tests \
+	    --test linearizability -- --nocapture
 
 test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chromium, fonts-noto-cjk)
 	cargo build --locked --package cartgate-backend

@@ -19,6 +19,7 @@ pub mod envoy;
 pub mod filter;
 pub mod http1;
 pub mod legacy;
+pub mod linear;
 pub mod paths;
 pub mod ports;
 pub mod process;

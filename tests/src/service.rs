@@ -42,6 +42,11 @@ impl ServiceOptions {
         }
     }
 
+    /// Where its data are.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     /// Where to listen.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.address = address;
@@ -89,11 +94,16 @@ impl ServiceOptions {
         };
         command.arg("serve").arg("--config").arg(config);
         command.arg("--listen").arg(self.address.to_string());
+<<<<<<< HEAD
         command.arg("--data").arg(self.dir.join("data"));
         match self.log {
             Some(directives) => command.env("RUST_LOG", directives),
             None => command.env_remove("RUST_LOG"),
         };
+=======
+        command.arg("--data").arg(self.data());
+        command.env("RUST_LOG", "info,cartgate=debug,fjall=warn,lsm_tree=warn");
+>>>>>>> bf7028c (drill: lay siege to a service, and judge what its customers were told)
         if self.own_group {
             command.process_group(0);
         }
@@ -107,15 +117,32 @@ impl Service {
     /// # Errors
     /// It is not built, or does not become ready; the error carries the end of its log.
     pub async fn start(options: &ServiceOptions) -> Result<Self, StartError> {
+        let mut service = Self::spawn(options)?;
+        service.until_ready().await?;
+        Ok(service)
+    }
+
+    /// Starts the service, and does not wait for anything.
+    ///
+    /// # Errors
+    /// It is not built, or cannot be run.
+    pub fn spawn(options: &ServiceOptions) -> Result<Self, StartError> {
         let log = options.dir.join("log/cartgate.log");
-        let mut process = Process::spawn("cartgate", options.command()?, &log, None)?;
-        let (client, address) = (client::http(), options.address);
+        let process = Process::spawn("cartgate", options.command()?, &log, None)?;
+        Ok(Self { process, address: options.address })
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready; the error carries the end of its log.
+    pub async fn until_ready(&mut self) -> Result<(), StartError> {
+        let (client, ready) = (client::http(), self.url("/ready"));
         let ready = || async {
-            let answer = client.get(format!("http://{address}/ready")).send().await.ok()?;
+            let answer = client.get(&ready).send().await.ok()?;
             answer.status().is_success().then_some(())
         };
-        process.until_ready(ready).await?;
-        Ok(Self { process, address })
+        self.process.until_ready(ready).await
     }
 
     /// Where it listens.

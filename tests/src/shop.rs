@@ -117,6 +117,26 @@ impl Shop {
         call(self.client.post(self.url(&format!("/v1/reservations/{id}/{how}")))).await
     }
 
+    /// Makes a SKU a hot item, with a pace of its own if one is given.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn promote(&self, sku: &str, reserves_per_s: Option<u32>) -> Called {
+        let body = match reserves_per_s {
+            Some(reserves_per_s) => json!({ "reserves_per_s": reserves_per_s }),
+            None => json!({}),
+        };
+        call(self.client.put(self.url(&format!("/v1/hot-items/{sku}"))).json(&body)).await
+    }
+
+    /// Makes a hot item a SKU like any other.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn demote(&self, sku: &str) -> Called {
+        call(self.client.delete(self.url(&format!("/v1/hot-items/{sku}")))).await
+    }
+
     /// Gets `path`.
     ///
     /// # Errors

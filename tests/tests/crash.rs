@@ -1,6 +1,6 @@
 //! `kill -9` of the service, at random moments of a sale: nothing that clients were told is lost,
-//! nothing happens twice, nothing is oversold. The judgement rests on the clients' records alone
-//! (`cartgate_tests::drill::verdict` says what is checked).
+//! nothing happens twice, nobody is overtaken, nothing is oversold. The drill's verdict judges, and
+//! believes only what clients were told (`cartgate_tests::drill::siege` says how it is played).
 
 #![allow(
     clippy::unwrap_used,
@@ -9,153 +9,99 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use cartgate_tests::drill::diary::Diary;
-use cartgate_tests::drill::evidence::Witness;
-use cartgate_tests::drill::record::{Answer, Call, Order, Record, Settlement};
-use cartgate_tests::drill::verdict::{Case, Check, Verdict, judge};
+use cartgate_tests::drill::scenario::{Overrides, Scenario};
+use cartgate_tests::drill::siege::{Kill, Round, Siege};
+use cartgate_tests::drill::verdict::Check;
+use cartgate_tests::paths::repo_root;
 use cartgate_tests::process::eventually;
 use cartgate_tests::random::Random;
 use cartgate_tests::{Service, ServiceOptions, Shop, shop};
-use tokio::task::JoinSet;
 
-const ROUNDS: u64 = 6;
-const SHOPPERS: u64 = 32;
+/// How often the service is killed in one sale.
+const KILLS_PER_ROUND: usize = 20;
 
-/// One product sells out in every round, the others do not.
-const SCARCE: &str = "SCARCE";
-const SKUS: [&str; 3] = [SCARCE, "PLENTY", "LOTS"];
-
-/// Lanes so slow and waits so short that part of the shoppers get tickets; holds that do not expire
-/// while the test runs.
-const SETTINGS: &str = "wait_ms = 30\n[lanes]\nreserves_per_s = 300\n";
+const SKU: &str = "SCARCE";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_clients_were_told_survives_kill_9() {
-    let mut random = Random::from_env();
-    let dir = tempfile::tempdir().unwrap();
-    let options = ServiceOptions::new(dir.path()).settings(SETTINGS);
-    let (diary, mut told) = (Diary::default(), BTreeSet::new());
-    for round in 1..=ROUNDS {
-        let mut service = Service::start(&options).await.unwrap();
-        if round > 1 {
-            acquit(&service, &diary).await;
-        }
-        let shop = Shop::at(service.address());
-        for sku in SKUS {
-            let quantity = round * if sku == SCARCE { 30 } else { 100_000 };
-            assert_eq!(shop.set_stock(sku, quantity).await.unwrap().status, 200);
-        }
-        let answers_before_death = 50 + random.below(400);
-        println!("round {round}: killed after {answers_before_death} answers");
-        sell_until_killed(&mut service, &diary, answers_before_death, &mut random).await;
-        told.append(&mut kinds(&diary.records()));
+async fn what_clients_were_told_survives_ten_kills() {
+    survive(10, "siege").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make test-crash"]
+async fn what_clients_were_told_survives_a_hundred_kills() {
+    survive(100, "siege-long").await;
+}
+
+/// Plays sales until the service was killed so often.
+async fn survive(kills: usize, name: &str) {
+    let out = repo_root().join("target/drill").join(name);
+    let mut siege = Siege::start(scenario(), Random::from_env(), out).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < kills {
+        let round = siege.round(KILLS_PER_ROUND.min(kills - seen.len())).await.unwrap();
+        println!("{} calls, {} kills: {:?}", round.calls, round.kills.len(), round.kills);
+        acquit(&round);
+        seen.extend(round.kills);
     }
-    let service = Service::start(&options).await.unwrap();
-    acquit(&service, &diary).await;
-    // A sale in which some answer never came would prove nothing about it.
-    assert_eq!(told, BTreeSet::from(["held", "queued", "sold out", "nothing"]));
+    // A service that nobody called would survive anything.
+    let is_idle = |kill: &&Kill| kill.answers_before == 0 || kill.answers_after == 0;
+    let idle: Vec<&Kill> = seen.iter().filter(is_idle).collect();
+    assert!(idle.is_empty(), "killed without load: {idle:?}");
+    let hit = seen.iter().filter(|kill| kill.in_flight > 0).count();
+    assert!(hit * 2 > kills, "only {hit} of {kills} kills met calls under way");
 }
 
-/// Compares what clients were told so far with what the service says now. All orders with a key are
-/// sent once more: they must be answered as they were.
-async fn verdict(service: &Service, diary: &Diary) -> Verdict {
-    let mut records = diary.records();
-    let witness = Witness::at(service.address()).repeat_everything();
-    let evidence = witness.gather(&SKUS, &mut records).await.unwrap();
-    let verdict = judge(&Case::new(&records, &evidence.reservations, &evidence.skus));
-    diary.replace(records);
-    verdict
-}
-
-async fn acquit(service: &Service, diary: &Diary) {
-    let verdict = verdict(service, diary).await;
-    assert!(verdict.holds(), "{verdict}");
+fn acquit(Round { verdict, out, .. }: &Round) {
+    assert!(verdict.holds(), "records are in {}\n{verdict}", out.display());
     for check in Check::ALL.into_iter().filter(|check| *check != Check::Limit) {
-        assert!(verdict.checked.count(check) > 0, "{verdict}");
+        assert!(verdict.checked.count(check) > 0, "nothing to check for {}", check.name());
+    }
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    for told in ["held", "queued", "sold-out", "settled", "lost", "hung-up"] {
+        assert!(records.contains(&format!("\"{told}\"")), "nobody was told: {told}");
     }
 }
 
-/// What kinds of answers there are to orders. A service that is not well says so by 503, and never
-/// by anything else.
-fn kinds(records: &[Record]) -> BTreeSet<&'static str> {
-    let orders = records.iter().filter(|record| matches!(record.call, Call::Reserve(_)));
-    let kind = |record: &Record| match &record.answer {
-        Answer::Held { .. } => Some("held"),
-        Answer::Queued { .. } => Some("queued"),
-        Answer::SoldOut { .. } => Some("sold out"),
-        Answer::Lost | Answer::HungUp => Some("nothing"),
-        Answer::Refused { status: 503, .. } => None,
-        other => panic!("{other:?}: {record:?}"),
-    };
-    orders.filter_map(kind).collect()
+fn scenario() -> Scenario {
+    let path = repo_root().join("tests/scenarios/siege.toml");
+    Scenario::read(&path, Overrides::default()).unwrap()
 }
 
-async fn sell_until_killed(
-    service: &mut Service,
-    diary: &Diary,
-    answers: u64,
-    random: &mut Random,
-) {
-    let shop = Shop::at(service.address());
-    let answered = Arc::new(AtomicU64::new(0));
-    let mut shoppers = JoinSet::new();
-    for _ in 0..SHOPPERS {
-        let answered = Arc::clone(&answered);
-        shoppers.spawn(shop_until_silence(shop.clone(), diary.clone(), random.split(), answered));
-    }
-    let enough = || async { (answered.load(Ordering::Relaxed) >= answers).then_some(()) };
-    eventually("answers to shoppers", enough).await;
-    service.process.kill().await.unwrap();
-    shoppers.join_all().await;
+/// Control: a service that comes back with the data of an earlier kill is found out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_forgets_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let siege =
+        Siege::start(scenario(), Random::from_env(), dir.path().join("siege")).await.unwrap();
+    let round = siege.sabotage(turn_back).round(3).await.unwrap();
+    assert_eq!(round.kills.len(), 3);
+    let forgotten = round.verdict.violations.iter().find(|violation| {
+        violation.check == Check::Outcomes && violation.what.contains("knows nothing of it")
+    });
+    assert!(forgotten.is_some(), "{}", round.verdict);
 }
 
-/// A shopper orders, and confirms or releases what it gets, until an answer does not come.
-async fn shop_until_silence(
-    shop: Shop,
-    diary: Diary,
-    mut random: Random,
-    answered: Arc<AtomicU64>,
-) {
-    loop {
-        let order = any_order(&mut random);
-        let repeats = order.key.is_some() && random.below(4) == 0;
-        let mut answer = diary.call(&shop, Call::Reserve(order.clone())).await;
-        if repeats && answer != Answer::Lost {
-            answer = diary.call(&shop, Call::Reserve(order)).await;
+/// Keeps the data of the second kill, and puts them back at the third.
+fn turn_back(kill: usize, data: &Path) {
+    let kept = data.with_extension("kept");
+    match kill {
+        2 => copy(data, &kept),
+        3 => {
+            fs::remove_dir_all(data).unwrap();
+            copy(&kept, data);
         }
-        answered.fetch_add(1, Ordering::Relaxed);
-        if let Answer::Held { id, .. } = &answer
-            && let Some(how) = any_settlement(&mut random)
-        {
-            let id = id.clone();
-            answer = diary.call(&shop, Call::Settle { id, how }).await;
-        }
-        if answer == Answer::Lost {
-            return;
-        }
+        _ => {}
     }
 }
 
-fn any_order(random: &mut Random) -> Order {
-    let is_keyed = random.below(2) == 0;
-    Order {
-        sku: SKUS[random.below(SKUS.len() as u64) as usize].to_owned(),
-        quantity: 1 + random.below(3) as u32,
-        customer: format!("shopper-{}", random.below(1000)),
-        key: is_keyed.then(|| format!("{:016x}", random.next_u64())),
-    }
-}
-
-fn any_settlement(random: &mut Random) -> Option<Settlement> {
-    match random.below(3) {
-        0 => Some(Settlement::Confirm),
-        1 => Some(Settlement::Release),
-        _ => None,
-    }
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("--recursive").args([from, to]).status();
+    assert!(copied.unwrap().success());
 }
 
 /// Orders that wait in a lane when the service dies are judged after the restart, in the order in
@@ -167,10 +113,10 @@ async fn a_queue_of_tickets_survives_in_order() {
     let slow = options.clone().settings("wait_ms = 1\n[lanes]\nreserves_per_s = 2\n");
     let mut service = Service::start(&slow).await.unwrap();
     let shop = Shop::at(service.address());
-    shop.set_stock(SCARCE, 20).await.unwrap();
+    shop.set_stock(SKU, 20).await.unwrap();
     let mut tickets = Vec::new();
     while tickets.len() < 50 {
-        let answer = shop.reserve(&shop::Order::one(SCARCE)).await.unwrap();
+        let answer = shop.reserve(&shop::Order::one(SKU)).await.unwrap();
         match answer.status {
             201 => tickets.push(answer.reservation_id().to_owned()),
             202 => tickets.push(answer.ticket().to_owned()),
@@ -191,39 +137,6 @@ async fn a_queue_of_tickets_survives_in_order() {
         let outcome = outcome.await;
         assert_eq!(outcome.status, expected, "ticket {place}: {outcome:?}");
     }
-    let stock = shop.stock(SCARCE).await.unwrap().body;
+    let stock = shop.stock(SKU).await.unwrap().body;
     assert_eq!((&stock["available"], &stock["held"]), (&0.into(), &20.into()), "{stock}");
-}
-
-/// Control: a service that forgets is found out.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_forgets_is_found_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = ServiceOptions::new(dir.path());
-    let diary = Diary::default();
-    for is_first in [true, false] {
-        let mut service = Service::start(&options).await.unwrap();
-        let shop = Shop::at(service.address());
-        for sku in SKUS {
-            shop.set_stock(sku, 20).await.unwrap();
-        }
-        if is_first {
-            let order = Order {
-                sku: SCARCE.to_owned(),
-                quantity: 1,
-                customer: "somebody".to_owned(),
-                key: None,
-            };
-            diary.call(&shop, Call::Reserve(order)).await;
-            let verdict = verdict(&service, &diary).await;
-            assert!(verdict.holds(), "{verdict}");
-        } else {
-            let verdict = verdict(&service, &diary).await;
-            let [forgotten] = &verdict.violations[..] else { panic!("{verdict}") };
-            assert_eq!(forgotten.check, Check::Outcomes, "{verdict}");
-            assert!(forgotten.what.contains("knows nothing of it"), "{verdict}");
-        }
-        service.process.kill().await.unwrap();
-        std::fs::remove_dir_all(dir.path().join("data")).unwrap();
-    }
 }

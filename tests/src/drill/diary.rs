@@ -42,11 +42,6 @@ impl Diary {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Goes on with these records, to which a witness may have added.
-    pub fn replace(&self, records: Vec<Record>) {
-        *self.records.lock().unwrap_or_else(PoisonError::into_inner) = records;
-    }
-
     fn now_us(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }

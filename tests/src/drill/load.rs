@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::cast::{Arrival, Cast};
+use super::cast::Arrival;
 use super::connection::Pool;
 use super::customer::{Clock, Street, play};
 use super::progress::{Counts, Progress};
@@ -29,12 +29,16 @@ pub struct Load {
     pub began_at_ms: u64,
 }
 
-/// Plays `cast` against `target`. Ends when all customers have, and at the latest when the
-/// scenario's duration and drain have passed.
+/// Plays `cast`, in its order, against `target`. Ends when all customers have, and at the latest
+/// when the scenario's duration and drain have passed.
 ///
 /// # Errors
 /// The schedule broke down, which is a fault of the drill.
-pub async fn run(scenario: &Scenario, cast: Cast, target: &Target) -> Result<Load, JoinError> {
+pub async fn run(
+    scenario: &Scenario,
+    cast: impl Iterator<Item = Arrival> + Send + 'static,
+    target: &Target,
+) -> Result<Load, JoinError> {
     let counts = Arc::new(Counts::default());
     let (notes, mut noted) = mpsc::unbounded_channel();
     let lasts = Duration::from_secs((scenario.duration_s + scenario.drain_s).into());
@@ -61,7 +65,7 @@ pub async fn run(scenario: &Scenario, cast: Cast, target: &Target) -> Result<Loa
 
 /// Sends every customer on their way in time. On a thread of its own: the runtime's timers are exact
 /// to a millisecond, and come later still when it is busy with answers.
-fn keep_time(cast: Cast, street: &Arc<Street>, runtime: &Handle) {
+fn keep_time(cast: impl Iterator<Item = Arrival>, street: &Arc<Street>, runtime: &Handle) {
     for arrival in cast {
         let Arrival { at_us, .. } = arrival;
         let early_us = at_us.saturating_sub(street.clock.now_us());
@@ -98,7 +102,7 @@ mod tests {
 
     use tokio::net::TcpListener;
 
-    use super::super::cast::Assortment;
+    use super::super::cast::{Assortment, Cast};
     use super::super::record::{Answer, Call, Role};
     use super::super::scenario::Overrides;
     use super::*;

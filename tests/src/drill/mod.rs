@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub mod report;
 pub mod results;
 pub mod scenario;
+pub mod siege;
 pub mod target;
 pub mod verdict;
 pub mod wire;

@@ -110,7 +110,7 @@ pub struct Heard {
 }
 
 impl Heard {
-    fn last(records: &[Record]) -> Self {
+    pub(super) fn last(records: &[Record]) -> Self {
         let heard = records.iter().filter(|record| record.answer.is_from_service());
         Self { last_us: heard.map(|record| record.ended_us).max() }
     }

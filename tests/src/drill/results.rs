@@ -74,14 +74,20 @@ pub(super) fn save_load(
     assortment: &Assortment,
     load: &Load,
 ) -> Result<PathBuf, WriteError> {
-    let path = plan.out.join(RECORDS);
-    save(&path, |file| write_lines(file, &load.records))?;
+    let path = save_records(&plan.out, &load.records)?;
     let summary = Summary::of(&load.records, &[], &basics(plan, assortment));
     let summary = report::terminal::render(&summary, false, "");
     // The first line is the verdict, and there is none yet.
     let numbers = summary.split_once('\n').map_or("", |(_, numbers)| numbers);
     let summary = format!("NO VERDICT: the numbers are what the customers noted\n{numbers}");
     save(&plan.out.join(SUMMARY), |file| file.write_all(summary.as_bytes()))?;
+    Ok(path)
+}
+
+/// Keeps what clients noted. Gives the place.
+pub(super) fn save_records(out: &Path, records: &[Record]) -> Result<PathBuf, WriteError> {
+    let path = out.join(RECORDS);
+    save(&path, |file| write_lines(file, records))?;
     Ok(path)
 }
 
@@ -107,7 +113,7 @@ impl Outcome {
     /// Writes what the verdict rests on, the witness's records among it, and all of the verdict.
     pub(super) fn save(&self, out: &Path) -> Result<(), WriteError> {
         let Outcome { load, books, verdict, .. } = self;
-        save(&out.join(RECORDS), |file| write_lines(file, &load.records))?;
+        save_records(out, &load.records)?;
         save(&out.join("evidence.json"), |file| Ok(serde_json::to_writer(file, books)?))?;
         let verdict_json = out.join("verdict.json");
         save(&verdict_json, |file| Ok(serde_json::to_writer_pretty(file, verdict)?))

@@ -1,0 +1,219 @@
+//! Histories of clients who do anything at any time, recorded over HTTP against the real service:
+//! each SKU's is linearizable (`cartgate_tests::linear` says what that means here), also while the
+//! service is killed and started again, and while SKUs are made hot items and taken back.
+//!
+//! `CARTGATE_HISTORIES` records so many of each kind, instead of one. A failure prints its seed and
+//! the answers that contradict one another, and leaves the whole history in
+//! `target/linearizability`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use cartgate_tests::linear::{
+    Action, Answer, End, History, Operation, Plan, Recording, Verdict, check, record, shrink,
+};
+use cartgate_tests::paths::repo_root;
+use cartgate_tests::random::Random;
+use cartgate_tests::{Service, ServiceOptions};
+use tokio::time::sleep;
+
+/// How many configurations are looked at for one history before the search is given up. Honest
+/// ones need about as many as they have operations.
+const CONFIGURATIONS_MAX: usize = 300_000;
+
+/// How long each history is recorded.
+const LASTS: Duration = Duration::from_millis(2_000);
+
+/// Holds so short that they expire all the time, and waits after which most answers are there.
+const QUICK: &str = "hold_ms = 300\n";
+
+/// One bucket for all, so that SKUs share their queues; lanes so slow and waits so short that many
+/// get tickets.
+const SLOW: &str = "hold_ms = 300\nwait_ms = 10\nbuckets = 1\n[lanes]\nreserves_per_s = 100\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_are_linearizable() {
+    for mut random in seeds() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ServiceOptions::new(dir.path()).settings(QUICK);
+        let service = Service::start(&options).await.unwrap();
+        let recording = record(plan(&mut random), service.address()).await;
+        judge("quick", &recording);
+        assert_told(&recording, &["held", "sold out", "done", "expired", "refused", "perhaps"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_of_one_bucket_with_tickets_are_linearizable() {
+    for mut random in seeds() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ServiceOptions::new(dir.path()).settings(SLOW);
+        let service = Service::start(&options).await.unwrap();
+        let recording = record(plan(&mut random), service.address()).await;
+        judge("slow", &recording);
+        assert_told(&recording, &["held", "sold out", "done", "queued", "expired", "perhaps"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_are_linearizable_over_kill_9() {
+    for mut random in seeds() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ServiceOptions::new(dir.path()).settings(SLOW);
+        let mut service = Service::start(&options).await.unwrap();
+        let (plan, mut fate) = (plan(&mut random), random.split());
+        let recording = tokio::spawn(record(plan, service.address()));
+        let (began, mut kills) = (Instant::now(), 0);
+        loop {
+            sleep(Duration::from_millis(100 + fate.below(600))).await;
+            if began.elapsed() > LASTS {
+                break;
+            }
+            service.process.kill().await.unwrap();
+            kills += 1;
+            service = Service::start(&options).await.unwrap();
+        }
+        let recording = recording.await.unwrap();
+        println!("killed {kills} times");
+        assert!(kills > 0);
+        judge("killed", &recording);
+        assert_told(&recording, &["held", "sold out", "done", "queued", "perhaps"]);
+    }
+}
+
+/// Control: a recorded history in which one answer is not what it was is refused, whichever it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_falsified_answer_is_found_out() {
+    let mut random = Random::from_env();
+    let dir = tempfile::tempdir().unwrap();
+    let options = ServiceOptions::new(dir.path()).settings(QUICK);
+    let service = Service::start(&options).await.unwrap();
+    let plan = Plan { lasts: Duration::from_millis(500), ..plan(&mut random) };
+    let recording = record(plan, service.address()).await;
+    let mut found = BTreeMap::<&str, usize>::new();
+    for history in recording.histories.values() {
+        assert!(matches!(check(history, CONFIGURATIONS_MAX), Verdict::Linearizable(_)));
+        for place in 0..history.operations.len() {
+            let mut history = history.clone();
+            let Some(lie) = falsify(&mut history.operations[place]) else { continue };
+            let verdict = check(&history, CONFIGURATIONS_MAX);
+            let operation = &history.operations[place];
+            assert_eq!(verdict, Verdict::Refused, "{lie}: {operation}");
+            *found.entry(lie).or_default() += 1;
+        }
+    }
+    println!("found out: {found:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+/// Control: the history of a service that was killed and came back with older data is refused, and
+/// the story told of it is short.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_forgets_is_found_out() {
+    let mut random = Random::from_env();
+    let dir = tempfile::tempdir().unwrap();
+    let options = ServiceOptions::new(dir.path()).settings(QUICK);
+    let mut service = Service::start(&options).await.unwrap();
+    let recording = tokio::spawn(record(plan(&mut random), service.address()));
+    let kept = dir.path().join("kept");
+    for (from, to) in [(options.data(), kept.clone()), (kept, options.data())] {
+        sleep(Duration::from_millis(500)).await;
+        service.process.kill().await.unwrap();
+        if to.exists() {
+            fs::remove_dir_all(&to).unwrap();
+        }
+        let copied = Command::new("cp").arg("--recursive").args([from, to]).status();
+        assert!(copied.unwrap().success());
+        service = Service::start(&options).await.unwrap();
+    }
+    let recording = recording.await.unwrap();
+    let verdicts = recording.histories.values().map(|history| check(history, CONFIGURATIONS_MAX));
+    let verdicts: Vec<Verdict> = verdicts.collect();
+    let refused = verdicts.iter().position(|verdict| *verdict == Verdict::Refused);
+    let history = recording.histories.values().nth(refused.expect("nothing found")).unwrap();
+    let story = shrink(history);
+    assert_eq!(check(&story.history, CONFIGURATIONS_MAX), Verdict::Refused);
+    println!("{verdicts:?}\n{story}");
+}
+
+/// Makes an answer wrong, in a way that no other order of what happened can explain.
+fn falsify(operation: &mut Operation) -> Option<&'static str> {
+    match &mut operation.told.as_mut()?.answer {
+        Answer::Stock { available, .. } => {
+            *available += 1;
+            Some("a unit that is not there")
+        }
+        answer @ Answer::SoldOut { .. } => {
+            *answer = Answer::Held { id: "of nobody".to_owned(), expires_us: u64::MAX };
+            Some("held, though sold out")
+        }
+        Answer::BelowCommitted { committed } => {
+            *committed += 100;
+            Some("units committed that are not there")
+        }
+        answer @ Answer::Settled => {
+            let Action::Settle { end, .. } = operation.action else { return None };
+            let other = if end == End::Confirmed { End::Released } else { End::Confirmed };
+            *answer = Answer::Ended(other);
+            Some("ended otherwise")
+        }
+        _ => None,
+    }
+}
+
+fn seeds() -> impl Iterator<Item = Random> {
+    let given = std::env::var("CARTGATE_HISTORIES").ok().and_then(|given| given.parse().ok());
+    (0..given.unwrap_or(1)).map(|_| Random::from_env())
+}
+
+fn plan(random: &mut Random) -> Plan {
+    let skus = ["A", "B", "C"].map(str::to_owned).into();
+    Plan { random: random.split(), skus, clients: 12, lasts: LASTS }
+}
+
+/// Checks each SKU's history. Keeps one that is not linearizable.
+fn judge(name: &str, recording: &Recording) {
+    println!("{name}: {} times a SKU became a hot item, or ceased to be one", recording.moves);
+    for (sku, history) in &recording.histories {
+        let verdict = check(history, CONFIGURATIONS_MAX);
+        println!("{name}, {sku}: {} operations, {verdict:?}", history.operations.len());
+        match verdict {
+            Verdict::Linearizable(_) => {}
+            Verdict::Refused => {
+                let kept = keep(name, sku, history);
+                panic!("{sku} is not linearizable, {kept}\n{}", shrink(history));
+            }
+            Verdict::Undecided => {
+                panic!("{sku}: the search took too long, {}", keep(name, sku, history));
+            }
+        }
+    }
+}
+
+fn keep(name: &str, sku: &str, history: &History) -> String {
+    let dir = repo_root().join("target/linearizability");
+    let path = dir.join(format!("{name}-{sku}.json"));
+    let text = serde_json::to_string(history).unwrap();
+    match fs::create_dir_all(&dir).and_then(|()| fs::write(&path, text)) {
+        Ok(()) => format!("history in {}", path.display()),
+        Err(error) => format!("history not kept: {error}"),
+    }
+}
+
+/// A history in which something never happened would prove nothing about it.
+fn assert_told(recording: &Recording, words: &[&str]) {
+    let operations = recording.histories.values().flat_map(|history| &history.operations);
+    let said: Vec<String> = operations.map(ToString::to_string).collect();
+    for word in words {
+        assert!(said.iter().any(|line| line.contains(word)), "nobody was told: {word}");
+    }
+}
