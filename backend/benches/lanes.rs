@@ -30,7 +30,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 /// The service's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Tasks that submit, and how many commands each keeps in flight.
 const SUBMITTERS: usize = 16;

@@ -78,6 +78,8 @@ pub(super) async fn create(
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
     let request = ReservationRequest::read(&document)?;
+    // Thousands may wait from here on: each with what it needs, and no more.
+    drop(document);
     call.check_in_stock(&request.line.sku)?;
     let (sku, reserve) = request.command(&call.app, key.as_deref());
     let id = reserve.id;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -77,19 +77,17 @@ impl Server {
         // Answers are small and somebody waits for each: send them at once. Without it they are
         // only slower.
         let _ = stream.set_nodelay(true);
-        // HTTP/1.1, as proxies speak to services: while it waits to tell it from HTTP/2, the
-        // builder has no time limit.
-        let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENT_MAX);
+        // HTTP/1.1, as proxies speak to services.
+        let mut builder = Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(SILENT_MAX);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(SILENT_MAX));
         let stream = TokioIo::new(Box::pin(stream));
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = builder.serve_connection(stream, service).into_owned();
-        let connection = self.graceful.watch(connection);
+        let connection = self.graceful.watch(builder.serve_connection(stream, service));
         async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error, "a connection ended early");
+                tracing::debug!(%error, "a connection ended early");
             }
         }
     }

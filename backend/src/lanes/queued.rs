@@ -124,10 +124,6 @@ pub(super) struct Told {
 impl Told {
     /// The caller hears of it.
     pub(super) fn hear(self) -> Outcome {
-        if let Some(untold) = &self.untold {
-            // From now on nobody is the last who has not heard.
-            untold.store(usize::MAX / 2, Ordering::SeqCst);
-        }
         self.outcome
     }
 
@@ -149,5 +145,8 @@ impl Told {
 /// Whether a hold was taken because somebody waited for it. Any other goes back by itself, unless it
 /// is claimed.
 fn is_awaited_hold(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Held(hold) if hold.claim == Claim::Awaited)
+    // What has stood elsewhere since it was decided has ended: that is the first answer once more,
+    // and the id may be another hold's by now.
+    matches!(outcome, Outcome::Held(hold)
+        if hold.claim == Claim::Awaited && hold.since == hold.decided_at)
 }

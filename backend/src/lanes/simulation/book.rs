@@ -36,6 +36,8 @@ pub(super) struct Taking {
     pub(super) was_repeated: bool,
     /// In which of the engine's lives it was taken.
     pub(super) life: u32,
+    /// The attempt that took it; 0: not known yet.
+    pub(super) attempt: u32,
 }
 
 impl Taking {
@@ -98,8 +100,8 @@ impl Book {
     /// counts its units.
     pub(super) fn take(&mut self, entry: &JournalEntry, wish: Wish, again: bool) -> Checked {
         let Terms { customer_cap, opens_at, closes_at } = self.terms;
-        let is_open = opens_at.is_none_or(|at| at <= entry.at)
-            && closes_at.is_none_or(|at| at > entry.at);
+        let is_open =
+            opens_at.is_none_or(|at| at <= entry.at) && closes_at.is_none_or(|at| at > entry.at);
         ensure!(is_open || again, "{entry:?} is outside of the sale: {:?}", self.terms);
         let Some(customer) = wish.customer else {
             ensure!(customer_cap.is_none() || again, "{entry:?} is for nobody, under a cap");
@@ -138,6 +140,7 @@ impl Taking {
             is_known: false,
             was_repeated: false,
             life,
+            attempt: 0,
         })
     }
 

@@ -79,8 +79,7 @@ impl World<'_> {
         }
         self.check_registry()?;
         if next != Next::Turn {
-            let on_its_way =
-                |id| self.requests.iter().any(|r| r.asked.reserve_id() == Some(id));
+            let on_its_way = |id| self.requests.iter().any(|r| r.asked.reserve_id() == Some(id));
             self.oracle.check_rest(self.now(), on_its_way)?;
         }
         if next == Next::Stop {

@@ -32,8 +32,7 @@ pub(super) fn check_line(
 ) -> Checked {
     let mut left = before.iter();
     for id in after {
-        let is_new =
-            event == Event::Came(*id) && after.last() == Some(id) && !before.contains(id);
+        let is_new = event == Event::Came(*id) && after.last() == Some(id) && !before.contains(id);
         let is_in_order = left.any(|earlier| earlier == id);
         ensure!(is_in_order || is_new, "{id} has changed its place: {before:?}, then {after:?}");
     }

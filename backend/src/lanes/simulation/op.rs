@@ -96,8 +96,8 @@ impl NewTerms {
 
     fn any(random: &mut StdRng) -> Self {
         let some = |is_some: bool, value: u64| is_some.then_some(value);
-        let closes_in_ms = random.random_range(1..2_000);
-        let opens_in_ms = random.random_range(0..closes_in_ms.min(200));
+        let closes_in_ms = any_ms(if random.random_bool(0.5) { 100 } else { 2_000 }, random);
+        let opens_in_ms = any_ms(closes_in_ms.min(200), random);
         Self {
             reserves_per_s: random.random_bool(0.5).then(|| random.random_range(1..200)),
             customer_cap: random.random_bool(0.4).then(|| random.random_range(1..6)),
@@ -105,6 +105,12 @@ impl NewTerms {
             closes_in_ms: some(random.random_bool(0.2), closes_in_ms),
         }
     }
+}
+
+/// Up to `max` or a little more, mostly round: so that things happen in the same moment.
+fn any_ms(max: u64, random: &mut StdRng) -> u64 {
+    let ms = random.random_range(1..=max);
+    if random.random_bool(0.7) { ms.next_multiple_of(10) } else { ms }
 }
 
 /// How often each kind of thing happens, by its name.
@@ -184,7 +190,7 @@ impl Chooser {
             "hear" => Op::Hear { key },
             "hear-all" => Op::HearAll,
             "hang-up" => Op::HangUp { key },
-            "advance" => Op::Advance { ms: random.random_range(1..60) },
+            "advance" => Op::Advance { ms: any_ms(60, random) },
             "advance-far" => Op::Advance { ms: random.random_range(300..6_000) },
             "advance-to-due" => Op::AdvanceToDue { more_ms: random.random_range(0..3) },
             "step-back" => Op::StepBack { ms: random.random_range(1..2_000) },

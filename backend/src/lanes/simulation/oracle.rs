@@ -47,6 +47,8 @@ pub(super) struct Record {
     claim_by: UnixMs,
     /// The last attempt that somebody was told of.
     pub(super) attempt: u32,
+    /// The attempts that a cart has cancelled, and whether even if they were claimed.
+    cancelled: Vec<(u32, bool)>,
     pub(super) takings: Vec<Taking>,
 }
 
@@ -81,6 +83,7 @@ impl Record {
             wanted,
             claim_by: UnixMs::default(),
             attempt: 1,
+            cancelled: Vec::new(),
             takings,
         }
     }
@@ -91,6 +94,17 @@ impl Record {
 
     pub(super) fn has_other_fingerprints(&self) -> bool {
         self.fingerprints.len() > 1
+    }
+
+    /// Whether it may be cancelled, as far as its claim and its attempt tell.
+    fn may_cancel(&self, cancelled: &Reservation) -> bool {
+        let was_claimed = self.held().is_some_and(|hold| hold.claim == Claim::Claimed);
+        let is_meant = |(attempt, even_claimed): &(u32, bool)| {
+            *attempt == cancelled.attempt && (*even_claimed || !was_claimed)
+        };
+        // Nobody hangs up on a line of a cart.
+        let is_hung_up = !self.wish.is_tentative && self.wanted.hang_up && !was_claimed;
+        is_hung_up || self.cancelled.iter().any(is_meant)
     }
 
     fn held(&self) -> Option<&Reservation> {
@@ -146,9 +160,10 @@ impl Oracle {
             }
             Command::Confirm { .. } => record.wanted.confirm = true,
             Command::Release { .. } => record.wanted.release = true,
-            Command::Cancel { .. } => {
+            Command::Cancel { attempt, even_claimed, .. } => {
                 knows = false;
                 record.wanted.cancel = true;
+                record.cancelled.push((*attempt, *even_claimed));
             }
             _ => {}
         }
@@ -171,7 +186,10 @@ impl Oracle {
         }
         for (sku, adjustment) in &commit.adjustments {
             let record = self.adjustments.get_mut(&adjustment.id);
-            ensure!(record.is_some(), "an adjustment that nobody asked for: {adjustment:?} of {sku}");
+            ensure!(
+                record.is_some(),
+                "an adjustment that nobody asked for: {adjustment:?} of {sku}"
+            );
             if let Some(record) = record {
                 record.stands = Some(adjustment.clone());
             }
@@ -262,6 +280,9 @@ impl Oracle {
             && reservation.quantity == wish.quantity_of(reservation.fingerprint)
             && record.fingerprints.contains(&reservation.fingerprint);
         ensure!(is_wished, "{wish:?} has become {reservation:?}");
+        let is_cancelled = matches!(reservation.state, ReservationState::Released { .. })
+            && reservation.is_forgone();
+        ensure!(!is_cancelled || record.may_cancel(reservation), "cancelled: {:?}", record.stands);
         if let ReservationState::Held { expires_at } = reservation.state {
             let latest = reservation.decided_at.plus_ms(HOLD_MS_MAX);
             ensure!(expires_at <= latest, "too long: {reservation:?}");
@@ -269,6 +290,9 @@ impl Oracle {
         let is_refusal = |r: &Reservation| r.state.expires_at().is_none();
         self.refusals_kept -= usize::from(record.stands.as_ref().is_some_and(is_refusal));
         self.refusals_kept += usize::from(is_refusal(reservation));
+        if let Some(taking) = record.takings.last_mut().filter(|taking| taking.attempt == 0) {
+            taking.attempt = reservation.attempt;
+        }
         if reservation.is_forgone() {
             record.told = None;
         }

@@ -3,9 +3,9 @@
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{Checked, Violation};
 use super::wish::{SKUS, number_of};
 use super::world::End;
+use super::{Checked, Violation};
 use crate::hot_items::HotItem;
 use crate::lanes::EnqueueError;
 use crate::store::Commit;
@@ -34,12 +34,7 @@ struct Changes {
 }
 
 impl Registry {
-    pub(super) fn asked(
-        &mut self,
-        sku: usize,
-        item: Option<HotItem>,
-        written: Written,
-    ) {
+    pub(super) fn asked(&mut self, sku: usize, item: Option<HotItem>, written: Written) {
         self.skus[sku].asked.push(Some(item));
         self.waiting.push((sku, self.skus[sku].asked.len(), written));
     }

@@ -5,6 +5,7 @@ use cartgate_ledger::{
     Reserve, UnixMs,
 };
 
+use super::book::Taking;
 use super::oracle::{AdjustRecord, Oracle, Record, Told};
 use super::request::Asked;
 use super::{Checked, Violation};
@@ -53,7 +54,9 @@ impl Oracle {
                     Refusal::KeyReused => record.has_other_fingerprints(),
                     Refusal::Abandoned => reserve.claim_by < latest,
                     Refusal::UnknownSku => !asked.is_sku_known,
-                    Refusal::NotOpenYet { opens_at, .. } => terms(&|t| t.opens_at == Some(opens_at)),
+                    Refusal::NotOpenYet { opens_at, .. } => {
+                        terms(&|t| t.opens_at == Some(opens_at))
+                    }
                     Refusal::Closed { closed_at } => terms(&|t| t.closes_at == Some(closed_at)),
                     Refusal::CustomerRequired => {
                         record.wish.customer.is_none() && terms(&|t| t.customer_cap.is_some())
@@ -64,7 +67,8 @@ impl Oracle {
             }
             _ => ensure!(false, "that is no answer"),
         }
-        if is_kept(outcome) && record.stands.as_ref().is_some_and(|s| reserve.repeat(s) == *outcome) {
+        if is_kept(outcome) && record.stands.as_ref().is_some_and(|s| reserve.repeat(s) == *outcome)
+        {
             let (outcome, fingerprint) = (outcome.clone(), reserve.fingerprint);
             record.told = Some(Told { number: requests, outcome, fingerprint });
         }
@@ -154,9 +158,10 @@ impl Oracle {
                         true
                     }
                     Refusal::UnknownHold => {
-                        let has_held = record.stands.as_ref().is_some_and(|s| {
-                            s.state.expires_at().is_some() && !s.is_held()
-                        });
+                        let has_held = record
+                            .stands
+                            .as_ref()
+                            .is_some_and(|s| s.state.expires_at().is_some() && !s.is_held());
                         // Only what has never been a hold, or is forgotten, is unknown.
                         ensure!(!has_held || asked.promised_until.is_none(), "it is known");
                         false
@@ -185,7 +190,9 @@ fn record(
 fn heard_hold(record: &mut Record, hold: &Reservation) -> Checked {
     record.attempt = record.attempt.max(hold.attempt);
     let is_cancel_wanted = record.wanted.cancel;
-    let taking = record.takings.iter_mut().rfind(|taking| taking.at == hold.decided_at);
+    let is_meant =
+        |taking: &&mut Taking| taking.at == hold.decided_at && taking.attempt <= hold.attempt;
+    let taking = record.takings.iter_mut().rfind(is_meant);
     let Some(taking) = taking else { return Err(Violation("there is no such hold".into())) };
     ensure!(taking.units() == hold.quantity, "{} units were held", taking.units());
     let ReservationState::Held { expires_at } = hold.state else { return Ok(()) };

@@ -40,7 +40,7 @@ impl Wish {
             customer: [None, Some("ann"), Some("bob"), Some("eve")][number / 3 % 4],
             quantity: [1, 1, 2, 1, 3][number % 5],
             hold_ms: 100 + 150 * u64::from(key % 4),
-            is_tentative: key % 7 == 3,
+            is_tentative: key % 5 == 3,
             is_repeatable: key % 9 != 5,
         }
     }

@@ -110,8 +110,7 @@ impl<'a> World<'a> {
             Op::ReserveOther { key } => self.reserve(key, true),
             Op::LoseRequest { .. } => Ok(()),
             Op::Confirm { key, units, reacquire } => {
-                let on_expired =
-                    if reacquire { OnExpired::Reacquire } else { OnExpired::Refuse };
+                let on_expired = if reacquire { OnExpired::Reacquire } else { OnExpired::Refuse };
                 let (id, quantity) = (self.id(key), units.and_then(NonZeroU32::new));
                 self.submit(key, Command::Confirm { id, quantity, on_expired })
             }
