@@ -190,6 +190,7 @@ fn start(dir: &Path) -> Lanes {
     let store = Embedded::open(dir, Config::default().buckets, Durability::Disk).unwrap();
     let mut settings = Config::default().lane_settings();
     settings.reserve_queue_max = SUBMITTERS * IN_FLIGHT;
+    settings.holds_max = usize::MAX;
     settings.batch_max = SUBMITTERS * IN_FLIGHT;
     Lanes::start(Arc::new(store), settings, clock::wall(), Arc::new(Metrics::default())).unwrap()
 }

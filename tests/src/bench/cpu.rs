@@ -24,6 +24,33 @@ pub fn of_machine() -> (Duration, Duration) {
     machine(&stat)
 }
 
+/// What others use of the machine, meanwhile.
+#[derive(Debug)]
+pub struct OthersCpu {
+    busy: Duration,
+    total: Duration,
+    ours: Duration,
+}
+
+impl OthersCpu {
+    /// From now on.
+    pub fn start() -> Self {
+        let (busy, total) = of_machine();
+        Self { busy, total, ours: ours() }
+    }
+
+    /// Their share of all cores so far. Our own children count as others until they have ended.
+    pub fn share(&self) -> f64 {
+        let (busy, total) = of_machine();
+        let others = (busy - self.busy).saturating_sub(ours() - self.ours);
+        others.as_secs_f64() / (total - self.total).as_secs_f64()
+    }
+}
+
+fn ours() -> Duration {
+    of_this_process() + of_ended_children()
+}
+
 fn machine(stat: &str) -> (Duration, Duration) {
     let line = stat.lines().next().unwrap_or_default();
     let numbers = line.split_whitespace().skip(1).take(8);

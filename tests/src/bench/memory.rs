@@ -13,7 +13,7 @@ use super::watch::{fill, lane_depth, resident_bytes};
 use crate::process::poll_until;
 use crate::{Service, Shop};
 
-/// Callers that wait.
+/// Callers that wait; fewer, if the system does not let a process open as many files.
 const WAITERS: usize = 20_000;
 
 /// Files that a process opens besides connections.
@@ -27,8 +27,7 @@ const WARM_UP: u64 = 200;
 /// # Panics
 /// Something fails.
 pub async fn measure(run: &mut Run) {
-    let waiters = run.extent.many(WAITERS);
-    allow_files(waiters);
+    let waiters = allow_callers(run.extent.many(WAITERS));
     progress(&format!("{waiters} callers wait"));
     let settings = format!(
         "wait_ms = 60000\nconnections_max = {}\n[lanes]\nreserve_queue_max = {waiters}\n",
@@ -77,14 +76,12 @@ async fn warm_up(service: &Service) {
     }
 }
 
-/// Lets this process, and those it starts, open as many files: root may raise the limit of limits.
-fn allow_files(connections: usize) {
-    let needed = (connections + OTHER_FILES) as u64;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+/// Lets this process, and those it starts, open as many files as it may. Returns how many callers
+/// there can be: `wanted`, if the system allows it.
+fn allow_callers(wanted: usize) -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("more open files");
     // No number means no limit.
-    if current.is_some_and(|current| current < needed) {
-        let maximum = maximum.map(|maximum| maximum.max(needed));
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum });
-        raised.expect("more open files: raise the hard limit (`ulimit -Hn`)");
-    }
+    let files = maximum.and_then(|maximum| usize::try_from(maximum).ok()).unwrap_or(usize::MAX);
+    wanted.min(files.saturating_sub(OTHER_FILES))
 }

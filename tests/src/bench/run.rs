@@ -3,13 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::statfs;
 use tempfile::TempDir;
 
 use super::cores::Cores;
+use super::cpu::OthersCpu;
 use super::figures::{Figure, Figures};
+use super::table;
 use super::tally::Numbers;
 use crate::{Service, ServiceOptions};
 
@@ -18,6 +21,9 @@ pub const CALLERS: usize = 200;
 
 /// Holds outlive the longest run.
 const HOLD_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// More holds than the fastest run takes.
+const HOLDS_MAX: usize = 50_000_000;
 
 /// What `statfs` says of a file system in memory: nothing is durable there.
 const TMPFS: i64 = 0x0102_1994;
@@ -54,6 +60,7 @@ pub struct Run {
     /// How many bytes the commit of one reservation writes, once that is known.
     pub commit_bytes: Option<usize>,
     dir: TempDir,
+    cpu: OthersCpu,
 }
 
 impl Run {
@@ -70,12 +77,17 @@ impl Run {
         assert!(system.f_type != TMPFS, "{} is in memory: set --dir", parent.display());
         cores.pin_generator();
         let (figures, numbers) = Default::default();
-        Self { extent, cores, figures, numbers, commit_bytes: None, dir }
+        Self { extent, cores, figures, numbers, commit_bytes: None, dir, cpu: OthersCpu::start() }
     }
 
     /// Where everything is written.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The share of all cores that was used by what is no part of this run, so far.
+    pub fn others_cpu(&self) -> f64 {
+        self.cpu.share()
     }
 
     /// Adds a figure.
@@ -85,7 +97,7 @@ impl Run {
 
     /// How a service in a directory of its own is started: `settings` are added to ours.
     pub fn service_options(&self, name: &str, settings: &str) -> ServiceOptions {
-        let settings = format!("hold_ms = {HOLD_MS}\n{settings}");
+        let settings = format!("hold_ms = {HOLD_MS}\nholds_max = {HOLDS_MAX}\n{settings}");
         ServiceOptions::new(&self.dir().join(name)).quiet().settings(&settings)
     }
 
@@ -95,6 +107,15 @@ impl Run {
     /// It does not start.
     pub async fn start(&self, options: &ServiceOptions) -> Service {
         self.cores.for_server(Service::start(options)).await.expect("the service")
+    }
+}
+
+impl Drop for Run {
+    /// What was measured before something failed was measured all the same.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("bench: measured before it failed:\n{}", table::render(&self.figures, true));
+        }
     }
 }
 

@@ -26,7 +26,7 @@ struct Arguments {
     #[arg(long, value_enum)]
     only: Vec<What>,
 
-    /// Only show that everything works: short, small, no targets, nothing written
+    /// Only show that everything works: short and small, and no target is judged
     #[arg(long)]
     smoke: bool,
 
@@ -42,10 +42,13 @@ struct Arguments {
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
 
-    /// Where to write the figures as JSON [default: target/bench/engine.json]
+    /// Where to write the figures as JSON [default: target/bench/engine.json, of a whole run]
     #[arg(long)]
     out: Option<PathBuf>,
 }
+
+/// What others may use of the CPU, in per cent, before they are felt.
+const OTHERS_MAX: f64 = 5.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
@@ -90,9 +93,12 @@ async fn main() -> std::io::Result<()> {
     }
     println!("{}", machine::describe());
     println!("{}; {}", run.cores.describe(), Zoned::now().date());
+    let others = 100.0 * run.others_cpu();
+    let doubt = if others > OTHERS_MAX { ": TOO MUCH to trust these figures" } else { "" };
+    println!("others used {others:.0} % of the CPU meanwhile{doubt}");
     println!("{}", table::render(&run.figures, !arguments.smoke));
     println!("{:.0} s in all", began.elapsed().as_secs_f64());
-    if arguments.smoke { Ok(()) } else { run.figures.write(&arguments.out()) }
+    arguments.out().map_or(Ok(()), |path| run.figures.write(&path))
 }
 
 impl Arguments {
@@ -109,7 +115,10 @@ impl Arguments {
         }
     }
 
-    fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| repo_root().join("target/bench/engine.json"))
+    /// Part of a run, or a short one, does not replace the figures of a whole one.
+    fn out(&self) -> Option<PathBuf> {
+        let is_whole = self.only.is_empty() && !self.smoke;
+        let default = || is_whole.then(|| repo_root().join("target/bench/engine.json"));
+        self.out.clone().or_else(default)
     }
 }
