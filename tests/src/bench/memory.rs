@@ -1,5 +1,6 @@
 //! What a parked caller costs: 20,000 of them wait for a lane that is as slow as can be.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ const WAITERS: usize = 20_000;
 
 /// Files that a process opens besides connections.
 const OTHER_FILES: usize = 500;
+
+/// They are parked before the first of them has waited for as long as it would.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Reservations before anything is measured: what a service allocates once is not a caller's part.
 const WARM_UP: u64 = 200;
@@ -61,10 +65,14 @@ pub async fn measure(run: &mut Run) {
 
 /// Waits until all stand in the lane, but for those few whose turn has come already.
 async fn all_wait(service: &Service, waiters: usize) -> u64 {
-    let enough = waiters as u64 * 99 / 100;
-    let depth = || async { Some(lane_depth(service).await).filter(|depth| *depth >= enough) };
-    let depth = poll_until(Duration::from_secs(30), depth).await;
-    depth.expect("callers wait in the lane")
+    let (enough, seen) = (waiters as u64 * 99 / 100, Cell::new(0));
+    let wait = || async {
+        seen.set(lane_depth(service).await);
+        (seen.get() >= enough).then_some(())
+    };
+    let all = poll_until(PATIENCE, wait).await;
+    assert!(all.is_some(), "only {} of {waiters} callers wait in the lane", seen.get());
+    seen.get()
 }
 
 /// Other routes than that of the lane, which is too slow.
