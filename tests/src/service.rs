@@ -94,16 +94,11 @@ impl ServiceOptions {
         };
         command.arg("serve").arg("--config").arg(config);
         command.arg("--listen").arg(self.address.to_string());
-<<<<<<< HEAD
-        command.arg("--data").arg(self.dir.join("data"));
+        command.arg("--data").arg(self.data());
         match self.log {
             Some(directives) => command.env("RUST_LOG", directives),
             None => command.env_remove("RUST_LOG"),
         };
-=======
-        command.arg("--data").arg(self.data());
-        command.env("RUST_LOG", "info,cartgate=debug,fjall=warn,lsm_tree=warn");
->>>>>>> bf7028c (drill: lay siege to a service, and judge what its customers were told)
         if self.own_group {
             command.process_group(0);
         }

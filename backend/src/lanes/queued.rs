@@ -117,7 +117,7 @@ fn tell_all(replies: Vec<Reply>, outcome: &Outcome) -> bool {
 /// An outcome on its way to a caller.
 pub(super) struct Told {
     outcome: Outcome,
-    /// How many are being told the same and may not hear of it; `None`: this one alone.
+    /// How many are told the same, without those who have gone; `None`: this one alone.
     untold: Option<Arc<AtomicUsize>>,
 }
 

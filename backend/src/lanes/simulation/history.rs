@@ -34,7 +34,7 @@ impl History {
         let mut chooser = Chooser::new(&mut random);
         let length = random.random_range(100..300);
         let opening = (0..SKUS.len()).map(|sku| {
-            let units = random.random_range(0..15);
+            let units = random.random_range(0..20);
             Op::Set { sku, units, expected: None }
         });
         let mut ops: Vec<_> = opening.collect();
@@ -51,6 +51,8 @@ impl History {
 impl Setting {
     /// Small bounds, so that they are met; now and then large ones, so that nothing is in the way.
     fn any(random: &mut StdRng) -> Self {
+        // Less than a customer waits, or more.
+        let ticket_ttl_ms = if random.random_bool(0.3) { 120 } else { 400 };
         let mut bound = |small: std::ops::Range<usize>, large: usize| {
             if random.random_bool(0.6) { random.random_range(small) } else { large }
         };
@@ -66,13 +68,13 @@ impl Setting {
                 refusals_max: bound(1..6, 1_000),
             },
             reserves_per_s: None,
-            ticket_ttl_ms: 400,
+            ticket_ttl_ms,
             unclaimed_ms: 60,
         };
         let limits = TurnLimits {
             quantum_min: bound(1..4, QUANTUM_MIN),
-            sweep_max: bound(1..5, 4_096),
-            expire_max: bound(1..4, 1_024),
+            sweep_max: bound(1..3, 4_096),
+            expire_max: bound(1..3, 1_024),
         };
         let is_paced = random.random_bool(0.5);
         let reserves_per_s =

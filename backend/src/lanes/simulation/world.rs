@@ -190,19 +190,19 @@ impl<'a> World<'a> {
         self.made += 1;
         let id = asked.reserve_id();
         let waits = id.is_some_and(|id| self.lines[sku].contains(&id));
-        match self.rig.submit(&wish::sku(sku), command) {
-            Ok(waiter) => {
-                self.coverage.count_if(waits, "request", "joined one that waits");
-                self.oracle.asked(&asked, wish);
-                self.requests.push(Request::new(asked, waiter));
-                if let Some(id) = id {
-                    // It may have been given the room of others who had gone.
-                    let counting = self.counting();
-                    (0..SKUS.len())
-                        .try_for_each(|sku| self.check_line(sku, Event::Came(id), &counting))?;
-                }
-                if waits { Ok(()) } else { self.check_room(sku, id.is_some()) }
-            }
+        let submitted = self.rig.submit(&wish::sku(sku), command).map(|waiter| {
+            self.coverage.count_if(waits, "request", "joined one that waits");
+            self.oracle.asked(&asked, wish);
+            self.requests.push(Request::new(asked.clone(), waiter));
+        });
+        // Whether there was room or not, others who had gone may have been looked for.
+        if let Some(id) = id.filter(|_| !self.is_closed) {
+            let counting = self.counting();
+            (0..SKUS.len()).try_for_each(|sku| self.check_line(sku, Event::Came(id), &counting))?;
+        }
+        match submitted {
+            Ok(()) if waits => Ok(()),
+            Ok(()) => self.check_room(sku, id.is_some()),
             Err(error) => self.check_refused(&asked, waits, error),
         }
     }
