@@ -14,6 +14,10 @@ use super::answer::{Answer, Answers};
 use super::request::Template;
 use super::tally::{Numbers, Tally};
 
+/// Of connections that nobody has taken yet a listener may keep only 128 (the standard library's
+/// are such): whoever comes then is kept waiting for a second.
+const WAITING_MAX: usize = 100;
+
 /// A caller on a connection of its own, which stays open.
 #[derive(Debug)]
 pub struct Caller {
@@ -32,14 +36,20 @@ impl Caller {
         Ok(Self { stream, answers: Answers::new() })
     }
 
-    /// So many of them.
+    /// So many of them, all taken by the server.
     ///
     /// # Panics
     /// A connection is not taken.
     pub async fn connect_all(address: SocketAddr, count: usize) -> Vec<Self> {
+        let anything = Template::empty_route(address).numbered(0).to_vec();
         let mut callers = Vec::with_capacity(count);
-        for _ in 0..count {
-            callers.push(Self::connect(address).await.expect("a connection"));
+        while callers.len() < count {
+            let mut caller = Self::connect(address).await.expect("a connection");
+            if callers.len() % WAITING_MAX == 0 || callers.len() + 1 == count {
+                // Once this one is answered, whatever it is, all before it have been taken.
+                caller.ask(&anything).await.expect("an answer");
+            }
+            callers.push(caller);
         }
         callers
     }

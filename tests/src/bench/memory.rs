@@ -43,10 +43,6 @@ pub async fn measure(run: &mut Run) {
     warm_up(&service).await;
     let before = resident_bytes(&service);
     let mut callers = Caller::connect_all(service.address(), waiters).await;
-    // All are accepted: a request on the last connection is answered.
-    let last = callers.last_mut().expect("a caller");
-    let live = Template::empty_route(service.address()).numbered(0).to_vec();
-    assert_eq!(last.ask(&live).await.expect("an answer").status, 200);
     let connected = resident_bytes(&service);
     let mut template = Template::reservation(service.address(), Skus::Hot);
     for caller in &mut callers {
