@@ -48,8 +48,8 @@ lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configu
 clean: ## remove what was built and fetched; the demo's data in run/ stays
 	rm -rf target .tools
 
-test-simulation: prerequisites ## the engine's simulation, 200,000 histories (minutes); SEED=, HISTORIES=
-	CARTGATE_SEED=$(or $(SEED),1000000) CARTGATE_HISTORIES=$(or $(HISTORIES),200000) \
+test-simulation: prerequisites ## half a million simulated histories of the engine (minutes); SEED=, HISTORIES=
+	CARTGATE_SEED=$(or $(SEED),1000000) CARTGATE_HISTORIES=$(or $(HISTORIES),500000) \
 	    cargo test --locked --release --package cartgate-backend --lib many_histories -- \
 	    --ignored --nocapture
 
@@ -87,7 +87,8 @@ bench-programs: prerequisites bench-prerequisites
 	@mkdir -p target
 	cargo bench --locked --package cartgate-backend --bench lanes --no-run \
 	    --message-format=json-render-diagnostics >target/lanes.json
-	cargo build --locked --release --package cartgate-backend --package cartgate-tests --bins
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
+	    --bin cartgate --bin bench_engine --bin conventional
 LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
 
 # Built once per version and kept outside the tree; `--debug` halves the time that takes.

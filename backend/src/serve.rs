@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock;
 use crate::config::Config;
@@ -31,12 +31,12 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     raise_file_limit(config)?;
     let failed = |source| ServeError::Listen { listen: config.listen, source };
     // Before the store is touched: a second instance by mistake ends here.
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-    let listen = listener.local_addr().map_err(failed)?;
+    let listener = listen(config.listen).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     let store = Embedded::open(&config.data, config.buckets, config.durability)
         .map_err(|source| ServeError::Open { data: config.data.clone(), source })?;
     let app = start(config, Arc::new(store))?;
-    tracing::info!(%listen, data = %config.data.display(), "serving");
+    tracing::info!(listen = %address, data = %config.data.display(), "serving");
 
     let stop_or_failure = async {
         tokio::select! {
@@ -54,6 +54,20 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Connections that the system completes and keeps until they are accepted. With tokio's 128, a rush
+/// of callers waits for a second: that is when their systems ask again.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Sees to it that connections alone can never use up the files that the store needs: a database

@@ -130,9 +130,10 @@ fn expire_own(stock: &mut Stock, id: CommandId, changes: &mut Changes) -> Option
 fn expire(stock: &mut Stock, mut hold: Reservation, changes: &mut Changes) -> Reservation {
     if let ReservationState::Held { expires_at } = hold.state {
         hold.state = ReservationState::Expired { expires_at };
-    }
-    if matches!(hold.claim, Claim::Unclaimed { .. }) {
-        hold.claim = Claim::Forgone;
+        // One that had all of its time is not forgone: whoever asks then is told that it is over.
+        if matches!(hold.claim, Claim::Unclaimed { until } if until < expires_at) {
+            hold.claim = Claim::Forgone;
+        }
     }
     hold.since = stock.now;
     move_units(stock, Cause::Expire, Some(hold.id), hold.quantity.into(), changes);

@@ -44,7 +44,8 @@ pub enum Claim {
     },
     /// Somebody has read it, repeated its command, or confirmed it.
     Claimed,
-    /// It went back because nobody had claimed it: a repeat of its command is judged anew.
+    /// It went back before its time because nobody had claimed it: a repeat of its command is judged
+    /// anew.
     Forgone,
 }
 

@@ -120,11 +120,13 @@ impl Model {
                 return Outcome::Refused(Refusal::KeyReused);
             }
             if is_held(first) {
-                let was_unclaimed = matches!(first.claim, Claim::Unclaimed { .. });
-                let stays_unclaimed = was_unclaimed && !is_claimed;
                 first.attempt += reserve.attempt;
-                first.claim =
-                    if stays_unclaimed { Claim::Unclaimed { until } } else { Claim::Claimed };
+                first.claim = match first.claim {
+                    Claim::Unclaimed { until: before } if !is_claimed => {
+                        Claim::Unclaimed { until: before.max(until) }
+                    }
+                    _ => Claim::Claimed,
+                };
             }
             if first.claim != Claim::Forgone {
                 return first_answer(first);
@@ -295,7 +297,7 @@ impl Model {
     fn expire(&mut self, place: usize) {
         let Reservation { state, claim, .. } = self.decided[place];
         let ReservationState::Held { expires_at } = state else { return };
-        let is_forgone = matches!(claim, Claim::Unclaimed { .. });
+        let is_forgone = matches!(claim, Claim::Unclaimed { until } if until < expires_at);
         let claim = if is_forgone { Claim::Forgone } else { claim };
         self.version += 1;
         self.end(place, ReservationState::Expired { expires_at }, claim);

@@ -22,7 +22,6 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-
     pub(super) fn is_ticketed(&self) -> bool {
         self.ticketed_until.is_some()
     }

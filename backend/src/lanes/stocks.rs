@@ -88,6 +88,12 @@ impl Stocks {
         self.due.first()
     }
 
+    /// Whether a hold of the SKU is due at `now`.
+    pub(super) fn is_due(&self, sku: &Sku, now: UnixMs) -> bool {
+        let stock = self.by_sku.get(sku);
+        stock.and_then(Stock::next_due).is_some_and(|due| due <= now)
+    }
+
     /// Whether the stock holds what `id` took.
     pub(super) fn has_hold(&self, sku: &Sku, id: CommandId) -> bool {
         self.by_sku.get(sku).is_some_and(|stock| stock.hold(id).is_some())

@@ -40,6 +40,8 @@ pub(super) struct Turn<'a> {
     stocks: &'a mut Stocks,
     unclaimed_ms: u64,
     limits: TurnLimits,
+    /// How many more holds a sweep may return.
+    sweep_left: usize,
     skus: Vec<(Sku, Changes)>,
     by_sku: HashMap<Sku, usize>,
     /// Reservations that changed in this turn, by their places in `skus`: the store does not know
@@ -82,6 +84,7 @@ impl<'a> Turn<'a> {
             stocks,
             unclaimed_ms,
             limits,
+            sweep_left: limits.sweep_max,
             skus,
             by_sku,
             changed,
@@ -101,6 +104,8 @@ impl<'a> Turn<'a> {
             self.deferred.settle.push(queued);
             return Ok(());
         }
+        // What was due by then goes back first, as far as a turn can.
+        self.sweep_sku(&queued.sku, queued.enqueued_at);
         match self.apply(&queued.sku, &queued.command, queued.enqueued_at, queued.has_caller())? {
             Outcome::Deferred => {
                 self.deferred.skus.insert(queued.sku.clone());
@@ -134,17 +139,23 @@ impl<'a> Turn<'a> {
     /// long enough. No reservation is judged wrongly for what stays for the next one: any command
     /// that counts units makes its own SKU's holds expire first.
     pub(super) fn sweep(&mut self, now: UnixMs) {
-        let mut left = self.limits.sweep_max;
-        while left > 0
+        while self.sweep_left > 0
             && let Some((due, sku)) = self.stocks.next_due().cloned()
             && due <= now
         {
-            let changed = self.changed.len();
-            let circumstances = self.circumstances(now, false, None, left);
-            self.change(&sku, &Command::Expire, circumstances);
-            // At least one: what expires may have changed in this turn before.
-            left = left.saturating_sub((self.changed.len() - changed).max(1));
+            self.sweep_sku(&sku, now);
         }
+    }
+
+    fn sweep_sku(&mut self, sku: &Sku, now: UnixMs) {
+        if self.sweep_left == 0 || !self.stocks.is_due(sku, now) {
+            return;
+        }
+        let changed = self.changed.len();
+        let circumstances = self.circumstances(now, false, None, self.sweep_left);
+        self.change(sku, &Command::Expire, circumstances);
+        // At least one: what expires may have changed in this turn before.
+        self.sweep_left = self.sweep_left.saturating_sub((self.changed.len() - changed).max(1));
     }
 
     /// Ends the turn: what to write, what to answer once it is written, and what is to come again.

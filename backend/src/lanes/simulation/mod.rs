@@ -45,6 +45,7 @@ macro_rules! ensure {
 mod book;
 mod coverage;
 mod engine;
+mod found;
 mod history;
 mod line;
 mod op;

@@ -76,7 +76,8 @@ fn check_strays(
     verdict: &mut Verdict,
 ) {
     let mut strays: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for entry in of_this_drill(book).filter(|entry| entry.cause == "reserve") {
+    let taken = of_this_drill(book).filter(|entry| entry.cause == "reserve");
+    for entry in taken.filter(|entry| !book.is_gone(entry.version)) {
         verdict.count(Check::Accounts, 1);
         let is_told = entry.reservation_id.as_deref().is_some_and(|id| calls.owner(id).is_some());
         if !is_told {

@@ -13,7 +13,7 @@
 //! Cannot see: a journal that was forged as a whole and is consistent in itself. That is what the
 //! other checks are for: they hold it against what clients were told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -35,6 +35,8 @@ pub(super) struct Book<'a> {
     taken: HashMap<&'a str, &'a Entry>,
     /// Where it ends.
     ended: HashMap<&'a str, &'a Entry>,
+    /// The entries that took what went back with nobody knowing of it.
+    gone: HashSet<u64>,
     last_at_ms: i64,
 }
 
@@ -76,8 +78,9 @@ impl<'a> Books<'a> {
 
 impl<'a> Book<'a> {
     fn read(evidence: &'a SkuEvidence, start: u64, verdict: &mut Verdict) -> Self {
-        let (taken, ended) = (HashMap::new(), HashMap::new());
-        let mut book = Self { evidence, start, is_sound: true, taken, ended, last_at_ms: i64::MIN };
+        let (taken, ended, gone) = Default::default();
+        let (is_sound, last_at_ms) = (true, i64::MIN);
+        let mut book = Self { evidence, start, is_sound, taken, ended, gone, last_at_ms };
         let mut last = book.before_first();
         for entry in &evidence.journal {
             let step = check_step(last, entry).and_then(|()| book.check_time(entry));
@@ -121,6 +124,12 @@ impl<'a> Book<'a> {
             (_, None) => return Err("names no reservation".to_owned()),
         };
         if entry.cause == "reserve" {
+            // What ran out of time with nobody knowing of it may be taken anew.
+            let lapsed = self.ended.get(id).is_some_and(|ended| ended.cause == "expire");
+            if lapsed && let Some(taken) = self.taken.remove(id) {
+                self.ended.remove(id);
+                self.gone.insert(taken.version);
+            }
             return match self.taken.insert(id, entry) {
                 Some(first) => Err(format!("takes {id}, which entry {} took", first.version)),
                 None => Ok(()),
@@ -135,10 +144,20 @@ impl<'a> Book<'a> {
             }
             _ => {}
         }
+        if entry.cause == "cancel" && !self.ended.contains_key(id) {
+            // Nobody had heard of it: it is as if it had not been taken.
+            self.gone.extend(self.taken.remove(id).map(|taken| taken.version));
+            return Ok(());
+        }
         match self.ended.insert(id, entry) {
             Some(first) => Err(format!("ends {id}, which entry {} ended", first.version)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the entry took what went back with nobody knowing of it.
+    pub(super) fn is_gone(&self, version: u64) -> bool {
+        self.gone.contains(&version)
     }
 
     /// The journal leads to what the service shows. One that lacks its end is no evidence either.
@@ -215,7 +234,7 @@ fn check_step(last: Last, entry: &Entry) -> Result<(), String> {
         }
         "reserve" => (available.checked_sub(units), held.checked_add(units), Some(confirmed)),
         "confirm" => (Some(available), held.checked_sub(units), confirmed.checked_add(units)),
-        "release" | "expire" => {
+        "release" | "expire" | "cancel" => {
             (available.checked_add(units), held.checked_sub(units), Some(confirmed))
         }
         _ => return Err("has an unknown cause".to_owned()),
