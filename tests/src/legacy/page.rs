@@ -34,7 +34,7 @@ pub(super) fn product(language: Language, sku: &str) -> Markup {
             a href=(format!("/?lang={other}")) lang=(other) { (say(("English", "日本語"))) }
         }
     };
-    page(language, &form)
+    page(language, None, &form)
 }
 
 /// What became of an order for `sku`.
@@ -62,7 +62,14 @@ pub(super) fn told(language: Language, sku: &str, told: &Told) -> Markup {
             _ => {}
         }
     };
-    page(language, &message)
+    page(language, asked_again(language, told), &message)
+}
+
+/// Where a queued order's page goes by itself, if nobody presses its button: a hold that nobody asks
+/// for goes back on the shelf after 15 seconds.
+fn asked_again(language: Language, told: &Told) -> Option<String> {
+    let Told::Queued { ticket } = told else { return None };
+    Some(format!("10; url=/ticket/{ticket}?lang={}", language.tag()))
 }
 
 /// How the headline is marked, beside by its words.
@@ -74,7 +81,7 @@ fn mark(told: &Told) -> &'static str {
     }
 }
 
-fn page(language: Language, content: &Markup) -> Markup {
+fn page(language: Language, refresh: Option<String>, content: &Markup) -> Markup {
     let shop = language.pick(SHOP);
     html! {
         (DOCTYPE)
@@ -82,6 +89,9 @@ fn page(language: Language, content: &Markup) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                @if let Some(refresh) = refresh {
+                    meta http-equiv="refresh" content=(refresh);
+                }
                 title { (shop) }
                 style { (PreEscaped(STYLE)) }
             }
