@@ -143,7 +143,7 @@ impl Config {
         check("lanes.reserve_queue_max", count(self.lanes.reserve_queue_max), 1..=1_000_000)?;
         check("lanes.settle_queue_max", count(self.lanes.settle_queue_max), 1..=1_000_000)?;
         // A repeat must get its answer for as long as somebody may believe in the hold.
-        let holds_min = self.hold_ms_max().min(DAY_MS);
+        let holds_min = self.hold_ms_max();
         check("retention.holds_ms", self.retention.holds_ms, holds_min..=366 * DAY_MS)?;
         check("retention.refusals_ms", self.retention.refusals_ms, 1..=DAY_MS)?;
         check("retention.refusals_max", count(self.retention.refusals_max), 1..=10_000_000)

@@ -50,7 +50,8 @@ pub enum Claim {
 }
 
 /// Where a reservation stands. Only `Held` can change, and only once; but for `Expired`, which turns
-/// into `Confirmed` if the units are taken again by [`OnExpired::Reacquire`](crate::OnExpired).
+/// into `Confirmed` if the units are taken again by [`OnExpired::Reacquire`](crate::OnExpired), and for
+/// a reservation that is [forgone](Reservation::is_forgone), whose command is judged anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReservationState {
     /// The units are off the shelf until `expires_at`.

@@ -317,7 +317,10 @@ impl BucketLanes {
     fn take_tickets(&mut self, until: UnixMs, taken: &mut Taken) {
         for request in std::mem::take(&mut self.tickets) {
             let to_write = self.queues_of(&request.sku).find_map(|q| q.ticket(request.id, until));
-            let Some(to_write) = to_write else { continue };
+            let Some(to_write) = to_write else {
+                taken.unfound.push(request);
+                continue;
+            };
             taken.tickets.push(request.reply);
             if let ToWrite::Ticketed(ticketed) = to_write {
                 taken.ticketed.push(ticketed);

@@ -136,6 +136,11 @@ impl Owner {
         commit.ticketed = std::mem::take(&mut taken.ticketed);
         self.forget(&mut commit, now)?;
         let is_idle = decided.is_empty() && commit.is_empty() && taken.is_idle();
+        let unfound = std::mem::take(&mut taken.unfound);
+        for request in unfound.into_iter().filter(|r| deferred.skus.contains(&r.sku)) {
+            // Its command was taken, and is about to be put back.
+            self.shared.lanes_of(&request.sku.clone()).ask_ticket(request);
+        }
         let handoffs = self.put_back(deferred, std::mem::take(&mut taken.handoffs));
         if is_idle {
             return Ok(self.rest(taken.paced_ms));
@@ -208,6 +213,9 @@ impl Owner {
 
     fn set_terms(&mut self, sku: &Sku, item: Option<&HotItem>) -> Result<(), StoreError> {
         let terms = item.map(|item| item.terms).unwrap_or_default();
+        if terms == self.stocks.terms(sku) {
+            return Ok(());
+        }
         let is_capped = terms.customer_cap.is_some();
         let purchases = if is_capped { self.store.purchases(sku)? } else { Vec::new() };
         self.stocks.set_terms(sku, terms, &purchases);

@@ -124,9 +124,8 @@ impl Shared {
     }
 
     pub(super) fn set_owner(&self, owner: Thread) {
-        self.owner.get_or_init(|| owner);
         // For what came before there was anybody to wake.
-        self.wake_owner();
+        self.owner.get_or_init(|| owner).unpark();
     }
 
     pub(super) fn wake_owner(&self) {

@@ -72,10 +72,19 @@ impl Stocks {
         outcome
     }
 
+    /// The terms of a SKU's sale.
+    pub(super) fn terms(&self, sku: &Sku) -> Terms {
+        self.by_sku.get(sku).map(Stock::terms).unwrap_or_default()
+    }
+
     /// Changes the terms of a SKU's sale, also if it is not in stock yet. `purchases` are the units
     /// that customers have bought.
     pub(super) fn set_terms(&mut self, sku: &Sku, terms: Terms, purchases: &[(Arc<str>, u64)]) {
-        self.by_sku.entry(sku.clone()).or_default().set_terms(terms, purchases);
+        let stock = self.by_sku.entry(sku.clone()).or_default();
+        stock.set_terms(terms, purchases);
+        if stock.version() == 0 && terms == Terms::default() {
+            self.by_sku.remove(sku);
+        }
     }
 
     /// How many holds have not ended.

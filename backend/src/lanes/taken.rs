@@ -28,6 +28,8 @@ pub(super) struct Taken {
     pub(super) hot_item_room: usize,
     /// Commands that stay queued, but are to be written down for the tickets given for them.
     pub(super) ticketed: Vec<Ticketed>,
+    /// Who asked for a ticket for a command that is not queued: it is decided in this turn, or was.
+    pub(super) unfound: Vec<TicketRequest>,
     /// Who is to be told that a ticket is good, once this turn is committed.
     pub(super) tickets: Vec<TicketReply>,
     /// Reserve commands whose callers had gone.

@@ -118,6 +118,10 @@ impl<'a> Turn<'a> {
 
     /// Applies a reserve command, judged at `now`.
     pub(super) fn reserve(&mut self, queued: Queued, now: UnixMs) -> Result<(), StoreError> {
+        // Its caller may have gone since it was taken from the lane.
+        if queued.is_abandoned() {
+            return Ok(());
+        }
         if !self.deferred.skus.is_empty() && self.deferred.skus.contains(&queued.sku) {
             self.deferred.reserve.push(queued);
             return Ok(());

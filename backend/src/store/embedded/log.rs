@@ -73,7 +73,6 @@ struct Record {
     number: u64,
     previous: u64,
     checksum: u64,
-    was_synced: bool,
     /// Of the record as a whole.
     len: usize,
 }
@@ -139,8 +138,7 @@ impl Log {
         }
         // Whatever was written after a commit that was synced, was so when that was on the disk.
         let last = self.last.number;
-        let is_later = |record: &Record| record.was_synced && record.number > last;
-        if contents.iter().any(|bytes| records_anywhere(bytes, last).any(|r| is_later(&r))) {
+        if contents.iter().any(|bytes| synced_anywhere(bytes, last).next().is_some()) {
             return Err(StoreError::CommitLost { number: last + 1 });
         }
         Ok(kept)
@@ -265,20 +263,27 @@ impl Record {
         let number_at = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         let (checksum, number, previous) = (number_at(0)?, number_at(16)?, number_at(24)?);
         let len = (HEADER + content_len(bytes)?).next_multiple_of(8);
-        let is_whole = number > 0 && xxh3_64(bytes.get(8..len)?) == checksum;
-        let was_synced = bytes[12] != 0;
-        is_whole.then_some(Self { number, previous, checksum, was_synced, len })
+        // First what costs nothing: bytes that are looked at wherever they are, are mostly no record.
+        let was_synced = u32::from_le_bytes(*bytes.get(12..)?.first_chunk()?);
+        let is_whole = number > 0 && was_synced <= 1 && xxh3_64(bytes.get(8..len)?) == checksum;
+        is_whole.then_some(Self { number, previous, checksum, len })
     }
 }
 
-/// Whole records wherever they are in `bytes`, with numbers that can come after `last`.
-fn records_anywhere(bytes: &[u8], last: u64) -> impl Iterator<Item = Record> {
-    // As many as files could ever hold: tells numbers from content without looking further.
-    let plausible = last + 1..last.saturating_add(u64::from(u32::MAX));
-    (0..bytes.len()).step_by(8).filter_map(move |at| {
+/// Whole records wherever they are in `bytes` that were synced, with numbers that can come after
+/// `last`.
+fn synced_anywhere(bytes: &[u8], last: u64) -> impl Iterator<Item = Record> {
+    // A file has no more records than there is room for: that and the mark tell headers from content,
+    // before anything is summed up.
+    let plausible = last + 1..=last.saturating_add((bytes.len() / HEADER) as u64);
+    let is_header = move |at: usize| {
+        let mark = bytes.get(at + 12..)?.first_chunk()?;
         let number = bytes.get(at + 16..)?.first_chunk()?;
-        plausible.contains(&u64::from_le_bytes(*number)).then(|| Record::at(&bytes[at..]))?
-    })
+        let is_synced = u32::from_le_bytes(*mark) == 1;
+        Some(is_synced && plausible.contains(&u64::from_le_bytes(*number)))
+    };
+    let places = (0..bytes.len()).step_by(8).filter(move |at| is_header(*at) == Some(true));
+    places.filter_map(|at| Record::at(&bytes[at..]))
 }
 
 pub(super) fn failed_to(action: &'static str) -> impl Fn(io::Error) -> StoreError {
