@@ -27,7 +27,8 @@ pub struct Config {
     /// How long a hold lasts, in milliseconds. At most 30 days.
     pub hold_ms: u64,
     /// The longest that a hold may be made to last, from when it was taken, in milliseconds. At
-    /// least `hold_ms`, at most 30 days; left out: four times `hold_ms`, within these bounds.
+    /// least `hold_ms`, at most 30 days and `retention.holds_ms`; left out: four times `hold_ms`, if
+    /// that is within these bounds.
     pub hold_ms_max: Option<u64>,
     /// How long a hold that nobody knows of stays off the shelf, in milliseconds: one that a ticket
     /// was given for and that was not asked for yet, or a line of a cart that is not complete. 1,000
@@ -151,7 +152,8 @@ impl Config {
 
     /// The longest that a hold may be made to last.
     pub fn hold_ms_max(&self) -> u64 {
-        self.hold_ms_max.unwrap_or_else(|| self.hold_ms.saturating_mul(4).min(30 * DAY_MS))
+        let longest = self.hold_ms.saturating_mul(4).min(self.retention.holds_ms);
+        self.hold_ms_max.unwrap_or_else(|| longest.max(self.hold_ms))
     }
 
     /// The lanes' part of it.
