@@ -24,7 +24,7 @@ use super::lane::{Drained, Lane, check_room};
 use super::queued::{Queued, Replies, Reply, Told};
 use super::reserve_queue::{OtherFingerprint, Place, ReserveQueue, ToWrite};
 use super::taken::{Change, Taken, TicketRequest};
-use super::{EnqueueError, LaneDepth, LaneSettings, Submission};
+use super::{EnqueueError, HotLaneState, LaneDepth, LaneSettings, Submission};
 use crate::clock::Clock;
 use crate::hot_items::HotItem;
 use crate::store::Ticketed;
@@ -72,6 +72,14 @@ impl HotLane {
             Phase::Joining | Phase::Open => None,
         };
         [&mut self.lane.reserve].into_iter().chain(parked)
+    }
+
+    fn depth(&self, now: UnixMs) -> LaneDepth {
+        let mut depth = self.lane.depth(now);
+        if let Phase::Leaving { parked } = &self.phase {
+            depth.reserve += parked.len();
+        }
+        depth
     }
 
     fn push(&mut self, queued: Queued) {
@@ -395,13 +403,7 @@ impl BucketLanes {
 
     /// The normal lane's depth, and that of each hot one.
     pub(super) fn depths(&self, now: UnixMs) -> (LaneDepth, Vec<(Sku, LaneDepth)>) {
-        let hot = self.hot.iter().map(|(sku, hot)| {
-            let mut depth = hot.lane.depth(now);
-            if let Phase::Leaving { parked } = &hot.phase {
-                depth.reserve += parked.len();
-            }
-            (sku.clone(), depth)
-        });
+        let hot = self.hot.iter().map(|(sku, hot)| (sku.clone(), hot.depth(now)));
         (self.normal.depth(now), hot.collect())
     }
 
@@ -410,9 +412,10 @@ impl BucketLanes {
         self.normal.set_pace(reserves_per_s);
     }
 
-    /// Whether the SKU's commands go to a lane of its own by now, and come from there.
-    pub(super) fn is_open(&self, sku: &Sku) -> bool {
-        self.hot.get(sku).is_some_and(|hot| matches!(hot.phase, Phase::Open))
+    /// How the SKU's lane of its own stands, if it has one.
+    pub(super) fn hot_lane(&self, sku: &Sku, now: UnixMs) -> Option<HotLaneState> {
+        let hot = self.hot.get(sku)?;
+        Some(HotLaneState { depth: hot.depth(now), is_open: matches!(hot.phase, Phase::Open) })
     }
 }
 

@@ -103,11 +103,7 @@ impl Shared {
     }
 
     pub(super) fn hot_lane(&self, sku: &Sku) -> Option<HotLaneState> {
-        let now = (self.clock)();
-        let lanes = self.lanes_of(sku);
-        let (_, hot) = lanes.depths(now);
-        let (_, depth) = hot.into_iter().find(|(hot, _)| hot == sku)?;
-        Some(HotLaneState { depth, is_open: lanes.is_open(sku) })
+        self.lanes_of(sku).hot_lane(sku, (self.clock)())
     }
 
     pub(super) fn close(&self) {

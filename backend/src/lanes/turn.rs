@@ -106,13 +106,9 @@ impl<'a> Turn<'a> {
         }
         // What was due by then goes back first, as far as a turn can.
         self.sweep_sku(&queued.sku, queued.enqueued_at);
-        match self.apply(&queued.sku, &queued.command, queued.enqueued_at, queued.has_caller())? {
-            Outcome::Deferred => {
-                self.deferred.skus.insert(queued.sku.clone());
-                self.deferred.settle.push(queued);
-            }
-            outcome => self.decided.push((queued, outcome)),
-        }
+        let (at, is_awaited) = (queued.enqueued_at, queued.has_caller());
+        let deferred = self.decide(queued, at, is_awaited)?;
+        self.deferred.settle.extend(deferred);
         Ok(())
     }
 
@@ -122,21 +118,35 @@ impl<'a> Turn<'a> {
         if queued.is_abandoned() {
             return Ok(());
         }
-        if !self.deferred.skus.is_empty() && self.deferred.skus.contains(&queued.sku) {
+        if self.deferred.skus.contains(&queued.sku) {
             self.deferred.reserve.push(queued);
             return Ok(());
         }
         // Whoever has a ticket comes back for the outcome, or does not: whether somebody waits
         // beside is of no account.
         let is_awaited = !queued.is_ticketed() && queued.has_caller();
-        match self.apply(&queued.sku, &queued.command, now, is_awaited)? {
+        let deferred = self.decide(queued, now, is_awaited)?;
+        self.deferred.reserve.extend(deferred);
+        Ok(())
+    }
+
+    /// Applies a command; gives it back if it has to wait for another turn.
+    fn decide(
+        &mut self,
+        queued: Queued,
+        at: UnixMs,
+        is_awaited: bool,
+    ) -> Result<Option<Queued>, StoreError> {
+        match self.apply(&queued.sku, &queued.command, at, is_awaited)? {
             Outcome::Deferred => {
                 self.deferred.skus.insert(queued.sku.clone());
-                self.deferred.reserve.push(queued);
+                Ok(Some(queued))
             }
-            outcome => self.decided.push((queued, outcome)),
+            outcome => {
+                self.decided.push((queued, outcome));
+                Ok(None)
+            }
         }
-        Ok(())
     }
 
     /// Returns to the shelf what holds have left behind that are due at `now`, until the turn is
