@@ -3,7 +3,8 @@
 //! Every bucket has a normal lane, and one more for each hot item in it. A SKU changes its lane by
 //! HANDOFF: from one moment on its reserve commands go elsewhere, and a mark enters the lane where
 //! the earlier ones still wait. What comes later is not touched until the owner has committed all
-//! before the mark. So the order stays, no stock moves, and nobody who waits is sent away.
+//! before the mark. So the order stays, no stock moves, and nobody who waits is sent away. It ends
+//! however many come: nothing gets in front of the mark any more.
 //!
 //! ```text
 //! promotion   normal lane: .. A B A [HANDOFF A]     A's lane (joining): A A ..   untouched so far
@@ -20,7 +21,8 @@ use cartgate_ledger::{Command, CommandId, Reserve, UnixMs};
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
-use super::lane::{Drained, Lane, check_room};
+use super::hot_lane::{HotLane, Phase};
+use super::lane::{Lane, check_room};
 use super::queued::{Queued, Replies, Reply, Told};
 use super::reserve_queue::{OtherFingerprint, Place, ReserveQueue, ToWrite};
 use super::taken::{Change, Taken, TicketRequest};
@@ -45,56 +47,6 @@ pub(super) struct BucketLanes {
     reserve_queue_max: usize,
     settle_queue_max: usize,
     hot_items_max: usize,
-}
-
-/// A hot item's lane.
-struct HotLane {
-    lane: Lane,
-    phase: Phase,
-    /// Whether the SKU is still a hot item.
-    is_wanted: bool,
-}
-
-enum Phase {
-    /// The mark is in the normal lane: nothing is taken yet.
-    Joining,
-    Open,
-    /// The mark is in this lane. What comes behind it is parked until it is committed.
-    Leaving {
-        parked: ReserveQueue,
-    },
-}
-
-impl HotLane {
-    fn queues(&mut self) -> impl Iterator<Item = &mut ReserveQueue> {
-        let parked = match &mut self.phase {
-            Phase::Leaving { parked } => Some(parked),
-            Phase::Joining | Phase::Open => None,
-        };
-        [&mut self.lane.reserve].into_iter().chain(parked)
-    }
-
-    fn depth(&self, now: UnixMs) -> LaneDepth {
-        let mut depth = self.lane.depth(now);
-        if let Phase::Leaving { parked } = &self.phase {
-            depth.reserve += parked.len();
-        }
-        depth
-    }
-
-    fn push(&mut self, queued: Queued) {
-        let place = Place::Command(queued);
-        match &mut self.phase {
-            Phase::Leaving { parked } => parked.push(place),
-            Phase::Joining | Phase::Open => self.lane.reserve.push(place),
-        }
-    }
-
-    /// Starts to hand what comes from now on over to the normal lane.
-    fn leave(&mut self, sku: &Sku) {
-        self.lane.reserve.push(Place::Handoff(sku.clone()));
-        self.phase = Phase::Leaving { parked: ReserveQueue::default() };
-    }
 }
 
 impl BucketLanes {
@@ -135,7 +87,8 @@ impl BucketLanes {
             if !may_hold {
                 return Err(EnqueueError::TooManyHolds);
             }
-            self.make_reserve_room(&submission.sku)?;
+            let max = self.reserve_queue_max;
+            self.hung_up += self.entrance_of(&submission.sku).make_room(max)?;
         } else {
             check_room(self.lane_of(&submission.sku).settle.len(), self.settle_queue_max)?;
         }
@@ -158,7 +111,7 @@ impl BucketLanes {
         let is_reserve = matches!(command, Command::Reserve(_));
         let queued = Queued { seq, sku, command, request_id, enqueued_at, ticketed_until, replies };
         match (self.hot.get_mut(&queued.sku), is_reserve) {
-            (Some(hot), true) => hot.push(queued),
+            (Some(hot), true) => hot.entrance().push(Place::Command(queued)),
             (Some(hot), false) => hot.lane.settle.push_back(queued),
             (None, true) => self.normal.reserve.push(Place::Command(queued)),
             (None, false) => self.normal.settle.push_back(queued),
@@ -195,13 +148,12 @@ impl BucketLanes {
         }
     }
 
-    fn make_reserve_room(&mut self, sku: &Sku) -> Result<(), EnqueueError> {
-        let max = self.reserve_queue_max;
-        if let Some(HotLane { phase: Phase::Leaving { parked }, .. }) = self.hot.get(sku) {
-            return check_room(parked.len(), max);
+    /// The queue that a SKU's reserve commands enter from now on.
+    fn entrance_of(&mut self, sku: &Sku) -> &mut ReserveQueue {
+        match self.hot.get_mut(sku) {
+            Some(hot) => hot.entrance(),
+            None => &mut self.normal.reserve,
         }
-        self.hung_up += self.lane_of(sku).make_reserve_room(max)?;
-        Ok(())
     }
 
     /// Asks that a command which is still queued be written down. The sender is dropped if it is
@@ -222,8 +174,7 @@ impl BucketLanes {
 
     /// Makes the lane of a SKU that was a hot item when the store was last written.
     pub(super) fn restore_hot_item(&mut self, sku: Sku, item: &HotItem) {
-        let lane = Lane::new(item.reserves_per_s.or(self.reserves_per_s));
-        self.hot.insert(sku, HotLane { lane, phase: Phase::Open, is_wanted: true });
+        self.hot.insert(sku, HotLane::new(item.reserves_per_s.or(self.reserves_per_s)));
     }
 
     /// Puts back a command that a ticket was given for, after a restart. Its queue's bound does
@@ -262,35 +213,25 @@ impl BucketLanes {
         }
         taken.settle.extend(self.normal.settle.drain(..));
         taken.reserve(|drained| self.normal.drain(quantum, now, drained));
-        for (sku, hot) in &mut self.hot {
+        for hot in self.hot.values_mut() {
             taken.settle.extend(hot.lane.settle.drain(..));
-            if matches!(hot.phase, Phase::Joining) {
-                continue;
+            if !matches!(hot.phase, Phase::Joining) {
+                taken.reserve(|drained| hot.lane.drain(quantum, now, drained));
             }
-            if matches!(hot.phase, Phase::Open)
-                && !hot.is_wanted
-                && hot.lane.reserve.len() < quantum
-            {
-                hot.leave(sku);
-            }
-            taken.reserve(|drained: &mut Drained| hot.lane.drain(quantum, now, drained));
         }
         self.take_tickets(ticket_until, taken);
     }
 
     fn take_change(&mut self, change: Change, taken: &mut Taken) {
-        let was_wanted = self.hot.get(&change.sku).is_some_and(|hot| hot.is_wanted);
-        match (was_wanted, change.item.is_some()) {
-            (false, true) if taken.hot_item_room == 0 => {
+        // Also a lane that is being left is one, until it is gone.
+        if change.item.is_some() && !self.hot.contains_key(&change.sku) {
+            if taken.hot_lanes >= self.hot_items_max {
                 let max = self.hot_items_max;
-                let refused = Err(EnqueueError::TooManyHotItems { max });
                 // Whoever asked may have gone.
-                let _ = change.reply.send(refused);
+                let _ = change.reply.send(Err(EnqueueError::TooManyHotItems { max }));
                 return;
             }
-            (false, true) => taken.hot_item_room -= 1,
-            (true, false) => taken.hot_item_room += 1,
-            (true, true) | (false, false) => {}
+            taken.hot_lanes += 1;
         }
         self.apply_change(&change);
         taken.changes.push(change);
@@ -314,8 +255,8 @@ impl BucketLanes {
                 }
             }
             (None, Some(hot)) => {
-                hot.is_wanted = false;
                 hot.lane.set_pace(self.reserves_per_s);
+                hot.leave(sku);
             }
             (None, None) => {}
         }
@@ -336,19 +277,18 @@ impl BucketLanes {
         }
     }
 
-    /// All that was before a SKU's mark is committed: what comes behind it may go on.
-    pub(super) fn hand_off(&mut self, sku: &Sku) {
-        let Some(hot) = self.hot.get_mut(sku) else { return };
-        match std::mem::replace(&mut hot.phase, Phase::Open) {
-            Phase::Joining | Phase::Open => {}
-            Phase::Leaving { parked } if hot.is_wanted => hot.lane.reserve.append(parked),
-            Phase::Leaving { parked } => {
-                let settle = std::mem::take(&mut hot.lane.settle);
-                self.normal.reserve.append(parked);
-                self.normal.settle.extend(settle);
-                self.hot.remove(sku);
-            }
+    /// All that was before a SKU's mark is committed: what comes behind it may go on. Returns whether
+    /// the SKU has no lane of its own any more.
+    pub(super) fn hand_off(&mut self, sku: &Sku) -> bool {
+        if let Some(hot) = self.hot.get_mut(sku).filter(|hot| hot.is_wanted) {
+            hot.open();
+            return false;
         }
+        let Some(hot) = self.hot.remove(sku) else { return false };
+        let (reserve, settle) = hot.close();
+        self.normal.reserve.append(reserve);
+        self.normal.settle.extend(settle);
+        true
     }
 
     /// Puts a place back in front of the lane that it was taken from.
@@ -391,14 +331,10 @@ impl BucketLanes {
 
     /// Whether it refuses new commands and nobody waits for an old one.
     pub(super) fn is_drained(&self) -> bool {
-        let is_hot_drained = |hot: &HotLane| {
-            let is_parking = matches!(&hot.phase, Phase::Leaving { parked } if !parked.is_empty());
-            hot.lane.is_empty() && !is_parking
-        };
         self.is_closed
             && self.normal.is_empty()
             && self.changes.is_empty()
-            && self.hot.values().all(is_hot_drained)
+            && self.hot.values().all(HotLane::is_empty)
     }
 
     /// The normal lane's depth, and that of each hot one.

@@ -113,6 +113,66 @@ fn what_comes_while_a_lane_is_left_is_parked_and_found() {
     assert!(rig.shared.hot_lane(&sku()).unwrap().is_open);
 }
 
+/// However many come: what the lane has is less from turn to turn, for nothing enters it any more.
+#[test]
+fn a_lane_is_left_also_under_a_standing_flood() {
+    let mut rig = Rig::new(250, LaneSettings { batch_max: 4, ..SETTINGS });
+    rig.owner.limits.quantum_min = 1;
+    rig.change_hot_item(&sku(), Some(item(None)));
+    let mut flood = waiters(&rig, 1..=20);
+    drop(rig.shared.change_hot_item(sku(), None));
+    let mut last = 20;
+    while rig.shared.hot_lane(&sku()).is_some() {
+        // As many come as a turn decides, and one more.
+        flood.extend(waiters(&rig, last + 1..=last + 5));
+        last += 5;
+        rig.owner.turn().unwrap();
+        assert!(last < 60, "a lane of 20 is left in five turns or so");
+    }
+    flood.extend(waiters(&rig, last + 1..=last + 5));
+    rig.turns();
+    assert_eq!(order(&rig), (1..=last + 5).collect::<Vec<_>>());
+    assert!(flood.into_iter().all(is_held));
+}
+
+#[test]
+fn a_lane_that_is_being_left_is_still_one() {
+    let mut rig = Rig::new(50, LaneSettings { hot_items_max: 1, ..STALLED });
+    rig.change_hot_item(&sku(), Some(item(None)));
+    let waiting = waiters(&rig, 1..=4);
+    rig.change_hot_item(&sku(), None);
+    assert!(!rig.shared.hot_lane(&sku()).unwrap().is_open);
+    let other = Sku::parse("B").unwrap();
+    let mut refused = rig.shared.change_hot_item(other.clone(), Some(item(None))).unwrap();
+    rig.turns();
+    assert_eq!(refused.try_recv().unwrap(), Err(EnqueueError::TooManyHotItems { max: 1 }));
+    // Back it may come at any time: it has a lane.
+    rig.change_hot_item(&sku(), Some(item(None)));
+    rig.change_hot_item(&sku(), None);
+    while rig.shared.hot_lane(&sku()).is_some() {
+        rig.advance(1_000);
+        rig.turns();
+    }
+    rig.change_hot_item(&other, Some(item(None)));
+    assert!(waiting.into_iter().all(is_held));
+}
+
+/// A lane that is left before it was ever open: what waits in it goes behind the mark that it waited
+/// for.
+#[test]
+fn demotion_before_promotion_is_done_keeps_the_order() {
+    let mut rig = Rig::new(50, STALLED);
+    let early = waiters(&rig, 1..=3);
+    rig.change_hot_item(&sku(), Some(item(None)));
+    let late = waiters(&rig, 4..=6);
+    rig.change_hot_item(&sku(), None);
+    let last = waiters(&rig, 7..=8);
+    let rig = unpaced(rig);
+    assert_eq!(order(&rig), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(early.into_iter().chain(late).chain(last).all(is_held));
+    assert!(rig.shared.hot_lane(&sku()).is_none());
+}
+
 #[test]
 fn a_full_hot_lane_leaves_its_neighbours_room() {
     let mut rig = Rig::new(99, LaneSettings { reserve_queue_max: 3, ..SETTINGS });

@@ -16,8 +16,6 @@ pub(super) struct Lane {
     pub(super) reserve: ReserveQueue,
     pub(super) settle: VecDeque<Queued>,
     pacer: Pacer,
-    /// Reserve commands refused for want of room.
-    refused: usize,
 }
 
 /// What a lane's reserve queue gives for one turn.
@@ -35,24 +33,11 @@ pub(super) struct Drained {
 impl Lane {
     pub(super) fn new(reserves_per_s: Option<NonZeroU32>) -> Self {
         let (reserve, settle) = Default::default();
-        Self { reserve, settle, pacer: Pacer::new(reserves_per_s), refused: 0 }
+        Self { reserve, settle, pacer: Pacer::new(reserves_per_s) }
     }
 
     pub(super) fn set_pace(&mut self, reserves_per_s: Option<NonZeroU32>) {
         self.pacer = Pacer::new(reserves_per_s);
-    }
-
-    /// Makes room where callers have gone, if there is none otherwise. Looking through the whole
-    /// queue is worth it for every sixteenth of it that was refused, not for each refusal. Returns
-    /// how many had gone.
-    pub(super) fn make_reserve_room(&mut self, max: usize) -> Result<u64, EnqueueError> {
-        if check_room(self.reserve.len(), max).is_ok() {
-            return Ok(0);
-        }
-        let is_worth_it = self.refused.is_multiple_of((max / 16).max(1));
-        let gone = if is_worth_it { self.reserve.drop_abandoned() } else { 0 };
-        self.refused += 1;
-        check_room(self.reserve.len(), max).map(|()| gone)
     }
 
     /// Takes at most `max` reserve commands, as pacing allows.

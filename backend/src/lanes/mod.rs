@@ -26,6 +26,7 @@ mod end_tests;
 mod ghost_tests;
 #[cfg(test)]
 mod hot_item_tests;
+mod hot_lane;
 mod lane;
 mod owner;
 mod pacer;
@@ -89,7 +90,7 @@ pub struct LaneSettings {
     pub ticket_ttl_ms: u64,
     /// How long a hold that nobody knows of stays off the shelf, in milliseconds.
     pub unclaimed_ms: u64,
-    /// The most hot items.
+    /// The most hot items; a lane that is being left counts until it is gone.
     pub hot_items_max: usize,
     /// What is remembered of reservations that have ended, and for how long.
     pub retention: Retention,

@@ -39,7 +39,8 @@ pub(super) struct Owner {
     batch_max: usize,
     /// Lanes that had reserve commands in the last turn.
     busy_lanes: usize,
-    hot_items_max: usize,
+    /// Lanes of hot items, those included that are about to go.
+    hot_lanes: usize,
     ticket_ttl_ms: u64,
     unclaimed_ms: u64,
     pub(super) limits: TurnLimits,
@@ -81,7 +82,7 @@ impl Owner {
             callers: None,
             batch_max: settings.batch_max,
             busy_lanes: 0,
-            hot_items_max: settings.hot_items_max,
+            hot_lanes: hot_items,
             ticket_ttl_ms: settings.ticket_ttl_ms,
             unclaimed_ms: settings.unclaimed_ms,
             limits: TurnLimits::default(),
@@ -147,7 +148,8 @@ impl Owner {
         }
         self.commit(&commit)?;
         // What is behind the marks goes on, now that all before them is durable.
-        handoffs.iter().for_each(|sku| self.shared.lanes_of(sku).hand_off(sku));
+        let has_gone = |sku: &&Sku| self.shared.lanes_of(sku).hand_off(sku);
+        self.hot_lanes -= handoffs.iter().filter(has_gone).count();
         self.register(&taken.changes);
         self.answer(decided);
         taken.tell_written();
@@ -173,14 +175,14 @@ impl Owner {
         // By how many had any in the last turn; and when many more have than that, those that come
         // last in this one get the least.
         let share = self.batch_max / self.busy_lanes.max(1);
-        let hot_item_room = self.hot_items_max.saturating_sub(self.shared.registry().len());
-        let mut taken = Taken { hot_item_room, ..Taken::default() };
+        let mut taken = Taken { hot_lanes: self.hot_lanes, ..Taken::default() };
         for mut lanes in self.shared.each_lanes() {
             let left = self.batch_max.saturating_sub(taken.reserve.len());
             let quantum = share.min(left).max(self.limits.quantum_min);
             lanes.take(quantum, now, ticket_until, &mut taken);
         }
         self.busy_lanes = taken.busy_lanes;
+        self.hot_lanes = taken.hot_lanes;
         self.metrics.hung_up.inc_by(taken.hung_up);
         taken
     }

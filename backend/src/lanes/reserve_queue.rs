@@ -5,6 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use cartgate_ledger::{Command, CommandId, IdMap, Reserve, UnixMs};
 use cartgate_policy::Sku;
 
+use super::EnqueueError;
+use super::lane::check_room;
 use super::queued::{Queued, Reply};
 use crate::store::Ticketed;
 
@@ -17,6 +19,8 @@ pub(super) struct ReserveQueue {
     /// The position of the first place. What is put back in front has a lower one.
     first: u64,
     positions: IdMap<u64>,
+    /// Commands refused for want of room.
+    refused: usize,
 }
 
 /// What stands in a queue.
@@ -43,7 +47,7 @@ pub(super) struct OtherFingerprint;
 impl Default for ReserveQueue {
     fn default() -> Self {
         // Far enough from either end of the numbers.
-        Self { places: VecDeque::new(), first: 1 << 63, positions: IdMap::default() }
+        Self { places: VecDeque::new(), first: 1 << 63, positions: IdMap::default(), refused: 0 }
     }
 }
 
@@ -147,9 +151,17 @@ impl ReserveQueue {
         }))
     }
 
-    /// Drops commands whose callers have gone, but for ticketed ones. Returns how many.
-    pub(super) fn drop_abandoned(&mut self) -> u64 {
-        self.retain(|queued| !queued.is_abandoned())
+    /// Makes room where callers have gone, if there is none otherwise. Looking through the whole
+    /// queue is worth it for every sixteenth of it that was refused, not for each refusal. Returns
+    /// how many had gone.
+    pub(super) fn make_room(&mut self, max: usize) -> Result<u64, EnqueueError> {
+        if check_room(self.len(), max).is_ok() {
+            return Ok(0);
+        }
+        let is_worth_it = self.refused.is_multiple_of((max / 16).max(1));
+        let gone = if is_worth_it { self.retain(|queued| !queued.is_abandoned()) } else { 0 };
+        self.refused += 1;
+        check_room(self.len(), max).map(|()| gone)
     }
 
     /// Drops ticketed commands that nobody waits for: they are in the store, for the next start. So

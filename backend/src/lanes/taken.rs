@@ -24,8 +24,8 @@ pub(super) struct Taken {
     pub(super) handoffs: Vec<Sku>,
     /// Changes of the registry of hot items.
     pub(super) changes: Vec<Change>,
-    /// How many more hot items there may be.
-    pub(super) hot_item_room: usize,
+    /// How many hot items have a lane, those included that are about to lose it.
+    pub(super) hot_lanes: usize,
     /// Commands that stay queued, but are to be written down for the tickets given for them.
     pub(super) ticketed: Vec<Ticketed>,
     /// Who asked for a ticket for a command that is not queued: it is decided in this turn, or was.

@@ -148,7 +148,20 @@ impl World<'_> {
     fn check_registry(&self) -> Checked {
         let registry = self.rig.shared.registry();
         let says = |sku| registry.get(&wish::sku(sku)).copied();
-        self.registry.check(says, self.setting.lanes.hot_items_max)
+        let max = self.setting.lanes.hot_items_max;
+        self.registry.check(says, max)?;
+        let phases = (0..SKUS.len()).map(|sku| (sku, self.phase(sku)));
+        let hot: Vec<_> = phases.filter(|(_, phase)| phase.is_some()).collect();
+        ensure!(hot.len() <= max, "more than {max} lanes of hot items: {hot:?}");
+        // The mark is on its way, behind nothing but what waited when it set out.
+        let stays = hot.iter().find(|(sku, phase)| says(*sku).is_none() && *phase == Some("open"));
+        ensure!(stays.is_none(), "a lane that nobody wants is not being left: {stays:?}");
+        Ok(())
+    }
+
+    fn phase(&self, sku: usize) -> Option<&'static str> {
+        let name = wish::sku(sku);
+        self.rig.shared.lanes_of(&name).phase(&name)
     }
 
     pub(super) fn change_hot_item(&mut self, sku: usize, item: Option<HotItem>) -> Checked {
@@ -164,9 +177,7 @@ impl World<'_> {
 
     fn count_phases(&mut self, moment: &'static str) {
         for sku in 0..SKUS.len() {
-            let name = wish::sku(sku);
-            let phase = self.rig.shared.lanes_of(&name).phase(&name);
-            if let Some(phase) = phase {
+            if let Some(phase) = self.phase(sku) {
                 self.coverage.count(moment, phase);
             }
         }
