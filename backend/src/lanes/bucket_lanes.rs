@@ -109,7 +109,16 @@ impl BucketLanes {
         let (seq, ticketed_until) = (self.next_seq, None);
         self.next_seq += 1;
         let is_reserve = matches!(command, Command::Reserve(_));
-        let queued = Queued { seq, sku, command, request_id, enqueued_at, ticketed_until, replies };
+        let queued = Queued {
+            seq,
+            sku,
+            command,
+            request_id,
+            enqueued_at,
+            ticketed_until,
+            was_taken: false,
+            replies,
+        };
         match (self.hot.get_mut(&queued.sku), is_reserve) {
             (Some(hot), true) => hot.entrance().push(Place::Command(queued)),
             (Some(hot), false) => hot.lane.settle.push_back(queued),
@@ -188,6 +197,7 @@ impl BucketLanes {
             command: Command::Reserve(ticketed.reserve),
             request_id: ticketed.request_id.into(),
             enqueued_at: ticketed.enqueued_at,
+            was_taken: false,
             replies: Replies::default(),
         };
         self.lane_of(&queued.sku.clone()).reserve.push(Place::Command(queued));

@@ -45,10 +45,13 @@ impl Lane {
         let mut left = max;
         while let Some(place) = self.reserve.front() {
             // A mark, and what nobody waits for, cost no pace; neither does what is too late to
-            // take anything: else a lane under a flood would be busy with nothing but the past.
+            // take anything: else a lane under a flood would be busy with nothing but the past. And
+            // what was put back has had its share of it.
             let is_paced = match place {
                 Place::Handoff(_) => false,
-                Place::Command(queued) => !queued.is_abandoned() && !queued.is_lapsed(now),
+                Place::Command(queued) => {
+                    !queued.was_taken && !queued.is_abandoned() && !queued.is_lapsed(now)
+                }
             };
             if left == 0 {
                 return drained.look_again_in(0);
@@ -60,7 +63,7 @@ impl Lane {
                 Some(Place::Command(queued)) if queued.is_abandoned() => drained.hung_up += 1,
                 Some(Place::Command(queued)) => {
                     left -= 1;
-                    drained.commands.push(queued);
+                    drained.commands.push(Queued { was_taken: true, ..queued });
                 }
                 Some(Place::Handoff(sku)) => drained.handoffs.push(sku),
                 None => {}

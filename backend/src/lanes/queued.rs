@@ -18,6 +18,9 @@ pub(super) struct Queued {
     /// Until when it is good by what is written in the store: a ticket was given for it, so that it
     /// is applied though nobody waits.
     pub(super) ticketed_until: Option<UnixMs>,
+    /// Whether its lane has given it for a turn before: then it was put back, to be decided in
+    /// another.
+    pub(super) was_taken: bool,
     pub(super) replies: Replies,
 }
 

@@ -229,6 +229,7 @@ mod tests {
             request_id: "r".into(),
             enqueued_at: UnixMs(1),
             ticketed_until: Some(UnixMs(1)),
+            was_taken: false,
             replies: Default::default(),
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cartgate_ledger::{Command, Outcome, Refusal, ReservationState, UnixMs};
 
 use super::owner::Next;
+use super::pacer::PACE_CLOCK;
 use super::rig::{self, HOLD_MS, Rig, SETTINGS, STALLED, id, is_held, outcome, reserve, sku};
 use super::{EnqueueError, LaneSettings};
 use crate::store::{EndedKind, Store};
@@ -212,4 +213,29 @@ fn a_clock_set_back_stops_a_skus_time_and_no_sale() {
     assert!(is_held(second), "somebody waits, by the clock that there is");
     let expires_at = UnixMs(5_000 + HOLD_MS);
     assert_eq!(rig.state(2), Some(ReservationState::Held { expires_at }));
+}
+
+/// A command that has to wait for another turn, because too much was due before it, is not made to
+/// wait for its lane's pace again.
+#[test]
+fn what_is_put_back_for_another_turn_costs_no_pace_again() {
+    let mut rig = Rig::new(9, STALLED);
+    let early: Vec<_> = (1..=3).map(|n| rig.reserve(n).unwrap()).collect();
+    for _ in &early {
+        rig.turns();
+        PACE_CLOCK.with(|clock| clock.advance(Duration::from_secs(1)));
+    }
+    assert!(early.into_iter().all(is_held));
+    rig.set_time(1_000 + HOLD_MS);
+    rig.owner.limits.sweep_max = 0;
+    rig.owner.limits.expire_max = 1;
+    let [next, paced] = [4, 5].map(|n| rig.reserve(n).unwrap());
+    rig.owner.turn().unwrap();
+    assert_eq!(rig.row().counters.held, 2, "one of three has expired: the command waits");
+    rig.turns();
+    assert!(is_held(next));
+    assert_eq!(rig.row().counters.held, 1);
+    rig.advance(1_000);
+    rig.turns();
+    assert!(is_held(paced), "the pace has gone on");
 }

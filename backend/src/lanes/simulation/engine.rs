@@ -79,6 +79,7 @@ impl World<'_> {
         }
         self.check_registry()?;
         if next != Next::Turn {
+            self.check_put_back()?;
             let on_its_way = |id| self.requests.iter().any(|r| r.asked.reserve_id() == Some(id));
             self.oracle.check_rest(self.now(), on_its_way)?;
         }
@@ -156,6 +157,17 @@ impl World<'_> {
         // The mark is on its way, behind nothing but what waited when it set out.
         let stays = hot.iter().find(|(sku, phase)| says(*sku).is_none() && *phase == Some("open"));
         ensure!(stays.is_none(), "a lane that nobody wants is not being left: {stays:?}");
+        Ok(())
+    }
+
+    /// What had its turn, and was put back for another, waits for nothing but that one: the owner
+    /// does not rest before.
+    fn check_put_back(&self) -> Checked {
+        for sku in 0..SKUS.len() {
+            let name = wish::sku(sku);
+            let waits = self.rig.shared.lanes_of(&name).has_put_back(&name);
+            ensure!(!waits, "the owner rests, and what it has put back waits: {name}");
+        }
         Ok(())
     }
 
