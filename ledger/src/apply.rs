@@ -245,13 +245,18 @@ fn reserve(
         Some(Recalled::Reservation(first)) => return command.repeat(first),
         None => 0,
     };
-    if let Err(refusal) = check_sale(stock, command, circumstances.now) {
-        return Outcome::Refused(refusal);
+    // Judged by the caller's clock, which `claim_by` was read from: the SKU's own time may be ahead
+    // of it, if the clock was set back.
+    if circumstances.now > command.claim_by {
+        return Outcome::Refused(Refusal::Abandoned);
     }
-    if expire_due(stock, circumstances.expire_max, changes) == Due::More {
-        return Outcome::Deferred;
-    }
-    let state = take_units(stock, command, changes);
+    let (state, claim) = match refused_by_sale(stock, command) {
+        Some(state) => (state, Claim::Forgone),
+        None if expire_due(stock, circumstances.expire_max, changes) == Due::More => {
+            return Outcome::Deferred;
+        }
+        None => (take_units(stock, command, changes), claim_of(command, stock.now, circumstances)),
+    };
     let reservation = Reservation {
         id: command.id,
         fingerprint: command.fingerprint,
@@ -260,38 +265,32 @@ fn reserve(
         decided_at: stock.now,
         since: stock.now,
         attempt: attempts_before.saturating_add(command.attempt),
-        claim: claim_of(command, stock.now, circumstances),
+        claim,
         state,
     };
     stock.restore_hold(reservation.clone());
-    if reservation.is_held() || command.repeatable {
+    // What a repeat changes is told to whoever waits, and kept only for whoever asks later.
+    let is_told = reservation.is_forgone() && circumstances.is_awaited;
+    if reservation.is_held() || (command.repeatable && !is_told) {
         changes.reservations.push(reservation.clone());
     }
     command.repeat(&reservation)
 }
 
-/// Whether there is a sale, and somebody who wants to take part.
-fn check_sale(stock: &Stock, command: &Reserve, now: UnixMs) -> Result<(), Refusal> {
-    // Judged by the caller's clock, which `claim_by` was read from: the SKU's own time may be ahead
-    // of it, if the clock was set back.
-    if now > command.claim_by {
-        return Err(Refusal::Abandoned);
-    }
+/// Why there is no sale now, or not for this customer; `None`: there is.
+fn refused_by_sale(stock: &Stock, command: &Reserve) -> Option<ReservationState> {
     if stock.version == 0 {
-        return Err(Refusal::UnknownSku);
+        return Some(ReservationState::UnknownSku);
     }
     let terms = stock.terms();
     if let Some(opens_at) = terms.opens_at.filter(|opens_at| stock.now < *opens_at) {
-        let opens_in_ms = opens_at.0.saturating_sub(stock.now.0);
-        return Err(Refusal::NotOpenYet { opens_at, opens_in_ms });
+        return Some(ReservationState::NotOpenYet { opens_at });
     }
     if let Some(closed_at) = terms.closes_at.filter(|closes_at| stock.now >= *closes_at) {
-        return Err(Refusal::Closed { closed_at });
+        return Some(ReservationState::Closed { closed_at });
     }
-    if terms.customer_cap.is_some() && command.customer.is_none() {
-        return Err(Refusal::CustomerRequired);
-    }
-    Ok(())
+    let is_nameless = terms.customer_cap.is_some() && command.customer.is_none();
+    is_nameless.then_some(ReservationState::CustomerRequired)
 }
 
 fn take_units(stock: &mut Stock, command: &Reserve, changes: &mut Changes) -> ReservationState {
@@ -337,21 +336,12 @@ impl Reserve {
         if first.fingerprint != self.fingerprint {
             return Outcome::Refused(Refusal::KeyReused);
         }
-        match first.state {
-            ReservationState::Held { expires_at }
-            | ReservationState::Confirmed { expires_at, .. }
-            | ReservationState::Released { expires_at }
-            | ReservationState::Expired { expires_at } => {
-                let state = ReservationState::Held { expires_at };
-                Outcome::Held(Reservation { state, ..first.clone() })
-            }
-            ReservationState::SoldOut { available } => {
-                Outcome::Refused(Refusal::SoldOut { available })
-            }
-            ReservationState::OverCap { cap, committed } => {
-                Outcome::Refused(Refusal::OverCap { cap, committed })
-            }
+        if let Some(refusal) = first.state.refusal(first.decided_at) {
+            return Outcome::Refused(refusal);
         }
+        let held = |expires_at| ReservationState::Held { expires_at };
+        let state = first.state.expires_at().map_or(first.state, held);
+        Outcome::Held(Reservation { state, ..first.clone() })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CommandId, Counters, Fingerprint, UnixMs};
+use crate::{CommandId, Counters, Fingerprint, Refusal, UnixMs};
 
 /// What became of a reserve command: kept for as long as a repeat must get the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +44,8 @@ pub enum Claim {
     },
     /// Somebody has read it, repeated its command, or confirmed it.
     Claimed,
-    /// It went back before its time because nobody had claimed it: a repeat of its command is judged
-    /// anew.
+    /// There is nothing to know of: it went back before its time because nobody had claimed it, or
+    /// the terms of the sale refused it. A repeat of its command is judged anew.
     Forgone,
 }
 
@@ -88,9 +88,42 @@ pub enum ReservationState {
         /// The units that the customer held and had bought.
         committed: u64,
     },
+    /// There was never a hold, nor the SKU.
+    UnknownSku,
+    /// There was never a hold: the sale had not begun.
+    NotOpenYet {
+        /// When it was to begin.
+        opens_at: UnixMs,
+    },
+    /// There was never a hold: the sale was over.
+    Closed {
+        /// Since when.
+        closed_at: UnixMs,
+    },
+    /// There was never a hold: there was a cap on what a customer may have, and no customer named.
+    CustomerRequired,
 }
 
 impl ReservationState {
+    /// Why there never was a hold, as it is told at `now`; `None` if there was one.
+    pub fn refusal(self, now: UnixMs) -> Option<Refusal> {
+        Some(match self {
+            Self::SoldOut { available } => Refusal::SoldOut { available },
+            Self::OverCap { cap, committed } => Refusal::OverCap { cap, committed },
+            Self::UnknownSku => Refusal::UnknownSku,
+            Self::NotOpenYet { opens_at } => {
+                let opens_in_ms = opens_at.0.saturating_sub(now.0);
+                Refusal::NotOpenYet { opens_at, opens_in_ms }
+            }
+            Self::Closed { closed_at } => Refusal::Closed { closed_at },
+            Self::CustomerRequired => Refusal::CustomerRequired,
+            Self::Held { .. }
+            | Self::Confirmed { .. }
+            | Self::Released { .. }
+            | Self::Expired { .. } => return None,
+        })
+    }
+
     /// When the hold expires or would have; `None` if there never was one.
     pub fn expires_at(self) -> Option<UnixMs> {
         match self {
@@ -98,7 +131,12 @@ impl ReservationState {
             | Self::Confirmed { expires_at, .. }
             | Self::Released { expires_at }
             | Self::Expired { expires_at } => Some(expires_at),
-            Self::SoldOut { .. } | Self::OverCap { .. } => None,
+            Self::SoldOut { .. }
+            | Self::OverCap { .. }
+            | Self::UnknownSku
+            | Self::NotOpenYet { .. }
+            | Self::Closed { .. }
+            | Self::CustomerRequired => None,
         }
     }
 }
@@ -109,8 +147,8 @@ impl Reservation {
         matches!(self.state, ReservationState::Held { .. })
     }
 
-    /// Whether it went back on the shelf without anybody knowing of it: then a repeat of its
-    /// command is judged anew.
+    /// Whether it went back on the shelf without anybody knowing of it, or the terms of the sale
+    /// refused it: then a repeat of its command is judged anew.
     pub fn is_forgone(&self) -> bool {
         self.claim == Claim::Forgone
     }

@@ -238,9 +238,8 @@ fn ended(state: ReservationState) -> Outcome {
         ReservationState::Confirmed { quantity, .. } => Refusal::AlreadyConfirmed { quantity },
         ReservationState::Released { .. } => Refusal::AlreadyReleased,
         ReservationState::Expired { .. } => Refusal::AlreadyExpired,
-        // `Held` would be in the stock; a caller that recalls one has mixed up two stocks.
-        ReservationState::Held { .. }
-        | ReservationState::SoldOut { .. }
-        | ReservationState::OverCap { .. } => Refusal::UnknownHold,
+        // There never was a hold; `Held` would be in the stock, and a caller that recalls one has
+        // mixed up two stocks.
+        _ => Refusal::UnknownHold,
     })
 }

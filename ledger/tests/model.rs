@@ -132,12 +132,14 @@ impl Model {
                 return first_answer(first);
             }
         }
-        if let Some(refusal) = self.closed_to(reserve, given) {
-            return Outcome::Refused(refusal);
+        if reserve.claim_by < given.now {
+            return Outcome::Refused(Refusal::Abandoned);
         }
-        if self.must_wait(given) {
+        let closed = self.closed_to(reserve);
+        if closed.is_none() && self.must_wait(given) {
             return Outcome::Deferred;
         }
+        let claim = if is_claimed { Claim::Awaited } else { Claim::Unclaimed { until } };
         let reservation = Reservation {
             id: reserve.id,
             fingerprint: reserve.fingerprint,
@@ -146,34 +148,33 @@ impl Model {
             decided_at: UnixMs(self.now),
             since: UnixMs(self.now),
             attempt: own.map_or(0, |own| self.decided[own].attempt) + reserve.attempt,
-            claim: if is_claimed { Claim::Awaited } else { Claim::Unclaimed { until } },
-            state: self.decide(reserve),
+            claim: if closed.is_some() { Claim::Forgone } else { claim },
+            state: closed.unwrap_or_else(|| self.decide(reserve)),
         };
         let is_taken = is_held(&reservation);
         self.version += u64::from(is_taken);
-        if is_taken || reserve.repeatable {
+        // What passes is kept for those alone who have not been told.
+        if is_taken || (reserve.repeatable && (closed.is_none() || !given.is_awaited)) {
             self.decided.retain(|before| before.id != reserve.id);
             self.decided.push(reservation.clone());
         }
         first_answer(&reservation)
     }
 
-    fn closed_to(&self, reserve: &Reserve, given: Circumstances<'_>) -> Option<Refusal> {
+    fn closed_to(&self, reserve: &Reserve) -> Option<ReservationState> {
         let Terms { customer_cap, opens_at, closes_at } = self.terms;
-        if reserve.claim_by < given.now {
-            return Some(Refusal::Abandoned);
-        }
         if self.version == 0 {
-            return Some(Refusal::UnknownSku);
+            return Some(ReservationState::UnknownSku);
         }
         match (opens_at, closes_at) {
             (Some(opens_at), _) if opens_at.0 > self.now => {
-                let opens_in_ms = opens_at.0 - self.now;
-                Some(Refusal::NotOpenYet { opens_at, opens_in_ms })
+                Some(ReservationState::NotOpenYet { opens_at })
             }
-            (_, Some(closed_at)) if closed_at.0 <= self.now => Some(Refusal::Closed { closed_at }),
+            (_, Some(closed_at)) if closed_at.0 <= self.now => {
+                Some(ReservationState::Closed { closed_at })
+            }
             _ if customer_cap.is_some() && reserve.customer.is_none() => {
-                Some(Refusal::CustomerRequired)
+                Some(ReservationState::CustomerRequired)
             }
             _ => None,
         }
@@ -348,6 +349,13 @@ fn first_answer(first: &Reservation) -> Outcome {
         ReservationState::OverCap { cap, committed } => {
             Outcome::Refused(Refusal::OverCap { cap, committed })
         }
+        ReservationState::UnknownSku => Outcome::Refused(Refusal::UnknownSku),
+        ReservationState::NotOpenYet { opens_at } => {
+            let opens_in_ms = opens_at.0 - first.decided_at.0;
+            Outcome::Refused(Refusal::NotOpenYet { opens_at, opens_in_ms })
+        }
+        ReservationState::Closed { closed_at } => Outcome::Refused(Refusal::Closed { closed_at }),
+        ReservationState::CustomerRequired => Outcome::Refused(Refusal::CustomerRequired),
         ReservationState::Held { expires_at }
         | ReservationState::Confirmed { expires_at, .. }
         | ReservationState::Released { expires_at }

@@ -3,12 +3,12 @@
 mod common;
 
 use cartgate_ledger::{
-    Adjust, Circumstances, Command, Fingerprint, OnExpired, Outcome, Refusal, Reserve, Terms,
-    UNITS_MAX, UnixMs,
+    Adjust, Circumstances, Command, Fingerprint, OnExpired, Outcome, Refusal, ReservationState,
+    Reserve, Terms, UNITS_MAX, UnixMs,
 };
 use common::{
     Owner, adjust, adjust_by, at, cancel, claim, confirm, confirm_some, extend, release, reserve,
-    set, units, wish,
+    set, unawaited, units, wish,
 };
 
 /// A SKU of 10 units, of which number 1 holds 2, number 2 bought 1 of 2, number 3 gave 1 back,
@@ -138,6 +138,38 @@ fn the_window_of_a_sale_is_exact() {
     for command in [extend(1, 40, 60), confirm(1), release(2)] {
         assert!(matches!(owner.apply(&command, at(31)), Outcome::Settled(_)), "{command:?}");
     }
+}
+
+/// Whoever waits is told, and may ask again at any time. If nobody waits, it is kept for whoever asks
+/// later what became of the command; a repeat of that is judged anew all the same.
+#[test]
+fn what_the_terms_refuse_is_kept_for_those_who_do_not_wait() {
+    let mut owner = Owner::default();
+    let nameless = |number| Command::Reserve(Reserve { customer: None, ..wish(number, 1) });
+    let check = |owner: &mut Owner, command: &Command, now, expected: ReservationState| {
+        let id = command.id().unwrap();
+        let refused = Outcome::Refused(expected.refusal(UnixMs(now)).unwrap());
+        assert_eq!(owner.apply(command, at(now)), refused);
+        assert_eq!(owner.kept(id), None, "whoever waited was told");
+        assert_eq!(owner.apply(command, unawaited(now)), refused);
+        assert_eq!(owner.kept(id).unwrap().state, expected);
+        assert!(owner.kept(id).unwrap().is_forgone());
+    };
+    check(&mut owner, &reserve(1, 1), 1, ReservationState::UnknownSku);
+    owner.apply(&set(9), at(1));
+    let (opens_at, closes_at) = (UnixMs(20), UnixMs(30));
+    let window = Terms { opens_at: Some(opens_at), closes_at: Some(closes_at), ..Terms::default() };
+    owner.set_terms(window);
+    check(&mut owner, &reserve(2, 1), 19, ReservationState::NotOpenYet { opens_at });
+    let held = owner.apply(&reserve(2, 1), at(20));
+    assert!(matches!(held, Outcome::Held(hold) if hold.attempt == 2), "judged anew");
+    capped(&mut owner, 2);
+    check(&mut owner, &nameless(3), 21, ReservationState::CustomerRequired);
+    owner.set_terms(window);
+    check(&mut owner, &reserve(4, 1), 30, ReservationState::Closed { closed_at: closes_at });
+    let once = Command::Reserve(Reserve { repeatable: false, ..wish(5, 1) });
+    owner.apply(&once, unawaited(31));
+    assert_eq!(owner.kept(common::id(5)), None, "nobody can ask for it");
 }
 
 fn capped(owner: &mut Owner, cap: u32) {

@@ -48,7 +48,7 @@ impl<'a> ReservationView<'a> {
             ReservationState::Confirmed { quantity, .. } => ("confirmed", Some(quantity)),
             ReservationState::Released { .. } => ("released", None),
             ReservationState::Expired { .. } => ("expired", None),
-            ReservationState::SoldOut { .. } | ReservationState::OverCap { .. } => return None,
+            _ => return None,
         };
         Some(Self {
             reservation_id: reservation.id,

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use cartgate_ledger::{CommandId, Refusal, ReservationState};
+use cartgate_ledger::CommandId;
 use cartgate_policy::problem::{Problem, ProblemType};
 use serde::Serialize;
 
@@ -30,16 +30,11 @@ pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Ref
     // In this order: a command leaves the queue in the same commit that decides it.
     let is_queued = call.app.store.ticketed(id)?.is_some();
     match call.read(id).await? {
-        // What went back unclaimed and waits again.
+        // What went back unclaimed, or was refused for the sale's terms, and waits again.
         Some((_, before)) if is_queued && before.is_forgone() => Ok(queued(&call.app, id)),
-        Some((sku, decided)) => match decided.state {
-            ReservationState::SoldOut { available } => {
-                Err(Refused::by_ledger(Refusal::SoldOut { available }, &sku))
-            }
-            ReservationState::OverCap { cap, committed } => {
-                Err(Refused::by_ledger(Refusal::OverCap { cap, committed }, &sku))
-            }
-            _ => reservation(StatusCode::OK, &sku, &decided),
+        Some((sku, decided)) => match decided.state.refusal((call.app.clock)()) {
+            Some(refusal) => Err(Refused::by_ledger(refusal, &sku)),
+            None => reservation(StatusCode::OK, &sku, &decided),
         },
         None if is_queued => Ok(queued(&call.app, id)),
         None => Err(unknown()),

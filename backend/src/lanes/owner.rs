@@ -227,7 +227,7 @@ impl Owner {
     /// Adds to a commit what is to be forgotten with it. What it writes anew is not forgotten: only
     /// its earlier end is.
     fn forget(&mut self, commit: &mut Commit, now: UnixMs) -> Result<(), StoreError> {
-        let forgotten = self.forgetting.turn(&*self.store, &commit.ended, now)?;
+        let forgotten = self.forgetting.turn(&*self.store, commit, now)?;
         if forgotten.is_empty() {
             return Ok(());
         }

@@ -1,11 +1,11 @@
 //! How long the answer to a command that has ended is kept for those who repeat it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use cartgate_ledger::UnixMs;
 use serde::Deserialize;
 
-use crate::store::{Ended, EndedKind, Store, StoreError};
+use crate::store::{Commit, Ended, EndedKind, Store, StoreError};
 
 /// What is remembered of reservations that have ended, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -38,6 +38,8 @@ pub(super) struct Forgetting {
     retention: Retention,
     /// The refusals that are kept, earliest first: a ring of at most `refusals_max`.
     refusals: VecDeque<Ended>,
+    /// Those of them that are kept no more, because their commands were judged anew.
+    superseded: BTreeSet<Ended>,
     /// Holds that ended before this are forgotten already.
     holds_from: UnixMs,
     /// Adjustments that were made before this are.
@@ -49,26 +51,28 @@ impl Forgetting {
     /// Takes up with the refusals that the store keeps, earliest first.
     pub(super) fn restore(retention: Retention, refusals: Vec<Ended>) -> Self {
         let refusals = refusals.into();
-        let (holds_from, adjustments_from, next_look) = Default::default();
-        Self { retention, refusals, holds_from, adjustments_from, next_look }
+        let (superseded, holds_from, adjustments_from, next_look) = Default::default();
+        Self { retention, refusals, superseded, holds_from, adjustments_from, next_look }
     }
 
-    /// What to forget in a turn at `now` that ends the decisions in `ended`. These themselves
-    /// are never forgotten in the same turn: one commit must not write and remove the same.
+    /// What to forget in a turn at `now` that is about to be committed. What ends with that commit is
+    /// never forgotten in the same turn: one commit must not write and remove the same.
     pub(super) fn turn(
         &mut self,
         store: &dyn Store,
-        ended: &[Ended],
+        commit: &Commit,
         now: UnixMs,
     ) -> Result<Vec<Ended>, StoreError> {
+        let is_refusal = |end: &&Ended| end.kind == EndedKind::Refusal;
+        self.superseded.extend(commit.superseded.iter().filter(is_refusal));
         let mut forgotten = self.forget_refusals(now);
-        self.refusals.extend(ended.iter().filter(|e| e.kind == EndedKind::Refusal));
+        self.refusals.extend(commit.ended.iter().filter(is_refusal));
         if now >= self.next_look {
             forgotten.extend(self.forget_holds(store, now)?);
         }
         // These may be earlier than what is forgotten already: if the clock was set back, or if a
         // command, judged at the time it came, had waited for so long.
-        if let Some(earliest) = ended.iter().map(|end| end.at).min() {
+        if let Some(earliest) = commit.ended.iter().map(|end| end.at).min() {
             self.holds_from = self.holds_from.min(earliest);
             self.adjustments_from = self.adjustments_from.min(earliest);
         }
@@ -80,11 +84,13 @@ impl Forgetting {
         while forgotten.len() < FORGET_MAX
             && let Some(first) = self.refusals.front()
         {
-            let is_over = self.refusals.len() > self.retention.refusals_max;
+            let kept = self.refusals.len() - self.superseded.len();
+            let is_over = kept > self.retention.refusals_max;
             if !is_over && first.at.plus_ms(self.retention.refusals_ms) > now {
                 break;
             }
-            forgotten.extend(self.refusals.pop_front());
+            let first = self.refusals.pop_front();
+            forgotten.extend(first.filter(|first| !self.superseded.remove(first)));
         }
         forgotten
     }

@@ -1,10 +1,11 @@
 //! Tickets and repeats: nobody loses a place, nobody gets two.
 
-use cartgate_ledger::{Command, Fingerprint, Outcome, ReservationState};
+use cartgate_ledger::{Command, Fingerprint, Outcome, ReservationState, Terms, UnixMs};
 
 use super::owner::Next;
-use super::rig::{Rig, SETTINGS, STALLED, id, is_held, outcome, reserve, sku, ticket};
+use super::rig::{Rig, SETTINGS, STALLED, confirm, id, is_held, outcome, reserve, sku, ticket};
 use super::{Answer, EnqueueError, Stopped};
+use crate::hot_items::HotItem;
 use crate::store::Store;
 
 /// An engine with two units, of which 1 holds one, and 2 waits with a ticket.
@@ -95,6 +96,48 @@ async fn a_ticket_that_lapsed_takes_nothing() {
     rig.turns();
     assert_eq!(rig.state(2), None);
     assert_eq!(rig.store.ticketed(id(2)).unwrap(), None);
+}
+
+/// An engine in which 2 had a ticket, and was refused at 1,000: the sale begins at 1,500 by then.
+async fn with_a_ticket_refused() -> Rig {
+    let mut rig = with_a_ticket().await;
+    let terms = Terms { opens_at: Some(UnixMs(1_500)), ..Terms::default() };
+    let item = HotItem { reserves_per_s: None, terms, since: UnixMs(1), changed_at: UnixMs(1) };
+    rig.change_hot_item(&sku(), Some(item));
+    let mut rig = rig.crash(SETTINGS);
+    rig.turns();
+    let refused = ReservationState::NotOpenYet { opens_at: UnixMs(1_500) };
+    assert_eq!(rig.state(2), Some(refused), "its holder can find out what became of it");
+    assert_eq!(rig.store.ticketed(id(2)).unwrap(), None);
+    rig
+}
+
+#[tokio::test]
+async fn what_became_of_a_refused_ticket_is_kept_as_long_as_any_refusal() {
+    let rig = with_a_ticket_refused().await;
+    let mut rig = rig.crash(SETTINGS);
+    rig.set_time(1_000 + SETTINGS.retention.refusals_ms - 1);
+    rig.turns();
+    assert!(rig.state(2).is_some());
+    rig.set_time(1_000 + SETTINGS.retention.refusals_ms);
+    rig.turns();
+    assert_eq!(rig.state(2), None);
+}
+
+#[tokio::test]
+async fn a_ticket_that_the_terms_refused_is_judged_anew() {
+    let mut rig = with_a_ticket_refused().await;
+    rig.set_time(1_500);
+    let repeat = rig.reserve(2).unwrap();
+    rig.turns();
+    assert!(is_held(repeat));
+    let sold = rig.settle(confirm(2));
+    rig.turns();
+    assert!(matches!(outcome(sold), Ok(Outcome::Settled(_))));
+    // By then the refusal would have been forgotten: the sale is not forgotten with it.
+    rig.set_time(1_000 + SETTINGS.retention.refusals_ms);
+    rig.turns();
+    assert!(matches!(rig.state(2), Some(ReservationState::Confirmed { .. })));
 }
 
 /// Whoever is told 202 last has all the time that a ticket gives, also after a crash.

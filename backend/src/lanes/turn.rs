@@ -338,10 +338,10 @@ impl Decided {
 fn end_of(reservation: &Reservation) -> Option<Ended> {
     let kind = match reservation.state {
         ReservationState::Held { .. } => return None,
-        ReservationState::SoldOut { .. } | ReservationState::OverCap { .. } => EndedKind::Refusal,
         ReservationState::Confirmed { .. }
         | ReservationState::Released { .. }
         | ReservationState::Expired { .. } => EndedKind::Hold,
+        _ => EndedKind::Refusal,
     };
     Some(Ended { kind, at: reservation.since, id: reservation.id })
 }

@@ -2,9 +2,10 @@
 
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Answer, Order, Shop};
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use super::{SKU, assert_problem, counters, keyed, service};
+use super::{SKU, assert_problem, call, counters, keyed, put, service};
 
 /// A lane so slow, and waits so short, that every order but the first gets a ticket; and time enough
 /// to ask for the outcome.
@@ -88,4 +89,30 @@ async fn a_ticket_says_why_there_is_no_hold() {
         (answer.status != 202).then_some(answer)
     });
     assert_problem(&outcome.await, 409, "sold-out");
+}
+
+/// The sale has not begun when the ticket has its turn: it says so, and its order may be repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_says_that_there_was_no_sale() {
+    let (_dir, service, shop) = service(SETTINGS).await;
+    let hot_item = format!("/v1/hot-items/{SKU}");
+    let terms = json!({"opens_at": "2100-01-01T00:00:00Z", "reserves_per_s": 5});
+    assert_eq!(put(&service, &hot_item, terms).await.status, 201);
+    // At once, and the lane has no pace left for a while.
+    let first = shop.reserve(&Order::one(SKU)).await.unwrap();
+    assert_problem(&first, 403, "not-open-yet");
+    let path = format!("/v1/tickets/{}", ticket(&shop, &keyed("k")).await.ticket());
+    let outcome = eventually("the ticket's outcome", || async {
+        let answer = shop.get(&path).await.unwrap();
+        (answer.status != 202).then_some(answer)
+    });
+    let outcome = outcome.await;
+    assert_problem(&outcome, 403, "not-open-yet");
+    assert_eq!(outcome.body["opens_at"], "2100-01-01T00:00:00.000Z");
+    let removed = call(&service, Method::DELETE, &hot_item, None, Value::Null).await;
+    assert_eq!(removed.status, 204);
+    let anew = shop.reserve(&keyed("k")).await.unwrap();
+    assert!([201, 202].contains(&anew.status), "{anew:?}");
+    until_held(&shop, 1).await;
+    assert_eq!(shop.get(&path).await.unwrap().body["state"], "held");
 }

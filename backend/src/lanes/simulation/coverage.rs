@@ -73,7 +73,7 @@ const EXPECTED: [(&str, &str); 22] = [
         "judged",
         "a repeat of what was told; an end at the promised time; a sale under a cap; \
          a sale in its window; a hold sold late; a hang-up's hold given back; \
-         settled in time though judged late",
+         settled in time though judged late; a ticket refused for the sale's terms",
     ),
 ];
 

@@ -64,9 +64,12 @@ pub(super) fn decided(commit: &Commit, sku: &Sku) -> Vec<CommandId> {
         taken.extend(entry.id.filter(|_| !is_again).map(|id| (id, ())));
     }
     let is_decided = |state, id| match state {
-        ReservationState::SoldOut { .. } | ReservationState::OverCap { .. } => true,
         ReservationState::Held { .. } => taken.contains_key(&id),
-        _ => false,
+        ReservationState::Confirmed { .. }
+        | ReservationState::Released { .. }
+        | ReservationState::Expired { .. } => false,
+        // A refusal.
+        _ => true,
     };
     let of_sku = commit.reservations.iter().filter(|(of, _)| of == sku);
     of_sku.map(|(_, r)| r).filter(|r| is_decided(r.state, r.id)).map(|r| r.id).collect()

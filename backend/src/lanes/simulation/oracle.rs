@@ -197,6 +197,7 @@ impl Oracle {
         for (_, reservation) in &commit.reservations {
             self.write_reservation(reservation)?;
         }
+        commit.unticketed.iter().try_for_each(|id| self.check_unticketed(*id, commit, now))?;
         for ticketed in &commit.ticketed {
             let id = ticketed.reserve.id;
             self.ticketed.insert(id, ticketed.reserve.claim_by);
@@ -211,6 +212,15 @@ impl Oracle {
         let is_refusal = |end: &&Ended| end.kind == EndedKind::Refusal;
         let more = commit.ended.iter().filter(is_refusal).count();
         ensure!(self.refusals_kept <= max + more, "{} refusals are kept", self.refusals_kept);
+        Ok(())
+    }
+
+    /// Whoever has a ticket can find out what became of it, unless it came too late for anything.
+    fn check_unticketed(&self, id: CommandId, commit: &Commit, now: UnixMs) -> Checked {
+        let stands = self.records.get(&id).and_then(|record| record.stands.as_ref());
+        let is_told = stands.is_some() || commit.forgotten.iter().any(|end| end.id == id);
+        let is_lapsed = self.ticketed.get(&id).is_some_and(|until| *until < now);
+        ensure!(is_told || is_lapsed, "nothing says what became of the ticket {id}");
         Ok(())
     }
 
@@ -288,6 +298,8 @@ impl Oracle {
             ensure!(expires_at <= latest, "too long: {reservation:?}");
         }
         let is_refusal = |r: &Reservation| r.state.expires_at().is_none();
+        let is_passing = is_refusal(reservation) && reservation.is_forgone();
+        self.coverage.count_if(is_passing, "judged", "a ticket refused for the sale's terms");
         self.refusals_kept -= usize::from(record.stands.as_ref().is_some_and(is_refusal));
         self.refusals_kept += usize::from(is_refusal(reservation));
         if let Some(taking) = record.takings.last_mut().filter(|taking| taking.attempt == 0) {

@@ -54,6 +54,10 @@ fn every_state_comes_back_as_it_was() {
         ReservationState::Expired { expires_at: UnixMs(0) },
         ReservationState::SoldOut { available: u64::MAX },
         ReservationState::OverCap { cap: NonZeroU32::MAX, committed: 7 },
+        ReservationState::UnknownSku,
+        ReservationState::NotOpenYet { opens_at: UnixMs(u64::MAX) },
+        ReservationState::Closed { closed_at: UnixMs(0) },
+        ReservationState::CustomerRequired,
     ];
     let claims =
         [Claim::Awaited, Claim::Unclaimed { until: UnixMs(3) }, Claim::Claimed, Claim::Forgone];

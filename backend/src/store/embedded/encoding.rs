@@ -149,6 +149,10 @@ const RELEASED: u8 = 2;
 const EXPIRED: u8 = 3;
 const SOLD_OUT: u8 = 4;
 const OVER_CAP: u8 = 5;
+const UNKNOWN_SKU: u8 = 6;
+const NOT_OPEN_YET: u8 = 7;
+const CLOSED: u8 = 8;
+const CUSTOMER_REQUIRED: u8 = 9;
 const AWAITED: u8 = 0x00;
 const UNCLAIMED: u8 = 0x10;
 const CLAIMED: u8 = 0x20;
@@ -188,6 +192,11 @@ pub(super) fn put_reservation(to: &mut Vec<u8>, sku: &Sku, reservation: &Reserva
             put_number(to, u64::from(cap.get()));
             put_number(to, committed);
         }
+        ReservationState::NotOpenYet { opens_at: at }
+        | ReservationState::Closed { closed_at: at } => {
+            put_time(to, *decided_at, at);
+        }
+        ReservationState::UnknownSku | ReservationState::CustomerRequired => {}
     }
 }
 
@@ -199,6 +208,10 @@ fn state_tag(state: ReservationState) -> u8 {
         ReservationState::Expired { .. } => EXPIRED,
         ReservationState::SoldOut { .. } => SOLD_OUT,
         ReservationState::OverCap { .. } => OVER_CAP,
+        ReservationState::UnknownSku => UNKNOWN_SKU,
+        ReservationState::NotOpenYet { .. } => NOT_OPEN_YET,
+        ReservationState::Closed { .. } => CLOSED,
+        ReservationState::CustomerRequired => CUSTOMER_REQUIRED,
     }
 }
 
@@ -277,6 +290,10 @@ fn read_state(
             cap: NonZeroU32::new(from.number_u32()?).ok_or(Malformed::SerdeDeCustom)?,
             committed: from.number()?,
         },
+        UNKNOWN_SKU => ReservationState::UnknownSku,
+        NOT_OPEN_YET => ReservationState::NotOpenYet { opens_at: from.time(decided_at)? },
+        CLOSED => ReservationState::Closed { closed_at: from.time(decided_at)? },
+        CUSTOMER_REQUIRED => ReservationState::CustomerRequired,
         _ => return Err(Malformed::DeserializeBadEnum),
     })
 }

@@ -62,6 +62,10 @@ fn reservations_are_laid_out_as_they_were() {
         (ReservationState::Expired { expires_at }, "23", "00"),
         (ReservationState::SoldOut { available: 8 }, "24", "08"),
         (ReservationState::OverCap { cap: NonZeroU32::MIN, committed: 9 }, "25", "0109"),
+        (ReservationState::UnknownSku, "26", ""),
+        (ReservationState::NotOpenYet { opens_at: UnixMs(9) }, "27", "0a"),
+        (ReservationState::Closed { closed_at: UnixMs(1) }, "28", "05"),
+        (ReservationState::CustomerRequired, "29", ""),
     ];
     for (state, tags, rest) in states {
         let reservation = Reservation { claim: Claim::Claimed, state, ..first.clone() };
