@@ -100,7 +100,8 @@ pub enum Command {
         /// The longest that a hold may last from when it was taken, in milliseconds.
         hold_ms_max: u64,
     },
-    /// Somebody knows of the hold and wants it.
+    /// Somebody knows of the hold and wants it: whoever waits for the outcome. If nobody does any
+    /// more, nothing is claimed.
     Claim {
         /// The hold, by the command that took it.
         id: CommandId,

@@ -207,6 +207,10 @@ pub(crate) fn claim(
     circumstances: Circumstances<'_>,
     changes: &mut Changes,
 ) -> Outcome {
+    // To claim is to hear of it: whoever has gone by now has not.
+    if !circumstances.is_awaited {
+        return stands(stock, id, circumstances);
+    }
     let Some(mut hold) = stock.remove_hold(id) else {
         return stands(stock, id, circumstances);
     };

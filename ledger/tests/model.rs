@@ -45,7 +45,7 @@ impl Model {
             | Command::Extend { id, .. }
             | Command::Claim { id }
             | Command::Cancel { id, .. } => match self.place(*id) {
-                Some(own) => self.settle(own, command),
+                Some(own) => self.settle(own, command, given),
                 None => Outcome::Refused(Refusal::UnknownHold),
             },
         }
@@ -238,7 +238,7 @@ impl Model {
         self.end(own, ReservationState::Confirmed { expires_at, quantity: units }, Claim::Claimed)
     }
 
-    fn settle(&mut self, own: usize, command: &Command) -> Outcome {
+    fn settle(&mut self, own: usize, command: &Command, given: Circumstances<'_>) -> Outcome {
         let reservation = &mut self.decided[own];
         let ReservationState::Held { expires_at } = reservation.state else {
             return match (command, reservation.state) {
@@ -270,6 +270,8 @@ impl Model {
                 reservation.attempt += 1;
                 reservation.claim = Claim::Claimed;
             }
+            // Nobody has heard of what nobody waits for.
+            _ if !given.is_awaited => {}
             _ => {
                 reservation.attempt += 1;
                 reservation.claim = Claim::Claimed;

@@ -206,6 +206,16 @@ fn a_hold_that_somebody_wants_stays_to_its_end() {
     }
 }
 
+/// Whoever was to hear of the hold has gone before it was claimed.
+#[test]
+fn a_claim_that_nobody_waits_for_claims_nothing() {
+    let mut owner = Owner::of(3);
+    let taken = about(owner.apply(&reserve(1, 3), unawaited(0)));
+    assert_eq!(about(owner.apply(&claim(1), unawaited(9))), taken);
+    owner.apply(&Command::Expire, at(10));
+    assert!(owner.kept(id(1)).is_some_and(Reservation::is_forgone));
+}
+
 #[test]
 fn what_was_forgone_is_judged_anew() {
     let mut owner = Owner::of(3);

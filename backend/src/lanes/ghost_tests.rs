@@ -89,10 +89,9 @@ async fn a_ticket_that_nobody_comes_back_for_lapses() {
         let mut rig = rig.crash(LONG);
         rig.turns();
         assert!(matches!(rig.reservation(2).unwrap().claim, Claim::Unclaimed { .. }));
-        if is_claimed {
-            drop(rig.settle(Command::Claim { id: id(2) }));
-        }
+        let claim = is_claimed.then(|| rig.settle(Command::Claim { id: id(2) }));
         rig.turns();
+        assert!(claim.is_none_or(|claim| outcome(claim).is_ok()));
         rig.set_time(1_000 + HOLD_MS / 2);
         rig.turns();
         let held = u64::from(is_claimed);
@@ -100,6 +99,24 @@ async fn a_ticket_that_nobody_comes_back_for_lapses() {
         let second = rig.reservation(2).unwrap();
         assert_eq!(second.is_forgone(), !is_claimed);
     }
+}
+
+/// Whoever asks for a ticket and hangs up has not heard of the hold.
+#[tokio::test]
+async fn a_claim_that_was_hung_up_on_claims_nothing() {
+    let mut rig = Rig::new(2, STALLED);
+    let [first, second] = [1, 2].map(|n| rig.reserve(n).unwrap());
+    rig.turns();
+    assert!(is_held(first));
+    assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
+    let mut rig = rig.crash(LONG);
+    rig.turns();
+    drop(rig.settle(Command::Claim { id: id(2) }));
+    rig.turns();
+    assert!(matches!(rig.reservation(2).unwrap().claim, Claim::Unclaimed { .. }));
+    rig.set_time(1_000 + HOLD_MS / 2);
+    rig.turns();
+    assert!(rig.reservation(2).unwrap().is_forgone());
 }
 
 /// Whoever repeats the command of a ticket hears of the hold, but it is not yet claimed.

@@ -36,7 +36,7 @@ impl Coverage {
 }
 
 /// What happens in any thousand histories, by kind: else the simulation has gone blind.
-const EXPECTED: [(&str, &str); 22] = [
+const EXPECTED: [(&str, &str); 23] = [
     (
         "op",
         "set; adjust; reserve; reserve with another fingerprint; lose a request; confirm; \
@@ -62,6 +62,7 @@ const EXPECTED: [(&str, &str); 22] = [
     ("hung up", "before the turn; between the commit and the answer"),
     ("hung up", "while a ticket is asked for, or given"),
     ("hung up", "between the commit and the answer, with a ticket asked for"),
+    ("hung up", "a claim, before its turn; a claim, between the commit and the answer"),
     ("journal", "set; adjust; reserve; confirm; release; expire; cancel"),
     ("commit", "a ticket is decided; an end is superseded"),
     ("forgotten", "refusal; hold; adjustment"),

@@ -80,7 +80,7 @@ impl World<'_> {
         self.check_registry()?;
         if next != Next::Turn {
             self.check_put_back()?;
-            let on_its_way = |id| self.requests.iter().any(|r| r.asked.reserve_id() == Some(id));
+            let on_its_way = |id| self.requests.iter().any(|r| r.asked.hears_of(id));
             self.oracle.check_rest(self.now(), on_its_way)?;
         }
         if next == Next::Stop {

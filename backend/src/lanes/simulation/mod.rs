@@ -21,7 +21,8 @@
 //! callers take turns here, and what they share is behind one lock for each bucket. HTTP. A hold
 //! that was decided just before the process died: nobody knows whether its customer was told, so it
 //! stays until it expires, or its command is repeated. Two who hang up, of whom the second had
-//! repeated what the first had been granted: a repeat counts as a claim.
+//! repeated what the first had been granted: a repeat counts as a claim. One who hangs up between a
+//! claim's commit and its answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -165,6 +165,8 @@ impl Oracle {
                 record.wanted.cancel = true;
                 record.cancelled.push((*attempt, *even_claimed));
             }
+            // Not before it is heard.
+            Command::Claim { .. } => knows = false,
             _ => {}
         }
         if let Some(taking) = record.open_taking() {

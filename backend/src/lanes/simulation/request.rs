@@ -47,6 +47,11 @@ impl Asked {
             _ => None,
         }
     }
+
+    /// Whether whoever hears the answer hears of a hold, and could not have known of it before.
+    pub(super) fn hears_of(&self, id: CommandId) -> bool {
+        self.reserve_id() == Some(id) || self.command == Command::Claim { id }
+    }
 }
 
 impl Request {

@@ -305,7 +305,11 @@ impl<'a> World<'a> {
         let Some(index) = self.requests.iter().rposition(|r| r.asked.key == key) else {
             return Ok(());
         };
-        let request = self.requests.remove(index);
+        let mut request = self.requests.remove(index);
+        if let Command::Claim { id } = request.asked.command {
+            self.hang_up_claim(id, request.poll().is_some());
+            return Ok(());
+        }
         let Some(id) = request.asked.reserve_id() else { return Ok(()) };
         let moment = match (request.has_left_queue, request.ticket_asked_at) {
             (false, None) => "before the turn",
@@ -318,6 +322,20 @@ impl<'a> World<'a> {
             record.wanted.hang_up = true;
         }
         Ok(())
+    }
+
+    fn hang_up_claim(&mut self, id: CommandId, is_decided: bool) {
+        let moment = if is_decided {
+            "a claim, between the commit and the answer"
+        } else {
+            "a claim, before its turn"
+        };
+        self.coverage.count("hung up", moment);
+        // Its answer is lost, as on the wire.
+        let taking = self.oracle.records.get_mut(&id).and_then(|record| record.open_taking());
+        if let Some(taking) = taking.filter(|_| is_decided) {
+            taking.is_known = true;
+        }
     }
 
     fn end_wait(&mut self, key: Key) -> Checked {
