@@ -164,18 +164,12 @@ impl Cart<'_> {
         if !self.lines.iter().any(Line::is_unclaimed) {
             return Ok(());
         }
-        let mut claims = Vec::new();
-        for line in &mut self.lines {
-            let is_ours = line.may_be_claimed || line.is_unclaimed();
-            let hold = line.reservation.as_mut().filter(|hold| is_ours && hold.is_held());
-            let Some(hold) = hold else { continue };
-            let claim = self.call.submit(&line.sku, Command::Claim { id: hold.id });
-            // Also if another line finds no room: this claim is on its way.
-            let claim = claim.map_err(|error| Failure::Line(error.into()))?;
-            hold.attempt = hold.attempt.saturating_add(1);
-            line.may_be_claimed = true;
-            claims.push(claim);
-        }
+        // If one finds no room, the others are dropped, and claim nothing.
+        let submit =
+            |line: &Line| self.call.submit(&line.sku, Command::Claim { id: line.reserve.id });
+        let claims = self.lines.iter().filter(|line| line.is_to_claim()).map(submit);
+        let claims = claims.collect::<Result<Vec<_>, _>>()?;
+        self.lines.iter_mut().for_each(Line::note_claim);
         for claim in claims {
             match claim.outcome().await? {
                 Outcome::Settled(claimed) if !claimed.is_forgone() => {}
@@ -246,6 +240,22 @@ impl Line {
     /// Whether its hold goes back by itself unless it is claimed.
     fn is_unclaimed(&self) -> bool {
         self.reservation.as_ref().is_some_and(|hold| hold.is_held() && is_unclaimed(hold))
+    }
+
+    /// Whether its hold is this call's to claim: nobody else has, or an earlier call may have.
+    fn is_to_claim(&self) -> bool {
+        let is_held = self.reservation.as_ref().is_some_and(Reservation::is_held);
+        is_held && (self.may_be_claimed || self.is_unclaimed())
+    }
+
+    /// Its hold is being claimed, if it is to be: that is an attempt.
+    fn note_claim(&mut self) {
+        self.may_be_claimed |= self.is_to_claim();
+        if self.may_be_claimed
+            && let Some(hold) = self.reservation.as_mut().filter(|hold| hold.is_held())
+        {
+            hold.attempt = hold.attempt.saturating_add(1);
+        }
     }
 
     async fn outcome(&self, waiter: Waiter, until: Instant) -> Result<Reservation, Failure> {

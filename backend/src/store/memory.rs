@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Purchase, Reservation, UnixMs};
 use cartgate_policy::Sku;
@@ -17,6 +17,8 @@ pub(crate) struct Memory {
     crash: Mutex<Option<Crash>>,
     commits: AtomicU64,
     written: Mutex<Option<Commit>>,
+    is_held_up: Mutex<bool>,
+    released: Condvar,
 }
 
 /// Where a commit ends the process.
@@ -45,8 +47,8 @@ struct State {
 
 impl Memory {
     pub(crate) fn new(buckets: u16) -> Self {
-        let (state, crash, commits, written) = Default::default();
-        Self { buckets, state, crash, commits, written }
+        let (state, crash, commits, written, is_held_up, released) = Default::default();
+        Self { buckets, state, crash, commits, written, is_held_up, released }
     }
 
     /// How often something was committed.
@@ -67,6 +69,17 @@ impl Memory {
     /// Takes back what [`Memory::crash_at_commit`] said, if there was no commit since.
     pub(crate) fn calm(&self) {
         *self.crash.lock().unwrap() = None;
+    }
+
+    /// Lets commits begin, but not end: until [`Memory::let_go`].
+    pub(crate) fn hold_up(&self) {
+        *self.is_held_up.lock().unwrap() = true;
+    }
+
+    /// Lets commits end again.
+    pub(crate) fn let_go(&self) {
+        *self.is_held_up.lock().unwrap() = false;
+        self.released.notify_all();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,6 +116,8 @@ impl Store for Memory {
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
+        let is_held_up = self.is_held_up.lock().unwrap();
+        drop(self.released.wait_while(is_held_up, |is_held_up| *is_held_up).unwrap());
         let crash = self.crash.lock().unwrap().take();
         if crash != Some(Crash::Before) {
             self.state().write(commit);

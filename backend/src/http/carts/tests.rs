@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::http::App;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
+use crate::store::Store as _;
 use crate::store::memory::Memory;
 
 fn sku(text: &str) -> Sku {
@@ -21,8 +22,12 @@ fn sku(text: &str) -> Sku {
 
 /// A service with so much in stock of A and B.
 async fn call(a: u64, b: u64) -> Call {
+    call_on(Arc::new(Memory::new(4)), a, b).await
+}
+
+async fn call_on(store: Arc<Memory>, a: u64, b: u64) -> Call {
     let config = Config { wait_ms: 60_000, ..Config::default() };
-    let (store, metrics) = (Arc::new(Memory::new(4)), Arc::new(Metrics::default()));
+    let metrics = Arc::new(Metrics::default());
     let settings = config.lane_settings();
     let lanes = Lanes::start(store.clone(), settings, clock::wall(), Arc::clone(&metrics)).unwrap();
     let app = App::new(&config, lanes, store, metrics, clock::wall());
@@ -111,6 +116,41 @@ async fn a_call_takes_nothing_back_that_another_was_told_of() {
     slow.give_back(Failure::Line(Refused::unavailable())).await;
     assert!(cart(&call, "k").hold_or_give_back().await.is_ok());
     assert_eq!((available(&call, "A").await, available(&call, "B").await), (0, 0));
+}
+
+/// Another call has claimed `B` and is about to claim `A`. The slower one finds `A`'s lane full: that
+/// is no reason to take `B` from the other, which is about to be answered 201.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_finds_no_room_takes_nothing_back() {
+    let store = Arc::new(Memory::new(4));
+    let call = call_on(Arc::clone(&store), 1, 1).await;
+    let b = leave_behind(&call, "k", 1).await;
+    let (mut quick, mut slow) = (cart(&call, "k"), cart(&call, "k"));
+    assert!(quick.look_up().is_ok() && quick.take().await.is_ok());
+    assert!(slow.look_up().is_ok());
+    // From here on the owner stands still, in the middle of this commit.
+    store.hold_up();
+    let commits = store.commits();
+    let set = call.submit(&sku("A"), Command::Set { units: 2, expected_version: None }).unwrap();
+    let set = tokio::spawn(set.outcome());
+    while store.commits() == commits {
+        tokio::task::yield_now().await;
+    }
+    let a = quick.lines[0].reserve.id;
+    let last_claim = call.submit(&sku("A"), Command::Claim { id: a }).unwrap();
+    while call.submit(&sku("A"), Command::Expire).is_ok() {}
+    let failure = slow.claim().await.err().unwrap();
+    let (refused, claimed) = tokio::join!(slow.give_back(failure), async {
+        store.let_go();
+        last_claim.outcome().await
+    });
+    assert_eq!(refused.0.problem_type, ProblemType::LaneFull);
+    assert!(matches!(claimed, Ok(Outcome::Settled(hold)) if hold.is_held()));
+    assert!(set.await.unwrap().is_ok());
+    for id in [a, b] {
+        let (_, line) = store.reservation(id).unwrap().unwrap();
+        assert!(line.is_held() && line.claim == Claim::Claimed, "{line:?}");
+    }
 }
 
 /// A lane is so slow that a line goes back before the last one is there.
