@@ -32,7 +32,8 @@ pub struct Config {
     pub hold_ms_max: Option<u64>,
     /// How long a hold that nobody knows of stays off the shelf, in milliseconds: one that a ticket
     /// was given for and that was not asked for yet, or a line of a cart that is not complete. 1,000
-    /// to 3,600,000.
+    /// to 3,600,000, and more than `wait_ms`: a cart waits that long for its last line, and only then
+    /// claims the first.
     pub unclaimed_ms: u64,
     /// How long a caller waits for its outcome before it gets a ticket, in milliseconds. At most
     /// 60,000.
@@ -134,9 +135,11 @@ impl Config {
         check("buckets", self.buckets.into(), 1..=4_096)?;
         check("hold_ms", self.hold_ms, 1..=30 * DAY_MS)?;
         check("hold_ms_max", self.hold_ms_max(), self.hold_ms..=30 * DAY_MS)?;
-        check("unclaimed_ms", self.unclaimed_ms, 1_000..=60 * 60 * 1_000)?;
         check("hot_items_max", count(self.hot_items_max), 0..=10_000)?;
         check("wait_ms", self.wait_ms, 1..=60_000)?;
+        // A cart's first line must not go back while the cart waits for the last one.
+        let unclaimed_min = (self.wait_ms + 1).max(1_000);
+        check("unclaimed_ms", self.unclaimed_ms, unclaimed_min..=60 * 60 * 1_000)?;
         check("ticket_ttl_ms", self.ticket_ttl_ms, 1..=DAY_MS)?;
         check("holds_max", count(self.holds_max), 1..=100_000_000)?;
         check("connections_max", count(self.connections_max), 1..=1_000_000)?;
@@ -246,6 +249,18 @@ mod tests {
         check("[lanes]\nbatch_max = \"x\"", Err("batch_max = \"x\""));
         check("[lanes]\nreserves_per_s = 0", Err("reserves_per_s"));
         check("[lanes]\nbatch_max = 0", Err("lanes.batch_max = 0 is out of range"));
+        check(
+            "wait_ms = 8_000\nunclaimed_ms = 8_001",
+            Ok(Config { unclaimed_ms: 8_001, ..Config::default() }),
+        );
+        check(
+            "unclaimed_ms = 8_000",
+            Err("unclaimed_ms = 8000 is out of range: set it to 8001 up to"),
+        );
+        check(
+            "wait_ms = 9\nunclaimed_ms = 999",
+            Err("unclaimed_ms = 999 is out of range: set it to 1000 up to"),
+        );
         check("listen = \"localhost\"", Err("invalid socket address syntax"));
         check("buckets = 5000", Err("buckets = 5000 is out of range: set it to 1 up to 4096"));
         check("[retention]\nholds_ms = 5", Err("retention.holds_ms = 5 is out of range"));

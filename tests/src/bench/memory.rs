@@ -34,7 +34,7 @@ pub async fn measure(run: &mut Run) {
     let waiters = allow_callers(run.extent.many(WAITERS));
     progress(&format!("{waiters} callers wait"));
     let settings = format!(
-        "wait_ms = 60000\nconnections_max = {}\n[lanes]\nreserve_queue_max = {waiters}\n",
+        "wait_ms = 60000\nunclaimed_ms = 61000\nconnections_max = {}\n[lanes]\nreserve_queue_max = {waiters}\n",
         waiters + 100
     );
     let options = run.service_options("waiters", &(settings + "reserves_per_s = 1\n"));

@@ -93,7 +93,7 @@ type Told = BTreeMap<String, Option<(u16, Value)>>;
 async fn a_service_that_dies_leaves_no_half_of_a_cart() {
     let mut random = Random::from_env();
     let dir = tempfile::tempdir().unwrap();
-    let options = ServiceOptions::new(dir.path()).settings("unclaimed_ms = 1000");
+    let options = ServiceOptions::new(dir.path()).settings("wait_ms = 900\nunclaimed_ms = 1000");
     let mut told = Told::new();
     for round in 1..=ROUNDS {
         let mut service = Service::start(&options).await.unwrap();

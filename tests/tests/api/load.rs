@@ -9,7 +9,8 @@ use super::bad_input::reserve_form;
 use super::{SKU, metrics, service};
 
 /// One lane that decides one command a second, with room for two more.
-const NARROW: &str = "wait_ms = 60000\n[lanes]\nreserves_per_s = 1\nreserve_queue_max = 2\n";
+const NARROW: &str =
+    "wait_ms = 60000\nunclaimed_ms = 61000\n[lanes]\nreserves_per_s = 1\nreserve_queue_max = 2\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_lane_says_so_at_once() {
