@@ -1,42 +1,30 @@
-//! Which ids may have a decision in the tables: a split block Bloom filter.
+//! Which ids may have a decision in the tables: a Bloom filter.
 //!
-//! Every keyed command asks whether it came before, and almost none did. The answer "no" costs one
-//! line of memory here, where the tables would look through a filter for each of their files. The
-//! layout is Parquet's (<https://parquet.apache.org/docs/file-format/bloomfilter/>): a block of
-//! eight words, of which each has one bit of the id.
+//! Every keyed command asks whether it came before, and almost none did. The answer "no" costs a
+//! glance at memory here, where the tables would look through a filter for each of their files.
 //!
-//! Two bytes an id: of those that are not there it says of one in a thousand that they may be. What
-//! is forgotten stays in it, so when it is full a new one is made of what is in the tables, with
+//! Two bytes an id: of those that are not there it says, when it is full, of one or two in a thousand
+//! that they may be. What is forgotten stays in it, so when it is full a new one is made of what is in the tables, with
 //! room for as much again. So it has 2 MiB at least, and at most 4 MiB for each million of ids that
 //! were there when it was made.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cartgate_ledger::CommandId;
+use fastbloom::AtomicBloomFilter;
 
-const WORDS: usize = 8;
-
-/// So many bits for each id: a block for 16 ids.
 const BITS_PER_ID: usize = 16;
 
-/// Odd numbers that spread an id's bits over the words, as in Parquet.
-const SALTS: [u32; WORDS] = [
-    0x47b6_137b,
-    0x4497_4d91,
-    0x8824_ad5b,
-    0xa2b7_289d,
-    0x7054_95c7,
-    0x2df1_424b,
-    0x9efc_4947,
-    0x5c6b_fb31,
-];
+/// So many of them are an id's own. With more it would be mistaken a little less often, and take
+/// longer each time.
+const HASHES: u32 = 5;
 
 /// The least room, in ids.
 const ROOM_MIN: usize = 1 << 20;
 
 /// A set of ids that may say yes to an id that is not in it, but never no to one that is.
 pub(super) struct Filter {
-    blocks: Box<[[AtomicU32; WORDS]]>,
+    ids: AtomicBloomFilter,
     room: AtomicUsize,
 }
 
@@ -44,10 +32,12 @@ impl Filter {
     /// A filter of these ids, with room for as many again.
     pub(super) fn of(ids: &[u64]) -> Self {
         let room = ids.len().max(ROOM_MIN);
-        let len = (ids.len() + room) * BITS_PER_ID / (WORDS * 32);
-        let blocks = std::iter::repeat_with(Default::default).take(len).collect();
-        let filter = Self { blocks, room: AtomicUsize::new(room) };
-        ids.iter().for_each(|id| filter.set(*id));
+        let bits = (ids.len() + room) * BITS_PER_ID;
+        let filter = Self {
+            ids: AtomicBloomFilter::with_num_bits(bits).hashes(HASHES),
+            room: AtomicUsize::new(room),
+        };
+        filter.add(ids);
         filter
     }
 
@@ -62,36 +52,25 @@ impl Filter {
     pub(super) fn insert(&self, ids: &[u64]) -> Result<(), Full> {
         let room = self.room.load(Ordering::Relaxed).checked_sub(ids.len()).ok_or(Full)?;
         self.room.store(room, Ordering::Relaxed);
-        ids.iter().for_each(|id| self.set(*id));
+        self.add(ids);
         Ok(())
     }
 
     /// Whether the id may be there.
     pub(super) fn may_have(&self, id: CommandId) -> bool {
-        let digest = Self::digest(id);
-        let block = &self.blocks[self.block_of(digest)];
-        block.iter().zip(bits(digest)).all(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+        self.ids.contains_hash(Self::digest(id))
     }
 
-    fn set(&self, digest: u64) {
-        let block = &self.blocks[self.block_of(digest)];
-        for (word, bit) in block.iter().zip(bits(digest)) {
-            word.fetch_or(bit, Ordering::Relaxed);
+    fn add(&self, ids: &[u64]) {
+        for id in ids {
+            self.ids.insert_hash(*id);
         }
-    }
-
-    fn block_of(&self, digest: u64) -> usize {
-        (((digest >> 32) * self.blocks.len() as u64) >> 32) as usize
     }
 }
 
 /// There is no room for as many ids.
 #[derive(Debug)]
 pub(super) struct Full;
-
-fn bits(digest: u64) -> impl Iterator<Item = u32> {
-    SALTS.into_iter().map(move |salt| 1 << ((digest as u32).wrapping_mul(salt) >> 27))
-}
 
 #[cfg(test)]
 mod tests {
