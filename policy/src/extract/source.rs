@@ -217,7 +217,11 @@ pub struct Pointer(String);
 
 impl Pointer {
     fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        value.pointer(&self.0)
+        match (value, self.0.strip_prefix('/')) {
+            // One member, as it mostly is: that is there without taking the pointer apart.
+            (Value::Object(object), Some(name)) if !name.contains(['/', '~']) => object.get(name),
+            _ => value.pointer(&self.0),
+        }
     }
 }
 
