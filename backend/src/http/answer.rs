@@ -21,8 +21,11 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
         tracing::error!(%error, "an answer cannot be written");
         return Refused::unavailable().into_response();
     }
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
     let content_type = HeaderValue::from_static("application/json");
-    (status, [(header::CONTENT_TYPE, content_type)], text).into_response()
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 /// A reservation as clients see it.
@@ -71,7 +74,7 @@ pub(super) fn reservation(
     let view = ReservationView::new(sku, reservation).ok_or_else(unknown_reservation)?;
     let mut response = json(status, &view);
     if status == StatusCode::CREATED {
-        set_location(&mut response, &format!("/v1/reservations/{}", reservation.id));
+        set_location(&mut response, format!("/v1/reservations/{}", reservation.id));
     }
     Ok(response)
 }
@@ -92,9 +95,9 @@ pub(super) fn outcome(
 }
 
 /// Says where the thing that a response speaks of can be found.
-pub(super) fn set_location(response: &mut Response, location: &str) {
+pub(super) fn set_location(response: &mut Response, location: String) {
     // Ids are hexadecimal, and SKUs need no escaping: always a valid header.
-    if let Ok(location) = HeaderValue::from_str(location) {
+    if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
 }

@@ -121,7 +121,7 @@ pub(super) async fn register(
     let location = format!("/v1/hot-items/{sku}");
     let mut response = json(status, &HotItemView::new(sku, item));
     if before.is_none() {
-        set_location(&mut response, &location);
+        set_location(&mut response, location);
     }
     Ok(response)
 }

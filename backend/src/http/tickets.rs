@@ -45,6 +45,6 @@ pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Ref
 pub(super) fn queued(app: &App, id: CommandId) -> Response {
     let view = TicketView { ticket: id, state: "queued", claim_within_ms: app.unclaimed_ms };
     let mut response = json(StatusCode::ACCEPTED, &view);
-    set_location(&mut response, &format!("/v1/tickets/{id}"));
+    set_location(&mut response, format!("/v1/tickets/{id}"));
     response
 }
