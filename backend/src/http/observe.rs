@@ -62,10 +62,8 @@ pub(super) async fn observe(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let durability = request.uri().path().starts_with("/v1/").then(|| app.store.durability());
     request.extensions_mut().insert(id.clone());
-    let status = HUNG_UP;
-    let mut seen = Seen { app, started: Instant::now(), span: Span::none(), method, route, status };
-    seen.span =
-        tracing::info_span!("request", request_id = &*id.text, method, route = seen.route());
+    let span = tracing::info_span!("request", request_id = &*id.text);
+    let mut seen = Seen { app, started: Instant::now(), span, method, route, status: HUNG_UP };
 
     let mut response = next.run(request).instrument(seen.span.clone()).await;
 
@@ -102,9 +100,9 @@ impl Drop for Seen {
     fn drop(&mut self) {
         let (elapsed, status) = (self.started.elapsed(), self.status);
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        self.span.in_scope(|| tracing::debug!(status, ms, "request ended"));
-        let seconds = elapsed.as_secs_f64();
-        self.app.metrics.count_request(self.method, self.route(), status, seconds);
+        let (method, route) = (self.method, self.route());
+        tracing::debug!(parent: &self.span, method, route, status, ms, "request ended");
+        self.app.metrics.count_request(method, route, status, elapsed.as_secs_f64());
     }
 }
 
