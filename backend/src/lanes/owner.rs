@@ -137,6 +137,11 @@ impl Owner {
         commit.ticketed = std::mem::take(&mut taken.ticketed);
         self.forget(&mut commit, now)?;
         let is_idle = decided.is_empty() && commit.is_empty() && taken.is_idle();
+        // Whether it leaves nothing to do; else another turn finds out what.
+        let is_all = taken.is_idle()
+            && taken.paced_ms.is_none()
+            && deferred.is_empty()
+            && commit.forgotten.is_empty();
         let unfound = std::mem::take(&mut taken.unfound);
         for request in unfound.into_iter().filter(|r| deferred.skus.contains(&r.sku)) {
             // Its command was taken, and is about to be put back.
@@ -153,7 +158,7 @@ impl Owner {
         self.register(&taken.changes);
         self.answer(decided);
         taken.tell_written();
-        Ok(Next::Turn)
+        Ok(if is_all { self.rest(None) } else { Next::Turn })
     }
 
     /// Answers callers. Many of them are answered by a thread of theirs: to wake a task costs a
@@ -284,19 +289,20 @@ impl Owner {
         Ok(())
     }
 
-    /// What to do after a turn that found nothing to do.
+    /// What to do after a turn that leaves nothing to do, but for what is paced.
     fn rest(&self, paced_ms: Option<u64>) -> Next {
         // Should a library have parked this thread and swallowed the wake-up, this still tells.
         if self.shared.has_work.load(Ordering::SeqCst) {
             return Next::Turn;
         }
-        if self.shared.each_lanes().all(|lanes| lanes.is_drained()) {
-            return Next::Stop;
-        }
         let now = (self.shared.clock)();
         let due_ms = self.stocks.next_due().map(|(due, _)| due.0.saturating_sub(now.0));
-        let ms = [paced_ms, due_ms].into_iter().flatten().min();
-        Next::Sleep(ms.map_or(SLEEP_MAX, Duration::from_millis).min(SLEEP_MAX))
+        match [paced_ms, due_ms].into_iter().flatten().min() {
+            // What a sweep has left.
+            Some(0) => Next::Turn,
+            _ if self.shared.each_lanes().all(|lanes| lanes.is_drained()) => Next::Stop,
+            ms => Next::Sleep(ms.map_or(SLEEP_MAX, Duration::from_millis).min(SLEEP_MAX)),
+        }
     }
 }
 

@@ -60,6 +60,12 @@ pub(super) struct Deferred {
     pub(super) skus: HashSet<Sku>,
 }
 
+impl Deferred {
+    pub(super) fn is_empty(&self) -> bool {
+        self.skus.is_empty()
+    }
+}
+
 /// What became of a command, as the owner knows it.
 enum Memory {
     Nothing,
