@@ -1,34 +1,13 @@
 //! How the engine ends: told to, or because its store failed. Here the owner runs by itself.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use cartgate_ledger::{Command, Outcome};
+use cartgate_ledger::Outcome;
 
-use super::rig::{SETTINGS, STALLED, clock, id, reserve, set, sku};
-use super::{Answer, EnqueueError, LaneSettings, Lanes, State, Stopped, Waiter};
-use crate::metrics::Metrics;
+use super::rig::{SETTINGS, STALLED, id, reserve, running, set, submit};
+use super::{Answer, EnqueueError, State, Stopped};
 use crate::store::Store;
-use crate::store::memory::{Crash, Memory};
-
-async fn running(settings: LaneSettings) -> (Arc<Memory>, Lanes) {
-    let store = Arc::new(Memory::new(4));
-    let lanes = Lanes::start(
-        Arc::clone(&store) as Arc<dyn Store>,
-        settings,
-        clock(&Arc::new(AtomicU64::new(1))),
-        Arc::new(Metrics::default()),
-    );
-    let lanes = lanes.unwrap();
-    let set = submit(&lanes, set(50)).unwrap();
-    assert!(matches!(set.outcome().await, Ok(Outcome::Stock { .. })));
-    (store, lanes)
-}
-
-fn submit(lanes: &Lanes, command: Command) -> Result<Waiter, EnqueueError> {
-    lanes.submit(sku(), command, &"r".into())
-}
+use crate::store::memory::Crash;
 
 #[tokio::test]
 async fn when_a_write_fails_everyone_is_told_and_nothing_more_is_taken() {

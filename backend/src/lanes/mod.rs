@@ -3,10 +3,11 @@
 //! A SKU lives in one bucket for ever. Each bucket has a normal lane, and one more for each hot item
 //! in it. A lane has two queues: *reserve* commands, first in first out and paced, and *settle*
 //! commands (confirm, release, set, ..), unpaced and taken first, so that a paid order never waits
-//! behind bots. The owner, a thread, takes turns: each turn takes a fair share of what every lane
-//! has, applies it in order to the stock in memory, writes everything in one durable commit, and
-//! only then answers. Whatever queued while a commit was being written makes up the next turn: the
-//! batch grows with the load by itself.
+//! behind bots. The owner takes turns: each turn takes a fair share of what every lane has, applies
+//! it in order to the stock in memory, writes everything in one durable commit, and only then
+//! answers. Whatever queued while a commit was being written makes up the next turn: the batch grows
+//! with the load by itself. The owner has a thread; in quiet times a lone caller takes the turn in its
+//! own.
 //!
 //! ```text
 //!            bucket
@@ -16,7 +17,8 @@
 //!                                                    └── one turn after the other
 //! ```
 //!
-//! `bucket_lanes` has the routes and HANDOFF, `turn` what one turn decides, `waiter` the callers' side.
+//! `bucket_lanes` has the routes and HANDOFF, `turn` what one turn decides, `idle` who takes it,
+//! `waiter` the callers' side.
 
 mod bucket;
 mod bucket_lanes;
@@ -27,6 +29,9 @@ mod ghost_tests;
 #[cfg(test)]
 mod hot_item_tests;
 mod hot_lane;
+mod idle;
+#[cfg(test)]
+mod idle_tests;
 mod lane;
 mod owner;
 mod pacer;
@@ -67,6 +72,7 @@ pub use bucket::Buckets;
 pub use retention::Retention;
 pub use waiter::{Answer, Stopped, Waiter};
 
+use idle::take_turns;
 use owner::Owner;
 use shared::Shared;
 
@@ -135,14 +141,13 @@ impl Lanes {
         let (sender, state) = watch::channel(State::Running);
         let mut end = End { shared: Arc::clone(&shared), sender, state: State::Failed };
         let run = move || {
-            if owner.run().is_ok() {
+            if take_turns(owner).is_ok() {
                 end.state = State::Drained;
             }
             drop(end);
         };
         let thread = std::thread::Builder::new().name("owner".into());
         let owner = thread.spawn(run).map_err(StartError::Spawn)?;
-        shared.set_owner(owner.thread().clone());
         Ok(Self { shared, owner: Some(owner), state })
     }
 

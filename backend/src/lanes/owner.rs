@@ -1,4 +1,4 @@
-//! The thread that owns the buckets: it alone changes their stock, one turn after the other.
+//! The owner of the buckets: it alone changes their stock, one turn after the other.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +27,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// From so many answers on, somebody else gives them.
 const ANSWER_THERE_MIN: usize = 4;
 
+/// A turn that takes longer is no light one.
+const LIGHT_MAX: Duration = Duration::from_millis(1);
+
 /// The owner of all buckets, with their stock in memory.
 pub(super) struct Owner {
     pub(super) shared: Arc<Shared>,
@@ -41,6 +44,8 @@ pub(super) struct Owner {
     busy_lanes: usize,
     /// Lanes of hot items, those included that are about to go.
     hot_lanes: usize,
+    /// Whether the last turn that decided anything was a light one: few answers, a quick commit.
+    pub(super) was_light: bool,
     ticket_ttl_ms: u64,
     unclaimed_ms: u64,
     pub(super) limits: TurnLimits,
@@ -83,6 +88,7 @@ impl Owner {
             batch_max: settings.batch_max,
             busy_lanes: 0,
             hot_lanes: hot_items,
+            was_light: false,
             ticket_ttl_ms: settings.ticket_ttl_ms,
             unclaimed_ms: settings.unclaimed_ms,
             limits: TurnLimits::default(),
@@ -102,26 +108,6 @@ impl Owner {
         Ok(owner)
     }
 
-    /// Takes turns until the lanes are closed and drained.
-    ///
-    /// # Errors
-    /// The store failed. After a failed commit nobody knows what is written, so the memory goes with
-    /// the owner; the process is to end, and its next start reads the store back.
-    pub(super) fn run(mut self) -> Result<(), StoreError> {
-        loop {
-            match self.turn() {
-                Ok(Next::Turn) => {}
-                Ok(Next::Sleep(duration)) => std::thread::park_timeout(duration),
-                Ok(Next::Stop) => return Ok(()),
-                Err(error) => {
-                    let cause: &dyn std::error::Error = &error;
-                    tracing::error!(error = cause, "the store failed, the engine stops");
-                    return Err(error);
-                }
-            }
-        }
-    }
-
     /// Takes what the lanes have to give, decides it, writes it, answers.
     ///
     /// The time is read before the lanes are looked at, and commands are stamped under their
@@ -129,8 +115,7 @@ impl Owner {
     /// earlier one, and is judged before anything expires at `now`: nobody who paid in time loses
     /// a hold to a queue.
     pub(super) fn turn(&mut self) -> Result<Next, StoreError> {
-        // Before the lanes are looked at: what comes after that makes another turn.
-        self.shared.has_work.store(false, Ordering::SeqCst);
+        self.shared.idle.look();
         let now = (self.shared.clock)();
         let mut taken = self.take(now);
         let (mut commit, decided, deferred) = self.decide(&mut taken, now)?;
@@ -151,7 +136,10 @@ impl Owner {
         if is_idle {
             return Ok(self.rest(taken.paced_ms));
         }
-        self.commit(&commit)?;
+        let took = self.commit(&commit)?;
+        if !decided.is_empty() {
+            self.was_light = decided.len() < ANSWER_THERE_MIN && took < LIGHT_MAX;
+        }
         // What is behind the marks goes on, now that all before them is durable.
         let has_gone = |sku: &&Sku| self.shared.lanes_of(sku).hand_off(sku);
         self.hot_lanes -= handoffs.iter().filter(has_gone).count();
@@ -277,22 +265,24 @@ impl Owner {
         self.metrics.set_hot_items(registry.len());
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+    /// Writes, and says how long it took.
+    fn commit(&self, commit: &Commit) -> Result<Duration, StoreError> {
         if commit.is_empty() {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let started = Instant::now();
         self.store.commit(commit)?;
-        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed();
+        self.metrics.commit_seconds.observe(took.as_secs_f64());
         self.metrics.set_holds(self.stocks.hold_count());
         self.shared.hold_count.store(self.stocks.hold_count(), Ordering::Relaxed);
-        Ok(())
+        Ok(took)
     }
 
     /// What to do after a turn that leaves nothing to do, but for what is paced.
     fn rest(&self, paced_ms: Option<u64>) -> Next {
         // Should a library have parked this thread and swallowed the wake-up, this still tells.
-        if self.shared.has_work.load(Ordering::SeqCst) {
+        if self.shared.idle.has_work() {
             return Next::Turn;
         }
         let now = (self.shared.clock)();

@@ -1,5 +1,5 @@
 //! A test's engine: the owner runs only when the test says so, on a real store, with a clock that
-//! stands still until it is set.
+//! stands still until it is set. And one whose owner runs by itself.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use cartgate_policy::Sku;
 use super::owner::{Next, Owner};
 use super::pacer::PACE_CLOCK;
 use super::shared::Shared;
-use super::{Answer, EnqueueError, LaneSettings, Retention, Stopped, Submission, Waiter};
+use super::{Answer, EnqueueError, LaneSettings, Lanes, Retention, Stopped, Submission, Waiter};
 use crate::clock::Clock;
 use crate::hot_items::HotItem;
 use crate::metrics::Metrics;
@@ -128,6 +128,25 @@ impl Rig {
     pub(super) fn state(&self, number: u8) -> Option<ReservationState> {
         self.reservation(number).map(|reservation| reservation.state)
     }
+}
+
+/// An engine whose owner runs by itself, with 50 units in stock, at time 1.
+pub(super) async fn running(settings: LaneSettings) -> (Arc<Memory>, Lanes) {
+    let store = Arc::new(Memory::new(4));
+    let lanes = Lanes::start(
+        Arc::clone(&store) as Arc<dyn Store>,
+        settings,
+        clock(&Arc::new(AtomicU64::new(1))),
+        Arc::new(Metrics::default()),
+    );
+    let lanes = lanes.unwrap();
+    let set = submit(&lanes, set(50)).unwrap();
+    assert!(matches!(set.outcome().await, Ok(Outcome::Stock { .. })));
+    (store, lanes)
+}
+
+pub(super) fn submit(lanes: &Lanes, command: Command) -> Result<Waiter, EnqueueError> {
+    lanes.submit(sku(), command, &"r".into())
 }
 
 pub(super) fn clock(now_ms: &Arc<AtomicU64>) -> Clock {

@@ -1,24 +1,22 @@
 //! What callers and the owner share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
-use std::thread::Thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cartgate_ledger::{Command, Outcome, Reservation};
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
 use super::bucket_lanes::BucketLanes;
+use super::idle::Idle;
 use super::taken::Change;
 use super::waiter::Waiter;
 use super::{BucketDepths, Buckets, EnqueueError, HotLaneState, LaneSettings, Submission};
 use crate::clock::Clock;
 use crate::hot_items::HotItem;
 
-/// The lanes, and how to wake who works them off.
+/// The lanes, and the owner while nobody works them off.
 pub(super) struct Shared {
     pub(super) buckets: Buckets,
     pub(super) clock: Clock,
@@ -28,9 +26,7 @@ pub(super) struct Shared {
     holds_max: usize,
     /// Holds that have not ended, as of the last commit.
     pub(super) hold_count: AtomicUsize,
-    /// Whether something has come since the owner last began to look.
-    pub(super) has_work: AtomicBool,
-    owner: OnceLock<Thread>,
+    pub(super) idle: Idle,
 }
 
 impl Shared {
@@ -42,8 +38,7 @@ impl Shared {
             registry: RwLock::default(),
             holds_max: settings.holds_max,
             hold_count: AtomicUsize::new(0),
-            has_work: AtomicBool::new(false),
-            owner: OnceLock::new(),
+            idle: Idle::default(),
         }
     }
 
@@ -51,7 +46,7 @@ impl Shared {
         let may_hold = self.hold_count.load(Ordering::Relaxed) < self.holds_max;
         let (sku, id) = (submission.sku.clone(), submission.command.id());
         let outcome = self.lanes_of(&sku).push(submission, &self.clock, may_hold)?;
-        self.wake_owner();
+        self.idle.submitted();
         Ok(Waiter::new(sku, id, outcome, Arc::clone(self)))
     }
 
@@ -61,7 +56,7 @@ impl Shared {
         let command = Command::Cancel { id: *id, attempt: *attempt, even_claimed: false };
         let submission = Submission { sku, command, request_id: "hung-up".into() };
         self.lanes_of(&submission.sku.clone()).push_unheard(submission, &self.clock);
-        self.wake_owner();
+        self.idle.wake_for_work();
     }
 
     pub(super) fn change_hot_item(
@@ -71,7 +66,7 @@ impl Shared {
     ) -> Result<oneshot::Receiver<Result<(), EnqueueError>>, EnqueueError> {
         let (reply, written) = oneshot::channel();
         self.lanes_of(&sku.clone()).change_hot_item(Change { sku, item, reply })?;
-        self.wake_owner();
+        self.idle.wake_for_work();
         Ok(written)
     }
 
@@ -108,7 +103,7 @@ impl Shared {
 
     pub(super) fn close(&self) {
         self.each_lanes().for_each(|mut lanes| lanes.close());
-        self.wake_owner();
+        self.idle.wake_for_work();
     }
 
     /// Refuses what comes, and drops what waits.
@@ -116,20 +111,6 @@ impl Shared {
         for mut lanes in self.each_lanes() {
             lanes.close();
             lanes.discard();
-        }
-    }
-
-    pub(super) fn set_owner(&self, owner: Thread) {
-        // For what came before there was anybody to wake.
-        self.owner.get_or_init(|| owner).unpark();
-    }
-
-    pub(super) fn wake_owner(&self) {
-        // Whoever finds it set already comes while somebody else is waking the owner.
-        if !self.has_work.swap(true, Ordering::SeqCst)
-            && let Some(owner) = self.owner.get()
-        {
-            owner.unpark();
         }
     }
 }

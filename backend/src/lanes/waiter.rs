@@ -56,6 +56,7 @@ impl Waiter {
     /// # Errors
     /// The engine stopped.
     pub async fn outcome(mut self) -> Result<Outcome, Stopped> {
+        self.shared.idle.attend();
         (&mut self.outcome).await.map(Told::hear).map_err(|_| Stopped)
     }
 
@@ -72,6 +73,7 @@ impl Waiter {
         mut self,
         end_of_wait: impl Future<Output = ()>,
     ) -> Result<Answer, Stopped> {
+        self.shared.idle.attend();
         tokio::select! {
             biased;
             told = &mut self.outcome => {
@@ -82,7 +84,7 @@ impl Waiter {
         let Some(id) = self.id else { return self.outcome().await.map(Answer::Outcome) };
         let (request, ticket) = ticket_request(self.sku.clone(), id);
         self.shared.lanes_of(&self.sku).ask_ticket(request);
-        self.shared.wake_owner();
+        self.shared.idle.wake_for_work();
         tokio::select! {
             biased;
             told = &mut self.outcome => {

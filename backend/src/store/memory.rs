@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, Thread};
 
 use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Purchase, Reservation, UnixMs};
 use cartgate_policy::Sku;
@@ -19,6 +20,7 @@ pub(crate) struct Memory {
     written: Mutex<Option<Commit>>,
     is_held_up: Mutex<bool>,
     released: Condvar,
+    writer: Mutex<Option<Thread>>,
 }
 
 /// Where a commit ends the process.
@@ -47,11 +49,12 @@ struct State {
 
 impl Memory {
     pub(crate) fn new(buckets: u16) -> Self {
-        let (state, crash, commits, written, is_held_up, released) = Default::default();
-        Self { buckets, state, crash, commits, written, is_held_up, released }
+        let (state, crash, commits, written) = Default::default();
+        let (is_held_up, released, writer) = Default::default();
+        Self { buckets, state, crash, commits, written, is_held_up, released, writer }
     }
 
-    /// How often something was committed.
+    /// How often something was committed, or began to be.
     pub(crate) fn commits(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
     }
@@ -59,6 +62,11 @@ impl Memory {
     /// The last commit that was written, if that was since this was last asked.
     pub(crate) fn take_written(&self) -> Option<Commit> {
         self.written.lock().unwrap().take()
+    }
+
+    /// The thread that committed last, or is about to.
+    pub(crate) fn writer(&self) -> Option<Thread> {
+        self.writer.lock().unwrap().clone()
     }
 
     /// Makes the next commit fail in this way.
@@ -115,6 +123,7 @@ impl Store for Memory {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        *self.writer.lock().unwrap() = Some(thread::current());
         self.commits.fetch_add(1, Ordering::SeqCst);
         let is_held_up = self.is_held_up.lock().unwrap();
         drop(self.released.wait_while(is_held_up, |is_held_up| *is_held_up).unwrap());
