@@ -1,6 +1,6 @@
 //! How long the answer to a command that has ended is kept for those who repeat it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use cartgate_ledger::UnixMs;
 use serde::Deserialize;
@@ -36,10 +36,8 @@ const LOOK_EVERY_MS: u64 = 1_000;
 /// Decides what to forget, turn by turn.
 pub(super) struct Forgetting {
     retention: Retention,
-    /// The refusals that are kept, earliest first: a ring of at most `refusals_max`.
-    refusals: VecDeque<Ended>,
-    /// Those of them that are kept no more, because their commands were judged anew.
-    superseded: BTreeSet<Ended>,
+    /// The refusals that are kept, earliest first: at most `refusals_max`.
+    refusals: BTreeSet<Ended>,
     /// Holds that ended before this are forgotten already.
     holds_from: UnixMs,
     /// Adjustments that were made before this are.
@@ -48,11 +46,11 @@ pub(super) struct Forgetting {
 }
 
 impl Forgetting {
-    /// Takes up with the refusals that the store keeps, earliest first.
+    /// Takes up with the refusals that the store keeps.
     pub(super) fn restore(retention: Retention, refusals: Vec<Ended>) -> Self {
-        let refusals = refusals.into();
-        let (superseded, holds_from, adjustments_from, next_look) = Default::default();
-        Self { retention, refusals, superseded, holds_from, adjustments_from, next_look }
+        let refusals = refusals.into_iter().collect();
+        let (holds_from, adjustments_from, next_look) = Default::default();
+        Self { retention, refusals, holds_from, adjustments_from, next_look }
     }
 
     /// What to forget in a turn at `now` that is about to be committed. What ends with that commit is
@@ -63,10 +61,12 @@ impl Forgetting {
         commit: &Commit,
         now: UnixMs,
     ) -> Result<Vec<Ended>, StoreError> {
-        let is_refusal = |end: &&Ended| end.kind == EndedKind::Refusal;
-        self.superseded.extend(commit.superseded.iter().filter(is_refusal));
+        // What was refused and is judged anew.
+        for end in &commit.superseded {
+            self.refusals.remove(end);
+        }
         let mut forgotten = self.forget_refusals(now);
-        self.refusals.extend(commit.ended.iter().filter(is_refusal));
+        self.refusals.extend(commit.ended.iter().filter(|e| e.kind == EndedKind::Refusal));
         if now >= self.next_look {
             forgotten.extend(self.forget_holds(store, now)?);
         }
@@ -82,15 +82,13 @@ impl Forgetting {
     fn forget_refusals(&mut self, now: UnixMs) -> Vec<Ended> {
         let mut forgotten = Vec::new();
         while forgotten.len() < FORGET_MAX
-            && let Some(first) = self.refusals.front()
+            && let Some(first) = self.refusals.first()
         {
-            let kept = self.refusals.len() - self.superseded.len();
-            let is_over = kept > self.retention.refusals_max;
+            let is_over = self.refusals.len() > self.retention.refusals_max;
             if !is_over && first.at.plus_ms(self.retention.refusals_ms) > now {
                 break;
             }
-            let first = self.refusals.pop_front();
-            forgotten.extend(first.filter(|first| !self.superseded.remove(first)));
+            forgotten.extend(self.refusals.pop_first());
         }
         forgotten
     }

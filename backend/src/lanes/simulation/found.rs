@@ -155,3 +155,33 @@ fn a_hang_up_on_what_has_ended_cancels_nothing() {
         ],
     );
 }
+
+/// A command that is judged anew, and refused in the same moment as before, is one refusal.
+#[test]
+fn what_is_refused_twice_at_once_is_kept_once() {
+    let retention = Retention { refusals_max: 1, ..LANES.retention };
+    let lanes = LaneSettings { retention, reserves_per_s: NonZeroU32::new(33), ..LANES };
+    let not_open = NewTerms { opens_in_ms: Some(16), ..NO_TERMS };
+    check(
+        lanes,
+        &[
+            set(1, 1),
+            Op::Reserve { key: 1 },
+            Op::Turn,
+            // With a ticket, it is refused for the terms of the sale.
+            Op::Reserve { key: 10 },
+            Op::EndWait { key: 10 },
+            Op::Turn,
+            Op::Promote { sku: 1, terms: not_open },
+            Op::Turn,
+            Op::Crash,
+            Op::Turn,
+            // Open again, it is sold out.
+            Op::Promote { sku: 1, terms: NO_TERMS },
+            Op::Reserve { key: 10 },
+            Op::Turn,
+            Op::Turn,
+            Op::Turn,
+        ],
+    );
+}

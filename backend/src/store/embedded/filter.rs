@@ -4,9 +4,9 @@
 //! glance at memory here, where the tables would look through a filter for each of their files.
 //!
 //! Two bytes an id: of those that are not there it says, when it is full, of one or two in a thousand
-//! that they may be. What is forgotten stays in it, so when it is full a new one is made of what is in the tables, with
-//! room for as much again. So it has 2 MiB at least, and at most 4 MiB for each million of ids that
-//! were there when it was made.
+//! that they may be. What is forgotten stays in it, so when it is full a new one is made of what is in
+//! the tables, with room for as much again. So it has 2 MiB at least, and at most 4 MiB for each
+//! million of ids that were there when it was made.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
