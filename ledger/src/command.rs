@@ -63,7 +63,7 @@ pub struct InvalidCommandId;
 pub struct Fingerprint(pub [u8; 16]);
 
 /// One wish for one SKU's stock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Put `units` up for sale in all: what is held and confirmed counts among them. Setting the
     /// same again changes nothing.
@@ -150,7 +150,7 @@ pub enum OnExpired {
 }
 
 /// A wish to change how many units there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adjust {
     /// Names the command; a repeat carries the same.
     pub id: CommandId,

@@ -2,10 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Adjustment, Counters, Reservation, UnixMs};
 
 /// The answer to a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// To [`Command::Set`](crate::Command::Set) and [`Command::Expire`](crate::Command::Expire): how
     /// the SKU stands from now on.
@@ -32,7 +34,7 @@ pub enum Outcome {
 }
 
 /// Why a command changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// The SKU was never put up for sale.
     UnknownSku,

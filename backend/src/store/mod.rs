@@ -5,6 +5,7 @@
 //! commits. Every store passes the same conformance suite (`conformance.rs`).
 
 mod embedded;
+pub mod tenure;
 
 #[cfg(test)]
 mod conformance;
@@ -300,6 +301,15 @@ pub enum StoreError {
         counted: u64,
         /// Units by the holds.
         held: u64,
+    },
+    /// The bucket has another owner, or its store is not the one that its owner read: nothing was
+    /// written.
+    #[error("bucket {bucket}: this worker owns it no more ({reason})")]
+    TenureOver {
+        /// The bucket.
+        bucket: u16,
+        /// What the store found: `fenced`, `cursor`, `entry`, `stock`.
+        reason: &'static str,
     },
     /// A commit that was synced to disk is not there any more, although later ones are.
     #[error("data: the log is damaged, commit {number} cannot be read")]
