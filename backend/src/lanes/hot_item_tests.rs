@@ -117,7 +117,7 @@ fn what_comes_while_a_lane_is_left_is_parked_and_found() {
 #[test]
 fn a_lane_is_left_also_under_a_standing_flood() {
     let mut rig = Rig::new(250, LaneSettings { batch_max: 4, ..SETTINGS });
-    rig.owner.limits.quantum_min = 1;
+    rig.owner.decider.limits.quantum_min = 1;
     rig.change_hot_item(&sku(), Some(item(None)));
     let mut flood = waiters(&rig, 1..=20);
     drop(rig.shared.change_hot_item(sku(), None));

@@ -24,8 +24,8 @@ pub(super) struct Drained {
     pub(super) commands: Vec<Queued>,
     /// SKUs whose HANDOFF came up.
     pub(super) handoffs: Vec<Sku>,
-    /// Reserve commands whose callers had gone.
-    pub(super) hung_up: u64,
+    /// Reserve commands whose callers had gone, by their places in the bucket.
+    pub(super) hung_up: Vec<u64>,
     /// Milliseconds until pacing lets the next reserve command through, if one is left.
     pub(super) paced_ms: Option<u64>,
 }
@@ -60,7 +60,9 @@ impl Lane {
                 return drained.look_again_in(wait_ms);
             }
             match self.reserve.pop_front() {
-                Some(Place::Command(queued)) if queued.is_abandoned() => drained.hung_up += 1,
+                Some(Place::Command(queued)) if queued.is_abandoned() => {
+                    drained.hung_up.push(queued.seq);
+                }
                 Some(Place::Command(queued)) => {
                     left -= 1;
                     drained.commands.push(Queued { was_taken: true, ..queued });

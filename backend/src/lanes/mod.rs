@@ -22,6 +22,7 @@
 
 mod bucket;
 mod bucket_lanes;
+mod decider;
 #[cfg(test)]
 mod end_tests;
 #[cfg(test)]

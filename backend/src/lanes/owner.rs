@@ -1,6 +1,5 @@
 //! The owner of the buckets: it alone changes their stock, one turn after the other.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,15 +8,13 @@ use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 use tokio::runtime::Handle;
 
+use super::decider::{Decider, Work};
 use super::reserve_queue::Place;
-use super::retention::Forgetting;
 use super::shared::Shared;
-use super::stocks::Stocks;
 use super::taken::{Change, Taken};
-use super::turn::{Decided, Deferred, Turn, TurnLimits};
+use super::turn::{Decided, Deferred};
 use super::{Buckets, LaneSettings};
 use crate::clock::Clock;
-use crate::hot_items::HotItem;
 use crate::metrics::Metrics;
 use crate::store::{Commit, Store, StoreError};
 
@@ -34,8 +31,7 @@ const LIGHT_MAX: Duration = Duration::from_millis(1);
 pub(super) struct Owner {
     pub(super) shared: Arc<Shared>,
     store: Arc<dyn Store>,
-    stocks: Stocks,
-    forgetting: Forgetting,
+    pub(super) decider: Decider,
     metrics: Arc<Metrics>,
     /// Where callers wait; `None`: nowhere in particular.
     pub(super) callers: Option<Handle>,
@@ -47,8 +43,6 @@ pub(super) struct Owner {
     /// Whether the last turn that decided anything was a light one: few answers, a quick commit.
     pub(super) was_light: bool,
     ticket_ttl_ms: u64,
-    unclaimed_ms: u64,
-    pub(super) limits: TurnLimits,
 }
 
 /// What comes after a turn.
@@ -80,8 +74,7 @@ impl Owner {
         shared.hold_count.store(holds, Ordering::Relaxed);
         let mut owner = Self {
             shared: Arc::clone(&shared),
-            stocks: Stocks::restore(loaded.stocks, loaded.holds),
-            forgetting: Forgetting::restore(settings.retention, loaded.refusals),
+            decider: Decider::restore(settings, loaded.stocks, loaded.holds, loaded.refusals),
             store,
             metrics,
             callers: None,
@@ -90,11 +83,9 @@ impl Owner {
             hot_lanes: hot_items,
             was_light: false,
             ticket_ttl_ms: settings.ticket_ttl_ms,
-            unclaimed_ms: settings.unclaimed_ms,
-            limits: TurnLimits::default(),
         };
         for (sku, item) in loaded.hot_items {
-            owner.set_terms(&sku, Some(&item))?;
+            owner.decider.set_terms(&*owner.store, &sku, Some(&item))?;
             shared.lanes_of(&sku).restore_hot_item(sku.clone(), &item);
             shared.registry_mut().insert(sku, item);
         }
@@ -120,7 +111,6 @@ impl Owner {
         let mut taken = self.take(now);
         let (mut commit, decided, deferred) = self.decide(&mut taken, now)?;
         commit.ticketed = std::mem::take(&mut taken.ticketed);
-        self.forget(&mut commit, now)?;
         let is_idle = decided.is_empty() && commit.is_empty() && taken.is_idle();
         // Whether it leaves nothing to do; else another turn finds out what.
         let is_all = taken.is_idle()
@@ -171,7 +161,7 @@ impl Owner {
         let mut taken = Taken { hot_lanes: self.hot_lanes, ..Taken::default() };
         for mut lanes in self.shared.each_lanes() {
             let left = self.batch_max.saturating_sub(taken.reserve.len());
-            let quantum = share.min(left).max(self.limits.quantum_min);
+            let quantum = share.min(left).max(self.decider.limits.quantum_min);
             lanes.take(quantum, now, ticket_until, &mut taken);
         }
         self.busy_lanes = taken.busy_lanes;
@@ -185,54 +175,16 @@ impl Owner {
         taken: &mut Taken,
         now: UnixMs,
     ) -> Result<(Commit, Decided, Deferred), StoreError> {
-        for change in &taken.changes {
-            self.set_terms(&change.sku, change.item.as_ref())?;
-        }
-        let (unclaimed_ms, limits) = (self.unclaimed_ms, self.limits);
-        let commands = taken.settle.len() + taken.reserve.len();
-        let mut turn = Turn::new(&*self.store, &mut self.stocks, unclaimed_ms, limits, commands);
-        for queued in std::mem::take(&mut taken.settle) {
-            turn.settle(queued)?;
-        }
-        turn.sweep(now);
-        for queued in std::mem::take(&mut taken.reserve) {
-            turn.reserve(queued, now)?;
-        }
-        let (mut commit, decided, deferred) = turn.finish();
-        commit.hot_items = last_of_each(&taken.changes);
+        let work = Work {
+            hot_items: taken.changes.iter().map(|c| (c.sku.clone(), c.item)).collect(),
+            settle: std::mem::take(&mut taken.settle),
+            reserve: std::mem::take(&mut taken.reserve),
+        };
+        let (commit, decided, deferred) = self.decider.turn(&*self.store, work, now)?;
         if !decided.is_empty() {
             self.metrics.batch_size.observe(decided.len() as f64);
         }
         Ok((commit, decided, deferred))
-    }
-
-    fn set_terms(&mut self, sku: &Sku, item: Option<&HotItem>) -> Result<(), StoreError> {
-        let terms = item.map(|item| item.terms).unwrap_or_default();
-        if terms == self.stocks.terms(sku) {
-            return Ok(());
-        }
-        let is_capped = terms.customer_cap.is_some();
-        let purchases = if is_capped { self.store.purchases(sku)? } else { Vec::new() };
-        self.stocks.set_terms(sku, terms, &purchases);
-        Ok(())
-    }
-
-    /// Adds to a commit what is to be forgotten with it. What it writes anew is not forgotten: only
-    /// its earlier end is.
-    fn forget(&mut self, commit: &mut Commit, now: UnixMs) -> Result<(), StoreError> {
-        let forgotten = self.forgetting.turn(&*self.store, commit, now)?;
-        if forgotten.is_empty() {
-            return Ok(());
-        }
-        let written: HashSet<_> = commit.reservations.iter().map(|(_, r)| r.id).collect();
-        for end in forgotten {
-            if !written.contains(&end.id) {
-                commit.forgotten.push(end);
-            } else if !commit.superseded.contains(&end) && !commit.ended.contains(&end) {
-                commit.superseded.push(end);
-            }
-        }
-        Ok(())
     }
 
     /// Puts back what is to come again, in order. Returns the HANDOFFs that need not wait for it.
@@ -274,8 +226,8 @@ impl Owner {
         self.store.commit(commit)?;
         let took = started.elapsed();
         self.metrics.commit_seconds.observe(took.as_secs_f64());
-        self.metrics.set_holds(self.stocks.hold_count());
-        self.shared.hold_count.store(self.stocks.hold_count(), Ordering::Relaxed);
+        self.metrics.set_holds(self.decider.stocks.hold_count());
+        self.shared.hold_count.store(self.decider.stocks.hold_count(), Ordering::Relaxed);
         Ok(took)
     }
 
@@ -286,7 +238,7 @@ impl Owner {
             return Next::Turn;
         }
         let now = (self.shared.clock)();
-        let due_ms = self.stocks.next_due().map(|(due, _)| due.0.saturating_sub(now.0));
+        let due_ms = self.decider.stocks.next_due().map(|(due, _)| due.0.saturating_sub(now.0));
         match [paced_ms, due_ms].into_iter().flatten().min() {
             // What a sweep has left.
             Some(0) => Next::Turn,
@@ -294,10 +246,4 @@ impl Owner {
             ms => Next::Sleep(ms.map_or(SLEEP_MAX, Duration::from_millis).min(SLEEP_MAX)),
         }
     }
-}
-
-/// The changes that count, if a SKU was changed more than once.
-fn last_of_each(changes: &[Change]) -> Vec<(Sku, Option<HotItem>)> {
-    let by_sku: BTreeMap<_, _> = changes.iter().map(|c| (c.sku.clone(), c.item)).collect();
-    by_sku.into_iter().collect()
 }

@@ -7,6 +7,8 @@ use cartgate_ledger::{Claim, Command, Outcome, UnixMs};
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
+use crate::store::tenure::ReplyTo;
+
 /// A command in a lane.
 pub(super) struct Queued {
     /// Its place among all commands of its bucket.
@@ -54,16 +56,28 @@ impl Reply {
     }
 }
 
-/// Everyone who waits for an outcome: the caller, and those who repeat its command.
+/// Everyone who waits for an outcome: the caller, and those who repeat its command; or somebody in
+/// another process.
 #[derive(Default)]
 pub(super) struct Replies {
     first: Option<Reply>,
     more: Vec<Reply>,
+    elsewhere: Option<ReplyTo>,
 }
 
 impl Replies {
     pub(super) fn one(reply: Reply) -> Self {
-        Self { first: Some(reply), more: Vec::new() }
+        Self { first: Some(reply), ..Self::default() }
+    }
+
+    /// Of somebody who waits in another process, if anybody does.
+    pub(super) fn elsewhere(elsewhere: Option<ReplyTo>) -> Self {
+        Self { elsewhere, ..Self::default() }
+    }
+
+    /// Who waits in another process.
+    pub(super) fn waits_elsewhere(&self) -> Option<ReplyTo> {
+        self.elsewhere
     }
 
     #[cfg(test)]
@@ -84,10 +98,10 @@ impl Replies {
     }
 
     fn has_listener(&self) -> bool {
-        self.iter().any(|reply| !reply.0.is_closed())
+        self.elsewhere.is_some() || self.iter().any(|reply| !reply.0.is_closed())
     }
 
-    /// Tells everyone who still waits. Gives the outcome back if it is a hold that was taken for
+    /// Tells everyone who still waits in this process. Gives the outcome back if it is a hold that was taken for
     /// somebody, and nobody hears of it.
     pub(super) fn tell(self, outcome: Outcome) -> Option<Outcome> {
         match (self.first, self.more.is_empty()) {

@@ -7,13 +7,15 @@ use cartgate_policy::Sku;
 
 use super::EnqueueError;
 use super::lane::check_room;
-use super::queued::{Queued, Reply};
+use super::queued::{Queued, Replies, Reply};
 use crate::store::Ticketed;
+use crate::store::tenure::ReplyTo;
 
 /// Reserve commands, first in first out, and marks between them.
 ///
 /// A command that comes again while it waits does not queue twice: the repeat joins it, in its
-/// place. So an id stands for one command here, and for at most one ticket in the store.
+/// place. So an id stands for one command here, and for at most one ticket in the store. Where
+/// commands come from streams repeats do stand here: then an id is found at the last of them.
 pub(super) struct ReserveQueue {
     places: VecDeque<Place>,
     /// The position of the first place. What is put back in front has a lower one.
@@ -21,6 +23,7 @@ pub(super) struct ReserveQueue {
     positions: IdMap<u64>,
     /// Commands refused for want of room.
     refused: usize,
+    commands: usize,
 }
 
 /// What stands in a queue.
@@ -47,14 +50,15 @@ pub(super) struct OtherFingerprint;
 impl Default for ReserveQueue {
     fn default() -> Self {
         // Far enough from either end of the numbers.
-        Self { places: VecDeque::new(), first: 1 << 63, positions: IdMap::default(), refused: 0 }
+        let (places, positions, commands, refused) = Default::default();
+        Self { places, first: 1 << 63, positions, commands, refused }
     }
 }
 
 impl ReserveQueue {
     /// How many commands wait.
     pub(super) fn len(&self) -> usize {
-        self.positions.len()
+        self.commands
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,6 +85,7 @@ impl ReserveQueue {
     /// Puts something at the end.
     pub(super) fn push(&mut self, place: Place) {
         if let Place::Command(queued) = &place {
+            self.commands += 1;
             let position = self.first + self.places.len() as u64;
             self.positions.extend(queued.command.id().map(|id| (id, position)));
         }
@@ -91,7 +96,10 @@ impl ReserveQueue {
     pub(super) fn put_back(&mut self, place: Place) {
         self.first -= 1;
         if let Place::Command(queued) = &place {
-            self.positions.extend(queued.command.id().map(|id| (id, self.first)));
+            self.commands += 1;
+            if let Some(id) = queued.command.id() {
+                self.positions.entry(id).or_insert(self.first);
+            }
         }
         self.places.push_front(place);
     }
@@ -103,12 +111,15 @@ impl ReserveQueue {
 
     pub(super) fn pop_front(&mut self) -> Option<Place> {
         let place = self.places.pop_front()?;
-        self.first += 1;
-        if let Place::Command(Queued { command, .. }) = &place
-            && let Some(id) = command.id()
-        {
-            self.positions.remove(&id);
+        if let Place::Command(Queued { command, .. }) = &place {
+            self.commands -= 1;
+            if let Some(id) = command.id()
+                && self.positions.get(&id) == Some(&self.first)
+            {
+                self.positions.remove(&id);
+            }
         }
+        self.first += 1;
         Some(place)
     }
 
@@ -164,6 +175,15 @@ impl ReserveQueue {
         check_room(self.len(), max).map(|()| gone)
     }
 
+    /// Whoever waited elsewhere for the command has gone.
+    pub(super) fn hang_up(&mut self, id: CommandId, reply: ReplyTo) {
+        if let Some(queued) = self.get_mut(id)
+            && queued.replies.waits_elsewhere() == Some(reply)
+        {
+            queued.replies = Replies::default();
+        }
+    }
+
     /// Drops ticketed commands that nobody waits for: they are in the store, for the next start. So
     /// that nothing overtakes them, later commands of their SKUs are dropped as well, whoever waits:
     /// `left` is of which SKUs any were dropped.
@@ -194,6 +214,7 @@ impl ReserveQueue {
             self.places = kept;
         } else {
             self.positions.clear();
+            self.commands = 0;
             kept.into_iter().for_each(|place| self.push(place));
         }
         (before - self.len()) as u64

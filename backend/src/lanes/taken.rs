@@ -34,6 +34,8 @@ pub(super) struct Taken {
     pub(super) tickets: Vec<TicketReply>,
     /// Reserve commands whose callers had gone.
     pub(super) hung_up: u64,
+    /// Those of them that came up in this turn, by their places in the bucket.
+    pub(super) dropped: Vec<u64>,
     /// Milliseconds until pacing lets the next reserve command through, if one is left.
     pub(super) paced_ms: Option<u64>,
     /// Lanes that gave reserve commands.
@@ -85,7 +87,8 @@ impl Taken {
             self.reserve.append(&mut commands);
         }
         self.handoffs.extend(handoffs);
-        self.hung_up += hung_up;
+        self.hung_up += hung_up.len() as u64;
+        self.dropped.extend(hung_up);
         self.paced_ms = [self.paced_ms, paced_ms].into_iter().flatten().min();
     }
 }

@@ -227,8 +227,8 @@ fn what_is_put_back_for_another_turn_costs_no_pace_again() {
     }
     assert!(early.into_iter().all(is_held));
     rig.set_time(1_000 + HOLD_MS);
-    rig.owner.limits.sweep_max = 0;
-    rig.owner.limits.expire_max = 1;
+    rig.owner.decider.limits.sweep_max = 0;
+    rig.owner.decider.limits.expire_max = 1;
     let [next, paced] = [4, 5].map(|n| rig.reserve(n).unwrap());
     rig.owner.turn().unwrap();
     assert_eq!(rig.row().counters.held, 2, "one of three has expired: the command waits");

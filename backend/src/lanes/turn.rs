@@ -310,6 +310,10 @@ impl Decided {
         self.0.len()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Queued, Outcome)> {
+        self.0.iter()
+    }
+
     /// Counts and logs what was decided.
     pub(super) fn note(&self, metrics: &Metrics) {
         let mut counts = HashMap::<_, u64>::new();

@@ -134,7 +134,7 @@ impl World<'_> {
         self.requests.clear();
         let (store, now_ms) = (Arc::clone(&self.rig.store), Arc::clone(&self.rig.now_ms));
         self.rig = Rig::open(store, now_ms, self.setting.lanes);
-        self.rig.owner.limits = self.setting.limits;
+        self.rig.owner.decider.limits = self.setting.limits;
         self.oracle.life += 1;
         self.is_closed = false;
         for sku in 0..SKUS.len() {

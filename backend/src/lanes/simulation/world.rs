@@ -73,7 +73,7 @@ impl<'a> World<'a> {
     fn new(setting: Setting, coverage: &'a mut Coverage) -> Self {
         let store = Arc::new(Memory::new(setting.buckets));
         let mut rig = Rig::open(store, Arc::new(AtomicU64::new(BEGIN_MS)), setting.lanes);
-        rig.owner.limits = setting.limits;
+        rig.owner.decider.limits = setting.limits;
         let (requests, registry, lines, ids) = Default::default();
         Self {
             setting,
