@@ -34,7 +34,14 @@ pub(crate) enum Crash {
     Panic,
 }
 
-#[derive(Default)]
+impl Clone for Memory {
+    /// What it holds, as a replica has it.
+    fn clone(&self) -> Self {
+        Self { state: Mutex::new(self.state().clone()), ..Self::new(self.buckets) }
+    }
+}
+
+#[derive(Clone, Default)]
 struct State {
     stock: BTreeMap<Sku, StockRow>,
     journal: BTreeMap<Sku, Vec<JournalEntry>>,

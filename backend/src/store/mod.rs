@@ -11,6 +11,8 @@ pub mod tenure;
 mod conformance;
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod shared_memory;
 
 use std::sync::Arc;
 

@@ -1,0 +1,182 @@
+//! One bucket: its keys, and what the scripts do with them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cartgate_ledger::{CommandId, UnixMs};
+use cartgate_policy::Sku;
+
+use super::LEASE_MS;
+use crate::store::memory::Memory;
+use crate::store::tenure::{
+    Answer, Cursor, Entry, EntryId, Place, Posted, Route, RouteChange, Step, Stream, TurnCommit,
+    WorkerId,
+};
+use crate::store::{Store, StoreError};
+
+/// All that is written of a bucket.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    epoch: u64,
+    nonce: Option<u64>,
+    worker: Option<WorkerId>,
+    lease_until: UnixMs,
+    pub(super) routes_version: u64,
+    pub(super) routes: BTreeMap<Sku, Route>,
+    pub(super) data: Memory,
+    pub(super) tickets: BTreeMap<CommandId, UnixMs>,
+    pub(super) cursors: BTreeMap<Stream, Cursor>,
+    pub(super) depths: BTreeMap<Stream, u64>,
+    pub(super) streams: BTreeMap<Stream, Entries>,
+    pub(super) answers: Vec<(u64, Vec<Answer>)>,
+}
+
+/// A stream.
+#[derive(Clone, Default)]
+pub(super) struct Entries {
+    last: EntryId,
+    pub(super) entries: VecDeque<Entry>,
+}
+
+impl Entries {
+    /// Adds an entry. Its id is later than any before, whatever the clock says.
+    pub(super) fn add(&mut self, at: UnixMs, nonce: u64, posted: Vec<Posted>) {
+        let fresh = EntryId { ms: at.0, number: 0 };
+        let next = EntryId { number: self.last.number + 1, ..self.last };
+        self.last = if fresh > self.last { fresh } else { next };
+        self.entries.push_back(Entry { id: self.last, nonce, at, posted });
+    }
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        let (routes, tickets, cursors, depths, streams) = Default::default();
+        Self {
+            epoch: 0,
+            nonce: None,
+            worker: None,
+            lease_until: UnixMs::default(),
+            routes_version: 0,
+            routes,
+            data: Memory::new(1),
+            tickets,
+            cursors,
+            depths,
+            streams,
+            answers: Vec::new(),
+        }
+    }
+}
+
+impl Bucket {
+    /// Gives the lease to a worker, if it is free or the worker's own.
+    pub(super) fn acquire(&mut self, worker: WorkerId, now: UnixMs, nonce: u64) -> bool {
+        let is_taken = self.nonce.is_some() && now < self.lease_until;
+        if is_taken && self.worker != Some(worker) {
+            return false;
+        }
+        self.epoch += 1;
+        (self.nonce, self.worker) = (Some(nonce), Some(worker));
+        self.lease_until = now.plus_ms(LEASE_MS);
+        true
+    }
+
+    pub(super) fn renew(&mut self, nonce: u64, now: UnixMs) -> bool {
+        let is_mine = self.nonce == Some(nonce);
+        if is_mine {
+            self.lease_until = now.plus_ms(LEASE_MS);
+        }
+        is_mine
+    }
+
+    pub(super) fn release(&mut self, nonce: u64) {
+        if self.nonce == Some(nonce) {
+            self.nonce = None;
+        }
+    }
+
+    /// Writes all of a turn, or nothing: then it says why.
+    pub(super) fn commit(
+        &mut self,
+        turn: &TurnCommit,
+        nonce: u64,
+        now: UnixMs,
+        new_nonce: u64,
+    ) -> Result<(), &'static str> {
+        self.check(turn, nonce)?;
+        // The store cannot fail: it is told to only by tests of its own.
+        self.data.commit(&turn.commit).map_err(|_| "broken")?;
+        for id in &turn.commit.unticketed {
+            self.tickets.remove(id);
+        }
+        turn.steps.iter().for_each(|step| self.step(step));
+        turn.routes.iter().for_each(|change| self.reroute(change, now, new_nonce));
+        if !turn.answers.is_empty() {
+            let id = self.answers.last().map_or(1, |(id, _)| id + 1);
+            self.answers.push((id, turn.answers.clone()));
+        }
+        Ok(())
+    }
+
+    fn check(&self, turn: &TurnCommit, nonce: u64) -> Result<(), &'static str> {
+        if self.nonce != Some(nonce) {
+            return Err("fenced");
+        }
+        for step in &turn.steps {
+            if self.cursors.get(&step.stream) != step.from.as_ref() {
+                return Err("cursor");
+            }
+            let newest = |entry: &Entry| (entry.id, entry.nonce) == step.newest;
+            if !self.streams.get(&step.stream).is_some_and(|s| s.entries.iter().any(newest)) {
+                return Err("entry");
+            }
+        }
+        for (sku, row) in &turn.rows_before {
+            if self.data.stock(sku).map_err(|_: StoreError| "broken")? != *row {
+                return Err("stock");
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.cursors.insert(step.stream.clone(), step.to.clone());
+        let depth = self.depths.entry(step.stream.clone()).or_default();
+        *depth = depth.checked_sub(step.decided).expect("no more is decided than was posted");
+        if let Some(stream) = self.streams.get_mut(&step.stream) {
+            stream.entries.retain(|entry| entry.id >= step.to.next.entry);
+        }
+    }
+
+    fn reroute(&mut self, change: &RouteChange, now: UnixMs, nonce: u64) {
+        let sku = &change.sku;
+        self.routes_version += 1;
+        match change.route {
+            Some(route) => drop(self.routes.insert(sku.clone(), route)),
+            None => {
+                let own = Stream::Hot(sku.clone());
+                let depth = self.depths.remove(&own).unwrap_or_default();
+                assert_eq!(depth, 0, "a stream goes before it is worked off");
+                self.routes.remove(sku);
+                self.cursors.remove(&own);
+                self.streams.remove(&own);
+            }
+        }
+        if let Some(stream) = &change.mark_in {
+            let mark = vec![Posted::Handoff(sku.clone())];
+            self.streams.entry(stream.clone()).or_default().add(now, nonce, mark);
+        }
+    }
+
+    pub(super) fn undecided(&self, stream: &Stream) -> Vec<(EntryId, u64, Posted)> {
+        let cursor = self.cursors.get(stream).cloned().unwrap_or_default();
+        let is_undecided = |place: &Place| *place >= cursor.next && !cursor.beyond.contains(place);
+        let entries = self.streams.get(stream).into_iter().flat_map(|stream| &stream.entries);
+        let places = entries.flat_map(|entry| {
+            let posted = (0..).zip(&entry.posted);
+            posted
+                .map(move |(index, posted)| (Place { entry: entry.id, index }, entry.nonce, posted))
+        });
+        let undecided = places.filter(|(place, ..)| is_undecided(place));
+        undecided.map(|(place, nonce, posted)| (place.entry, nonce, posted.clone())).collect()
+    }
+}

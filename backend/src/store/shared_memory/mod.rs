@@ -1,0 +1,191 @@
+//! A model of a store that many processes share: each step of the protocol as the real one takes it,
+//! with its checks and nothing else, and with the faults that it is made for.
+//!
+//! One server holds all buckets. Its clock stands still until it is set. What a replica has is what
+//! there was at [`SharedMemory::replicate`]: [`SharedMemory::fail_over`] goes back to that.
+
+mod bucket;
+mod post;
+mod tenure;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cartgate_ledger::{CommandId, UnixMs};
+use cartgate_policy::Sku;
+
+use self::tenure::ModelTenure;
+use super::StoreError;
+use super::memory::Memory;
+use super::tenure::{
+    Answer, Cursor, EntryId, Posted, Route, SharedStore, Stream, Tenure, WorkerId, WorkerReport,
+};
+use bucket::Bucket;
+pub(crate) use post::{Group, Post, Posting, TicketWish};
+
+/// How long a lease lasts without being renewed, in milliseconds.
+pub(crate) const LEASE_MS: u64 = 1_500;
+
+/// A store that many processes share, in memory.
+pub(crate) struct SharedMemory {
+    server: Arc<Mutex<Server>>,
+}
+
+/// What happens to the next commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It does not come to the server.
+    Before,
+    /// It is written, but its answer is lost.
+    After,
+}
+
+struct Server {
+    now: UnixMs,
+    buckets: Vec<Bucket>,
+    replica: Vec<Bucket>,
+    workers: BTreeMap<WorkerId, (UnixMs, WorkerReport)>,
+    /// Never used twice, whatever a failover forgets.
+    nonces: u64,
+    fault: Option<Fault>,
+    /// What was published and nobody has heard yet.
+    published: Vec<Answer>,
+}
+
+impl Server {
+    fn nonce(&mut self) -> u64 {
+        self.nonces += 1;
+        self.nonces
+    }
+}
+
+impl SharedMemory {
+    pub(crate) fn new(buckets: u16, now: UnixMs) -> Self {
+        let made: Vec<_> = (0..buckets).map(|_| Bucket::default()).collect();
+        let server = Server {
+            now,
+            replica: made.clone(),
+            buckets: made,
+            workers: BTreeMap::new(),
+            nonces: 0,
+            fault: None,
+            published: Vec::new(),
+        };
+        Self { server: Arc::new(Mutex::new(server)) }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap()
+    }
+
+    pub(crate) fn now(&self) -> UnixMs {
+        self.server().now
+    }
+
+    pub(crate) fn set_now(&self, now: UnixMs) {
+        self.server().now = now;
+    }
+
+    /// What happens to the next commit; `None`: nothing.
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        self.server().fault = fault;
+    }
+
+    /// The replica has all that there is.
+    pub(crate) fn replicate(&self) {
+        let mut server = self.server();
+        server.replica = server.buckets.clone();
+    }
+
+    /// The replica takes over. What it does not have is lost.
+    pub(crate) fn fail_over(&self) {
+        let mut server = self.server();
+        server.buckets = server.replica.clone();
+    }
+
+    /// What has been published since this was last asked.
+    pub(crate) fn heard(&self) -> Vec<Answer> {
+        std::mem::take(&mut self.server().published)
+    }
+
+    /// Posts into a bucket's streams.
+    pub(crate) fn post(&self, bucket: u16, post: Post) -> Posting {
+        let mut server = self.server();
+        let (now, nonce) = (server.now, server.nonce());
+        server.buckets[usize::from(bucket)].post(post, now, nonce)
+    }
+
+    /// The answers of a bucket after the one that was last read, and which that is now.
+    pub(crate) fn answers(&self, bucket: u16, after: u64) -> (u64, Vec<Answer>) {
+        let server = self.server();
+        let answers = &server.buckets[usize::from(bucket)].answers;
+        let new = answers.iter().filter(|(id, _)| *id > after).flat_map(|(_, answers)| answers);
+        (answers.last().map_or(0, |(id, _)| *id), new.cloned().collect())
+    }
+
+    /// What a bucket has of a SKU's stock, for those who look at it from the outside.
+    pub(crate) fn data(&self, bucket: u16) -> Memory {
+        self.server().buckets[usize::from(bucket)].data.clone()
+    }
+
+    pub(crate) fn routes(&self, bucket: u16) -> (u64, BTreeMap<Sku, Route>) {
+        let server = self.server();
+        let bucket = &server.buckets[usize::from(bucket)];
+        (bucket.routes_version, bucket.routes.clone())
+    }
+
+    pub(crate) fn tickets(&self, bucket: u16) -> BTreeMap<CommandId, UnixMs> {
+        self.server().buckets[usize::from(bucket)].tickets.clone()
+    }
+
+    pub(crate) fn depth(&self, bucket: u16, stream: &Stream) -> u64 {
+        let server = self.server();
+        server.buckets[usize::from(bucket)].depths.get(stream).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn cursor(&self, bucket: u16, stream: &Stream) -> Option<Cursor> {
+        self.server().buckets[usize::from(bucket)].cursors.get(stream).cloned()
+    }
+
+    /// What of a stream is not decided, in order.
+    pub(crate) fn undecided(&self, bucket: u16, stream: &Stream) -> Vec<(EntryId, u64, Posted)> {
+        self.server().buckets[usize::from(bucket)].undecided(stream)
+    }
+}
+
+impl SharedStore for SharedMemory {
+    fn buckets(&self) -> u16 {
+        u16::try_from(self.server().buckets.len()).unwrap()
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        [7; 32]
+    }
+
+    fn acquire(
+        &self,
+        bucket: u16,
+        worker: WorkerId,
+    ) -> Result<Option<Arc<dyn Tenure>>, StoreError> {
+        let mut server = self.server();
+        let (now, nonce) = (server.now, server.nonce());
+        if !server.buckets[usize::from(bucket)].acquire(worker, now, nonce) {
+            return Ok(None);
+        }
+        let server = Arc::clone(&self.server);
+        Ok(Some(Arc::new(ModelTenure { server, bucket, nonce })))
+    }
+
+    fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {
+        let mut server = self.server();
+        let now = server.now;
+        server.workers.insert(report.worker, (now.plus_ms(LEASE_MS), report.clone()));
+        server.workers.retain(|_, (until, _)| *until >= now);
+        Ok(server.workers.values().map(|(_, report)| report.clone()).collect())
+    }
+
+    fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.server().workers.remove(&worker);
+        Ok(())
+    }
+}
