@@ -24,8 +24,8 @@ pub(super) struct Drained {
     pub(super) commands: Vec<Queued>,
     /// SKUs whose HANDOFF came up.
     pub(super) handoffs: Vec<Sku>,
-    /// Reserve commands whose callers had gone, by their places in the bucket.
-    pub(super) hung_up: Vec<u64>,
+    /// Reserve commands whose callers had gone.
+    pub(super) hung_up: Vec<Queued>,
     /// Milliseconds until pacing lets the next reserve command through, if one is left.
     pub(super) paced_ms: Option<u64>,
 }
@@ -61,7 +61,7 @@ impl Lane {
             }
             match self.reserve.pop_front() {
                 Some(Place::Command(queued)) if queued.is_abandoned() => {
-                    drained.hung_up.push(queued.seq);
+                    drained.hung_up.push(queued);
                 }
                 Some(Place::Command(queued)) => {
                     left -= 1;

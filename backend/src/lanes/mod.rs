@@ -23,6 +23,7 @@
 mod bucket;
 mod bucket_lanes;
 mod decider;
+mod distributed;
 #[cfg(test)]
 mod end_tests;
 #[cfg(test)]

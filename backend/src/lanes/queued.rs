@@ -31,6 +31,19 @@ impl Queued {
         self.ticketed_until.is_some()
     }
 
+    /// Makes a reserve command a ticketed one, unless it has a ticket that is good for as long:
+    /// whoever is given one is given all of its time. Returns whether it did.
+    pub(super) fn ticket(&mut self, until: UnixMs) -> bool {
+        let Command::Reserve(reserve) = &mut self.command else { return false };
+        if self.ticketed_until.is_some_and(|ticketed| ticketed >= until) {
+            return false;
+        }
+        reserve.claim_by = reserve.claim_by.max(until);
+        reserve.repeatable = true;
+        self.ticketed_until = Some(reserve.claim_by);
+        true
+    }
+
     pub(super) fn has_caller(&self) -> bool {
         self.replies.has_listener()
     }

@@ -7,9 +7,8 @@ use cartgate_policy::Sku;
 
 use super::EnqueueError;
 use super::lane::check_room;
-use super::queued::{Queued, Replies, Reply};
+use super::queued::{Queued, Reply};
 use crate::store::Ticketed;
-use crate::store::tenure::ReplyTo;
 
 /// Reserve commands, first in first out, and marks between them.
 ///
@@ -145,14 +144,10 @@ impl ReserveQueue {
     /// does not wait here.
     pub(super) fn ticket(&mut self, id: CommandId, claim_by: UnixMs) -> Option<ToWrite> {
         let queued = self.get_mut(id)?;
-        let Command::Reserve(reserve) = &mut queued.command else { return None };
-        // Whoever is given a ticket is given all of its time, also for a command that has one.
-        if queued.ticketed_until.is_some_and(|until| until >= claim_by) {
+        if !queued.ticket(claim_by) {
             return Some(ToWrite::Nothing);
         }
-        reserve.claim_by = reserve.claim_by.max(claim_by);
-        queued.ticketed_until = Some(reserve.claim_by);
-        reserve.repeatable = true;
+        let Command::Reserve(reserve) = &queued.command else { return None };
         Some(ToWrite::Ticketed(Ticketed {
             seq: queued.seq,
             sku: queued.sku.clone(),
@@ -173,15 +168,6 @@ impl ReserveQueue {
         let gone = if is_worth_it { self.retain(|queued| !queued.is_abandoned()) } else { 0 };
         self.refused += 1;
         check_room(self.len(), max).map(|()| gone)
-    }
-
-    /// Whoever waited elsewhere for the command has gone.
-    pub(super) fn hang_up(&mut self, id: CommandId, reply: ReplyTo) {
-        if let Some(queued) = self.get_mut(id)
-            && queued.replies.waits_elsewhere() == Some(reply)
-        {
-            queued.replies = Replies::default();
-        }
     }
 
     /// Drops ticketed commands that nobody waits for: they are in the store, for the next start. So
@@ -220,7 +206,8 @@ impl ReserveQueue {
         (before - self.len()) as u64
     }
 
-    fn get_mut(&mut self, id: CommandId) -> Option<&mut Queued> {
+    /// The command of this id that came last.
+    pub(super) fn get_mut(&mut self, id: CommandId) -> Option<&mut Queued> {
         let index = self.positions.get(&id)?.checked_sub(self.first)?;
         match self.places.get_mut(usize::try_from(index).ok()?)? {
             Place::Command(queued) => Some(queued),

@@ -34,8 +34,8 @@ pub(super) struct Taken {
     pub(super) tickets: Vec<TicketReply>,
     /// Reserve commands whose callers had gone.
     pub(super) hung_up: u64,
-    /// Those of them that came up in this turn, by their places in the bucket.
-    pub(super) dropped: Vec<u64>,
+    /// Those of them that came up in this turn.
+    pub(super) dropped: Vec<Queued>,
     /// Milliseconds until pacing lets the next reserve command through, if one is left.
     pub(super) paced_ms: Option<u64>,
     /// Lanes that gave reserve commands.

@@ -1,0 +1,13 @@
+//! The engine on a store that many processes share: API processes post commands into streams, a
+//! bucket's owner reads them, decides them, and writes what became of them.
+//!
+//! `window` has what is read and not decided, `cursor` how far that is, `owner` the turns.
+
+mod cursor;
+mod owner;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod tests;
+mod tickets;
+mod window;

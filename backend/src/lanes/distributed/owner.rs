@@ -1,0 +1,228 @@
+//! The owner of one bucket for as long as its tenure lasts: it alone changes the bucket's stock, one
+//! turn after the other.
+//!
+//! A turn reads what has come into the streams, decides it as any owner does, and writes all of it
+//! in one fenced commit; then it answers. Nothing here mends anything: if a step fails, whether
+//! because another is owner by now or because nobody knows what was written, the tenure is over, and
+//! the next one begins with what the store has.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cartgate_ledger::{Command, CommandId, UnixMs};
+use cartgate_policy::Sku;
+
+use super::window::{Change, Window};
+use crate::hot_items::HotItem;
+use crate::lanes::LaneSettings;
+use crate::lanes::decider::{Decider, Work};
+use crate::lanes::queued::Queued;
+use crate::lanes::taken::Taken;
+use crate::lanes::turn::{Decided, Deferred};
+use crate::metrics::Metrics;
+use crate::store::tenure::{Answer, Arrived, RouteChange, Tenure, Told, TurnCommit};
+use crate::store::{Commit, StockRow, Store, StoreError};
+
+/// The most entries that are read of a stream for one turn. Each is what one API process has posted
+/// at once.
+const ENTRIES_MAX: usize = 256;
+
+/// How long the owner waits at most when nothing comes and nothing is due.
+const WAIT_MAX: Duration = Duration::from_millis(400);
+
+/// The owner of a bucket.
+pub(super) struct Owner {
+    tenure: Arc<dyn Tenure>,
+    window: Window,
+    pub(super) decider: Decider,
+    /// Each SKU's stock as it was last committed.
+    rows: HashMap<Sku, StockRow>,
+    registry: BTreeMap<Sku, HotItem>,
+    metrics: Arc<Metrics>,
+    batch_max: usize,
+    hot_items_max: usize,
+    /// Lanes that had reserve commands in the last turn.
+    busy_lanes: usize,
+    /// How long the next turn may wait for something to come.
+    wait: Duration,
+}
+
+impl Owner {
+    /// Reads what the store has of the bucket, and says again what the owner before has decided
+    /// last: it may not have come to it.
+    pub(super) fn begin(
+        tenure: Arc<dyn Tenure>,
+        settings: &LaneSettings,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
+        tenure.publish(&tenure.last_answers()?)?;
+        // First how far it is: tickets that are given in between come again in the stream.
+        let mut window = Window::restore(tenure.progress()?, settings);
+        let loaded = tenure.load()?;
+        let rows = loaded.stocks.iter().cloned().collect();
+        let mut decider = Decider::restore(settings, loaded.stocks, loaded.holds, loaded.refusals);
+        for (sku, item) in &loaded.hot_items {
+            decider.set_terms(store(&tenure), sku, Some(item))?;
+            window.set_pace(sku, Some(item));
+        }
+        Ok(Self {
+            tenure,
+            window,
+            decider,
+            rows,
+            registry: loaded.hot_items.into_iter().collect(),
+            metrics,
+            batch_max: settings.batch_max,
+            hot_items_max: settings.hot_items_max,
+            busy_lanes: 0,
+            wait: Duration::ZERO,
+        })
+    }
+
+    /// Reads, decides, writes, answers. Returns how many commands it has decided.
+    pub(super) fn turn(&mut self) -> Result<usize, StoreError> {
+        let now = self.read()?;
+        let mut answers = Vec::new();
+        let hot_items = self.change_hot_items(&mut answers);
+        let quantum =
+            (self.batch_max / self.busy_lanes.max(1)).max(self.decider.limits.quantum_min);
+        let mut taken = self.window.take(quantum, now);
+        self.busy_lanes = taken.busy_lanes;
+        self.metrics.hung_up.inc_by(taken.hung_up);
+        let (mut commit, decided, deferred) = self.decide(&mut taken, hot_items, now)?;
+        self.end_tickets(&mut commit, now);
+        let has_deferred = !deferred.skus.is_empty();
+        let routes = self.move_on(&taken, &decided, deferred, quantum);
+        answers.extend(decided.iter().filter_map(|(queued, outcome)| {
+            let reply = queued.replies.waits_elsewhere()?;
+            Some(Answer { reply, told: Told::Outcome(outcome.clone()) })
+        }));
+        let rows_before = self.rows_before(&commit);
+        let steps = self.window.steps();
+        let turn = TurnCommit { commit, rows_before, steps, routes, answers };
+        let is_idle = turn == TurnCommit::default();
+        if !is_idle {
+            self.commit(&turn)?;
+        }
+        decided.note(&self.metrics);
+        self.wait =
+            if is_idle && !has_deferred { self.rest(taken.paced_ms, now) } else { Duration::ZERO };
+        Ok(decided.len())
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.window.waiting()
+    }
+
+    /// Reads what has come, and the time.
+    fn read(&mut self) -> Result<UnixMs, StoreError> {
+        let wanted = self.window.wants();
+        let Arrived { now, entries } = self.tenure.read(&wanted, ENTRIES_MAX, self.wait)?;
+        self.window.come(wanted, entries, ENTRIES_MAX);
+        Ok(now)
+    }
+
+    /// Changes the registry as was asked, as far as there is room, and says who is told what.
+    fn change_hot_items(&mut self, answers: &mut Vec<Answer>) -> Vec<(Sku, Option<HotItem>)> {
+        let mut changed = Vec::new();
+        for Change { sku, item, reply } in self.window.take_changes() {
+            let is_more = item.is_some() && !self.registry.contains_key(&sku);
+            if is_more && self.registry.len() >= self.hot_items_max {
+                answers.push(Answer { reply, told: Told::TooManyHotItems });
+                continue;
+            }
+            match item {
+                Some(item) => drop(self.registry.insert(sku.clone(), item)),
+                None => drop(self.registry.remove(&sku)),
+            }
+            self.window.set_pace(&sku, item.as_ref());
+            changed.push((sku, item));
+            answers.push(Answer { reply, told: Told::HotItemWritten });
+        }
+        changed
+    }
+
+    fn decide(
+        &mut self,
+        taken: &mut Taken,
+        hot_items: Vec<(Sku, Option<HotItem>)>,
+        now: UnixMs,
+    ) -> Result<(Commit, Decided, Deferred), StoreError> {
+        let (settle, reserve) =
+            (std::mem::take(&mut taken.settle), std::mem::take(&mut taken.reserve));
+        let recalled: Vec<_> =
+            settle.iter().chain(&reserve).filter_map(|queued| self.recalled(queued)).collect();
+        if !recalled.is_empty() {
+            self.tenure.expect(&recalled)?;
+        }
+        let work = Work { hot_items, settle, reserve };
+        let decision = self.decider.turn(store(&self.tenure), work, now)?;
+        if !decision.1.is_empty() {
+            self.metrics.batch_size.observe(decision.1.len() as f64);
+        }
+        Ok(decision)
+    }
+
+    /// The command whose fate the store will be asked for when this one is decided.
+    fn recalled(&self, queued: &Queued) -> Option<CommandId> {
+        let id = queued.command.id()?;
+        let is_new = matches!(&queued.command, Command::Reserve(reserve) if !reserve.repeatable);
+        (!is_new && !self.decider.stocks.has_hold(&queued.sku, id)).then_some(id)
+    }
+
+    /// Tickets of what is decided in this turn end with it, and those for which there is nothing to
+    /// decide any more.
+    fn end_tickets(&mut self, commit: &mut Commit, now: UnixMs) {
+        commit.unticketed.iter().for_each(|id| self.window.tickets.end(*id));
+        commit.unticketed.extend(self.window.take_void_tickets(now));
+    }
+
+    /// Notes what is decided, puts back what is not, and lets lanes open and go.
+    fn move_on(
+        &mut self,
+        taken: &Taken,
+        decided: &Decided,
+        deferred: Deferred,
+        quantum: usize,
+    ) -> Vec<RouteChange> {
+        let done = decided.iter().map(|(queued, _)| queued).chain(&taken.dropped);
+        done.for_each(|queued| self.window.decided(queued));
+        let handed_off = self.window.put_back(deferred, taken.handoffs.clone());
+        let mut routes = self.window.hand_off(handed_off);
+        self.window.reroute(&self.registry, quantum, &mut routes);
+        routes
+    }
+
+    /// The rows that a commit rests on; from now on those that it writes count.
+    fn rows_before(&mut self, commit: &Commit) -> Vec<(Sku, Option<StockRow>)> {
+        let skus = commit.skus.iter();
+        let rows = skus.map(|changed| {
+            (changed.sku.clone(), self.rows.insert(changed.sku.clone(), changed.row))
+        });
+        rows.collect()
+    }
+
+    fn commit(&self, turn: &TurnCommit) -> Result<(), StoreError> {
+        let started = Instant::now();
+        self.tenure.commit_turn(turn)?;
+        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        if !turn.answers.is_empty() {
+            self.tenure.publish(&turn.answers)?;
+        }
+        Ok(())
+    }
+
+    /// How long there is nothing to do after a turn that found nothing, unless something comes.
+    fn rest(&self, paced_ms: Option<u64>, now: UnixMs) -> Duration {
+        let due_ms = self.decider.stocks.next_due().map(|(due, _)| due.0.saturating_sub(now.0));
+        let ms = [paced_ms, due_ms].into_iter().flatten().min();
+        ms.map_or(WAIT_MAX, Duration::from_millis).min(WAIT_MAX)
+    }
+}
+
+/// The tenure as the store of its bucket.
+fn store(tenure: &Arc<dyn Tenure>) -> &dyn Store {
+    &**tenure
+}

@@ -1,0 +1,157 @@
+//! A test's bucket on the model of a shared store: an owner that runs only when the test says so, and
+//! an API process that posts and listens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cartgate_ledger::{Command, CommandId, Outcome, UnixMs};
+use cartgate_policy::Sku;
+
+use super::owner::Owner;
+use crate::hot_items::HotItem;
+use crate::lanes::LaneSettings;
+use crate::lanes::rig;
+use crate::metrics::Metrics;
+use crate::store::StoreError;
+use crate::store::shared_memory::{Group, Post, Posting, SharedMemory, TicketWish};
+use crate::store::tenure::{Posted, PostedCommand, ReplyTo, SharedStore, Stream, Told, WorkerId};
+
+/// How long those who reserve wait.
+pub(super) const WAIT_MS: u64 = 10_000;
+
+const PROCESS: u64 = 77;
+
+pub(super) struct SharedRig {
+    pub(super) store: Arc<SharedMemory>,
+    settings: LaneSettings,
+    next_number: u64,
+    /// What callers were told, by their numbers.
+    pub(super) told: BTreeMap<u64, Vec<Told>>,
+}
+
+impl SharedRig {
+    /// A store at time 1,000 with `units` of `A`.
+    pub(super) fn new(units: u64, settings: LaneSettings) -> Self {
+        let store = Arc::new(SharedMemory::new(1, UnixMs(1_000)));
+        let mut rig = Self { store, settings, next_number: 0, told: BTreeMap::new() };
+        let number = rig.settle(rig::set(units));
+        let mut owner = rig.owner(1);
+        owner.turn().unwrap();
+        assert!(matches!(rig.outcome(number), Some(Outcome::Stock { .. })));
+        rig.release(1);
+        rig
+    }
+
+    /// A worker takes the bucket, when the lease of whoever had it is over.
+    pub(super) fn owner(&self, worker: u64) -> Owner {
+        let tenure = self.store.acquire(0, WorkerId(worker)).unwrap().unwrap();
+        Owner::begin(tenure, &self.settings, Arc::new(Metrics::default())).unwrap()
+    }
+
+    /// The worker gives the bucket back.
+    pub(super) fn release(&self, worker: u64) {
+        let tenure = self.store.acquire(0, WorkerId(worker)).unwrap().unwrap();
+        tenure.release().unwrap();
+    }
+
+    pub(super) fn advance(&self, ms: u64) {
+        self.store.set_now(self.store.now().plus_ms(ms));
+    }
+
+    fn reply(&mut self) -> ReplyTo {
+        self.next_number += 1;
+        ReplyTo { process: PROCESS, number: self.next_number }
+    }
+
+    fn post_command(&mut self, stream: Stream, sku: &Sku, command: Command) -> u64 {
+        let reply = self.reply();
+        let command = PostedCommand {
+            sku: sku.clone(),
+            command,
+            request_id: "r".into(),
+            reply: Some(reply),
+            good_for_ms: WAIT_MS,
+        };
+        assert!(self.post(stream, Posted::Command(command)));
+        reply.number
+    }
+
+    pub(super) fn post(&mut self, stream: Stream, posted: Posted) -> bool {
+        let (routes_version, _) = self.store.routes(0);
+        let groups = vec![Group { stream, max: 1_000, posted: vec![posted] }];
+        let posting = self.store.post(0, Post { routes_version, groups, tickets: Vec::new() });
+        matches!(posting, Posting::Done { groups, .. } if groups == [true])
+    }
+
+    /// Where the SKU's reserve commands go.
+    pub(super) fn stream_of(&self, sku: &Sku) -> Stream {
+        use crate::store::tenure::Route::{Joining, Open};
+        match self.store.routes(0).1.get(sku) {
+            Some(Joining | Open) => Stream::Hot(sku.clone()),
+            _ => Stream::Normal,
+        }
+    }
+
+    pub(super) fn reserve(&mut self, number: u8) -> u64 {
+        self.reserve_of(&rig::sku(), number)
+    }
+
+    pub(super) fn reserve_of(&mut self, sku: &Sku, number: u8) -> u64 {
+        self.post_command(self.stream_of(sku), sku, rig::reserve(number))
+    }
+
+    pub(super) fn settle(&mut self, command: Command) -> u64 {
+        self.post_command(Stream::Settle, &rig::sku(), command)
+    }
+
+    pub(super) fn change_hot_item(&mut self, sku: &Sku, item: Option<HotItem>) -> u64 {
+        let reply = self.reply();
+        assert!(self.post(Stream::Settle, Posted::HotItem { sku: sku.clone(), item, reply }));
+        reply.number
+    }
+
+    pub(super) fn hang_up(&mut self, id: CommandId, number: u64) {
+        let reply = ReplyTo { process: PROCESS, number };
+        assert!(self.post(Stream::Settle, Posted::HangUp { sku: rig::sku(), id, reply }));
+    }
+
+    /// Asks for a ticket that is good for as long again. Whether there is one.
+    pub(super) fn ticket(&mut self, id: CommandId, came_at: UnixMs) -> bool {
+        let claim_by = came_at.plus_ms(WAIT_MS);
+        let until = self.store.now().plus_ms(2 * WAIT_MS);
+        let wish = TicketWish { sku: rig::sku(), id, claim_by, until };
+        let posting = self.store.post(0, Post { tickets: vec![wish], ..Post::default() });
+        matches!(posting, Posting::Done { tickets, .. } if tickets == [true])
+    }
+
+    /// Hears what was published.
+    pub(super) fn hear(&mut self) {
+        for answer in self.store.heard() {
+            self.told.entry(answer.reply.number).or_default().push(answer.told);
+        }
+    }
+
+    /// What a caller was told, if it was: the same each time.
+    pub(super) fn outcome(&mut self, number: u64) -> Option<Outcome> {
+        self.hear();
+        let told = self.told.get(&number)?;
+        assert!(told.iter().all(|again| *again == told[0]), "told {told:?}");
+        match &told[0] {
+            Told::Outcome(outcome) => Some(outcome.clone()),
+            other => panic!("no outcome: {other:?}"),
+        }
+    }
+
+    pub(super) fn is_held(&mut self, number: u64) -> bool {
+        matches!(self.outcome(number), Some(Outcome::Held(_)))
+    }
+}
+
+/// What ends the tenure of an owner that takes a turn.
+pub(super) fn end_of(owner: &mut Owner) -> &'static str {
+    match owner.turn() {
+        Err(StoreError::TenureOver { reason, .. }) => reason,
+        Err(_) => "lost",
+        Ok(_) => "nothing",
+    }
+}

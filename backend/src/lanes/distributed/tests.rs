@@ -1,0 +1,307 @@
+//! An owner on a shared store: turns, takeovers, and what a fenced commit keeps out.
+
+use std::num::NonZeroU32;
+
+use cartgate_ledger::{Outcome, Refusal, Terms, UnixMs};
+use cartgate_policy::Sku;
+
+use super::rig::{SharedRig, WAIT_MS, end_of};
+use crate::hot_items::HotItem;
+use crate::lanes::LaneSettings;
+use crate::lanes::rig::{self, SETTINGS, confirm, id, set};
+use crate::store::shared_memory::{Fault, LEASE_MS};
+use crate::store::tenure::{Place, Route, SharedStore as _, Stream, WorkerId};
+use crate::store::{StockRow, Store as _};
+
+const HOT: HotItem = HotItem {
+    reserves_per_s: None,
+    terms: Terms { customer_cap: None, opens_at: None, closes_at: None },
+    since: UnixMs(1),
+    changed_at: UnixMs(1),
+};
+
+fn row(rig: &SharedRig) -> StockRow {
+    rig.store.data(0).stock(&rig::sku()).unwrap().unwrap()
+}
+
+fn held(rig: &SharedRig) -> u64 {
+    row(rig).counters.held
+}
+
+#[test]
+fn what_is_posted_is_decided_once_and_told() {
+    let mut rig = SharedRig::new(2, SETTINGS);
+    let mut owner = rig.owner(1);
+    let callers: Vec<_> = (1..=3).map(|number| rig.reserve(number)).collect();
+    assert_eq!(owner.turn().unwrap(), 3);
+    assert_eq!(owner.turn().unwrap(), 0);
+    assert!(rig.is_held(callers[0]) && rig.is_held(callers[1]));
+    let sold_out = Outcome::Refused(Refusal::SoldOut { available: 0 });
+    assert_eq!(rig.outcome(callers[2]), Some(sold_out));
+    let paid = rig.settle(confirm(1));
+    owner.turn().unwrap();
+    assert!(matches!(rig.outcome(paid), Some(Outcome::Settled(_))));
+    assert_eq!(row(&rig).counters.confirmed, 1);
+    for stream in [Stream::Normal, Stream::Settle] {
+        assert_eq!(rig.store.depth(0, &stream), 0);
+        assert!(rig.store.undecided(0, &stream).is_empty());
+    }
+}
+
+#[test]
+fn a_repeat_gets_the_outcome_of_the_first() {
+    let mut rig = SharedRig::new(1, SETTINGS);
+    let mut owner = rig.owner(1);
+    let callers = [rig.reserve(1), rig.reserve(2), rig.reserve(1)];
+    owner.turn().unwrap();
+    assert!(rig.is_held(callers[0]) && !rig.is_held(callers[1]) && rig.is_held(callers[2]));
+    assert_eq!(held(&rig), 1);
+}
+
+#[test]
+fn an_answer_that_was_lost_is_given_again_by_the_next_owner() {
+    let mut rig = SharedRig::new(1, SETTINGS);
+    let mut owner = rig.owner(1);
+    let caller = rig.reserve(1);
+    rig.store.set_fault(Some(Fault::After));
+    assert_eq!(end_of(&mut owner), "lost");
+    assert_eq!((rig.outcome(caller), held(&rig)), (None, 1));
+    // The worker itself may have it again at once. What was written is not decided again.
+    let mut owner = rig.owner(1);
+    assert!(rig.is_held(caller));
+    assert_eq!(owner.turn().unwrap(), 0);
+    assert_eq!(held(&rig), 1);
+}
+
+#[test]
+fn what_was_not_written_is_decided_by_the_next_owner() {
+    let mut rig = SharedRig::new(1, SETTINGS);
+    let mut owner = rig.owner(1);
+    let caller = rig.reserve(1);
+    rig.store.set_fault(Some(Fault::Before));
+    assert_eq!(end_of(&mut owner), "lost");
+    assert_eq!(held(&rig), 0);
+    assert!(rig.store.acquire(0, WorkerId(2)).unwrap().is_none());
+    rig.advance(LEASE_MS);
+    rig.owner(2).turn().unwrap();
+    assert!(rig.is_held(caller));
+}
+
+/// The lease alone decides, before its next owner has written anything.
+#[test]
+fn a_zombie_changes_nothing() {
+    let mut rig = SharedRig::new(2, SETTINGS);
+    let mut zombie = rig.owner(1);
+    rig.advance(LEASE_MS);
+    let mut owner = rig.owner(2);
+    let caller = rig.reserve(1);
+    assert_eq!(end_of(&mut zombie), "fenced");
+    assert_eq!((rig.outcome(caller), held(&rig)), (None, 0));
+    owner.turn().unwrap();
+    assert!(rig.is_held(caller));
+}
+
+/// A failover forgets that the lease was given, and gives the same epoch to another.
+#[test]
+fn an_epoch_that_is_given_twice_is_not_the_same() {
+    let mut rig = SharedRig::new(2, SETTINGS);
+    rig.store.replicate();
+    let mut forgotten = rig.owner(1);
+    rig.store.fail_over();
+    let mut owner = rig.owner(2);
+    let caller = rig.reserve(1);
+    assert_eq!(end_of(&mut forgotten), "fenced");
+    owner.turn().unwrap();
+    assert!(rig.is_held(caller));
+}
+
+/// What the owner has read is lost, and another entry has its place in the stream.
+#[test]
+fn a_command_that_a_failover_replaced_is_not_decided() {
+    let mut rig = SharedRig::new(2, LaneSettings { batch_max: 1, ..SETTINGS });
+    let mut owner = rig.owner(1);
+    owner.decider.limits.quantum_min = 1;
+    rig.store.replicate();
+    let lost = [rig.reserve(1), rig.reserve(2)];
+    owner.turn().unwrap();
+    assert!(rig.is_held(lost[0]));
+    rig.store.fail_over();
+    let others = [rig.reserve(3), rig.reserve(4)];
+    let (_, nonces) = (rig.advance(0), rig.store.undecided(0, &Stream::Normal));
+    assert_eq!(nonces.len(), 2);
+    assert_eq!(end_of(&mut owner), "cursor");
+    let mut owner = rig.owner(1);
+    owner.turn().unwrap();
+    assert!(rig.is_held(others[0]) && rig.is_held(others[1]));
+    assert_eq!(rig.outcome(lost[1]), None);
+    assert_eq!(held(&rig), 2);
+}
+
+/// The same when no cursor had moved: only the entry's number tells.
+#[test]
+fn a_cursor_is_not_ahead_of_data_that_was_lost() {
+    let mut rig =
+        SharedRig::new(2, LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS });
+    let mut owner = rig.owner(1);
+    // One passes, and one that waits for its pace has been read.
+    rig.reserve(1);
+    owner.turn().unwrap();
+    rig.store.replicate();
+    rig.reserve(2);
+    owner.turn().unwrap();
+    rig.store.fail_over();
+    let other = rig.reserve(3);
+    crate::lanes::pacer::PACE_CLOCK.with(|clock| clock.advance(std::time::Duration::from_secs(2)));
+    assert_eq!(end_of(&mut owner), "entry");
+    assert_eq!(held(&rig), 1);
+    let mut owner = rig.owner(1);
+    owner.turn().unwrap();
+    assert!(rig.is_held(other));
+}
+
+/// What a turn rests on is the row that is stored, not the one that its owner remembers.
+#[test]
+fn a_row_that_a_failover_replaced_is_not_built_upon() {
+    let mut rig = SharedRig::new(5, SETTINGS);
+    let mut owner = rig.owner(1);
+    rig.store.replicate();
+    rig.reserve(1);
+    owner.turn().unwrap();
+    rig.store.fail_over();
+    // No stream moves: what is due goes back.
+    rig.advance(rig::HOLD_MS);
+    assert_eq!(end_of(&mut owner), "stock");
+    assert_eq!(row(&rig).version, 1);
+}
+
+#[test]
+fn a_ticket_outlives_its_owner_and_its_callers_patience() {
+    let settings = LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
+    let mut rig = SharedRig::new(5, settings);
+    let mut owner = rig.owner(1);
+    let came_at = rig.store.now();
+    let callers: Vec<_> = (1..=3).map(|number| rig.reserve(number)).collect();
+    owner.turn().unwrap();
+    assert!(rig.ticket(id(2), came_at));
+    owner.turn().unwrap();
+    assert_eq!(rig.store.tickets(0).len(), 1);
+    rig.advance(WAIT_MS + 1);
+    assert!(!rig.ticket(id(3), came_at), "it is too late for one");
+    let mut owner = rig.owner(2);
+    for _ in 0..3 {
+        crate::lanes::pacer::PACE_CLOCK.with(|c| c.advance(std::time::Duration::from_secs(2)));
+        owner.turn().unwrap();
+    }
+    assert!(rig.is_held(callers[1]));
+    assert_eq!(rig.outcome(callers[2]), Some(Outcome::Refused(Refusal::Abandoned)));
+    assert!(rig.store.tickets(0).is_empty());
+}
+
+/// It crossed the outcome on its way: nothing would ever end it.
+#[test]
+fn a_ticket_for_what_is_decided_is_taken_back() {
+    let mut rig = SharedRig::new(5, SETTINGS);
+    let mut owner = rig.owner(1);
+    let came_at = rig.store.now();
+    rig.reserve(1);
+    owner.turn().unwrap();
+    assert!(rig.ticket(id(1), came_at));
+    assert_eq!(rig.store.tickets(0).len(), 1);
+    owner.turn().unwrap();
+    assert!(rig.store.tickets(0).is_empty());
+    assert_eq!(rig.store.depth(0, &Stream::Settle), 0);
+}
+
+#[test]
+fn whoever_hangs_up_takes_nothing_unless_there_is_a_ticket() {
+    let mut rig =
+        SharedRig::new(5, LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS });
+    let mut owner = rig.owner(1);
+    let came_at = rig.store.now();
+    let callers: Vec<_> = (1..=4).map(|number| rig.reserve(number)).collect();
+    owner.turn().unwrap();
+    rig.ticket(id(2), came_at);
+    rig.hang_up(id(2), callers[1]);
+    rig.hang_up(id(3), callers[2]);
+    rig.hang_up(id(4), callers[2]);
+    for _ in 0..3 {
+        crate::lanes::pacer::PACE_CLOCK.with(|c| c.advance(std::time::Duration::from_secs(2)));
+        owner.turn().unwrap();
+    }
+    assert!(rig.is_held(callers[3]));
+    assert_eq!((rig.outcome(callers[1]), rig.outcome(callers[2])), (None, None));
+    let data = rig.store.data(0);
+    assert!(data.reservation(id(2)).unwrap().is_some_and(|(_, hold)| hold.is_held()));
+    assert_eq!((held(&rig), rig.store.depth(0, &Stream::Normal)), (3, 0));
+}
+
+#[test]
+fn a_sku_is_promoted_and_demoted_without_losing_its_order() {
+    let mut rig = SharedRig::new(5, LaneSettings { batch_max: 1, ..SETTINGS });
+    let (a, b) = (rig::sku(), Sku::parse("B").unwrap());
+    let mut owner = rig.owner(1);
+    owner.decider.limits.quantum_min = 1;
+    let mut callers = vec![rig.reserve(1), rig.reserve(2)];
+    let promoted = rig.change_hot_item(&a, Some(HOT));
+    owner.turn().unwrap();
+    assert_eq!(rig.store.routes(0).1.get(&a), Some(&Route::Joining));
+    callers.push(rig.reserve(3));
+    rig.reserve_of(&b, 200);
+    let order = |rig: &SharedRig| {
+        let entries = rig.store.data(0).journal(&a, 1, 100).unwrap();
+        entries.iter().filter_map(|entry| entry.id).collect::<Vec<_>>()
+    };
+    // A takeover in the middle of it, at each step.
+    for worker in 2..12 {
+        rig.advance(LEASE_MS / 50);
+        owner.turn().unwrap();
+        drop(owner);
+        rig.advance(LEASE_MS);
+        owner = rig.owner(worker);
+        owner.decider.limits.quantum_min = 1;
+    }
+    assert_eq!(rig.store.routes(0).1.get(&a), Some(&Route::Open));
+    rig.hear();
+    assert_eq!(rig.told[&promoted].len(), 1);
+    callers.extend([rig.reserve(4)]);
+    rig.change_hot_item(&a, None);
+    owner.turn().unwrap();
+    assert_eq!(rig.store.routes(0).1.get(&a), Some(&Route::Leaving));
+    callers.push(rig.reserve(5));
+    for _ in 0..4 {
+        owner.turn().unwrap();
+    }
+    assert!(rig.store.routes(0).1.is_empty());
+    assert_eq!(rig.store.cursor(0, &Stream::Hot(a.clone())), None);
+    let expected: Vec<_> = (1..=5).map(id).collect();
+    let taken: Vec<_> = order(&rig).into_iter().fold(Vec::new(), |mut ids, id| {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+        ids
+    });
+    assert_eq!(taken, expected);
+    assert!(callers.into_iter().all(|caller| rig.is_held(caller)));
+}
+
+/// The window of a full lane takes no more, and settling goes on.
+#[test]
+fn a_flood_fills_no_memory_and_stops_no_order() {
+    let settings = LaneSettings { batch_max: 4, reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
+    let mut rig = SharedRig::new(5, settings);
+    let mut owner = rig.owner(1);
+    let caller = rig.reserve(1);
+    for number in 2..=60 {
+        rig.reserve(number);
+        owner.turn().unwrap();
+        assert!(owner.waiting() <= 9, "{} wait in the window", owner.waiting());
+    }
+    assert!(rig.is_held(caller));
+    let paid = rig.settle(confirm(1));
+    owner.turn().unwrap();
+    assert!(matches!(rig.outcome(paid), Some(Outcome::Settled(_))));
+    assert!(rig.store.cursor(0, &Stream::Normal).unwrap().next > Place::default());
+    let again = rig.settle(set(9));
+    owner.turn().unwrap();
+    assert!(matches!(rig.outcome(again), Some(Outcome::Stock { .. })));
+}
