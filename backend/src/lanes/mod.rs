@@ -71,6 +71,7 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 pub use bucket::Buckets;
+pub use distributed::Worker;
 pub use retention::Retention;
 pub use waiter::{Answer, Stopped, Waiter};
 

@@ -1,13 +1,20 @@
 //! The engine on a store that many processes share: API processes post commands into streams, a
 //! bucket's owner reads them, decides them, and writes what became of them.
 //!
-//! `window` has what is read and not decided, `cursor` how far that is, `owner` the turns.
+//! `window` has what is read and not decided, `cursor` how far that is, `owner` the turns; `worker` has
+//! the owners of a process, `assignment` how many of them there are to be.
 
+mod assignment;
 mod cursor;
-mod owner;
+pub(super) mod owner;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod tests;
 mod tickets;
 mod window;
+mod worker;
+#[cfg(test)]
+mod worker_tests;
+
+pub use worker::Worker;

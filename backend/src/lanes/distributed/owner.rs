@@ -32,10 +32,10 @@ const ENTRIES_MAX: usize = 256;
 const WAIT_MAX: Duration = Duration::from_millis(400);
 
 /// The owner of a bucket.
-pub(super) struct Owner {
+pub(in crate::lanes) struct Owner {
     tenure: Arc<dyn Tenure>,
     window: Window,
-    pub(super) decider: Decider,
+    pub(in crate::lanes) decider: Decider,
     /// Each SKU's stock as it was last committed.
     rows: HashMap<Sku, StockRow>,
     registry: BTreeMap<Sku, HotItem>,
@@ -51,7 +51,7 @@ pub(super) struct Owner {
 impl Owner {
     /// Reads what the store has of the bucket, and says again what the owner before has decided
     /// last: it may not have come to it.
-    pub(super) fn begin(
+    pub(in crate::lanes) fn begin(
         tenure: Arc<dyn Tenure>,
         settings: &LaneSettings,
         metrics: Arc<Metrics>,
@@ -81,7 +81,7 @@ impl Owner {
     }
 
     /// Reads, decides, writes, answers. Returns how many commands it has decided.
-    pub(super) fn turn(&mut self) -> Result<usize, StoreError> {
+    pub(in crate::lanes) fn turn(&mut self) -> Result<usize, StoreError> {
         let now = self.read()?;
         let mut answers = Vec::new();
         let hot_items = self.change_hot_items(&mut answers);
@@ -112,7 +112,7 @@ impl Owner {
     }
 
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
+    pub(in crate::lanes) fn waiting(&self) -> usize {
         self.window.waiting()
     }
 

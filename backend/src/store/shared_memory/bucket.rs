@@ -80,6 +80,10 @@ impl Bucket {
         true
     }
 
+    pub(super) fn lapse(&mut self) {
+        self.lease_until = UnixMs::default();
+    }
+
     pub(super) fn renew(&mut self, nonce: u64, now: UnixMs) -> bool {
         let is_mine = self.nonce == Some(nonce);
         if is_mine {
@@ -167,7 +171,7 @@ impl Bucket {
         }
     }
 
-    pub(super) fn undecided(&self, stream: &Stream) -> Vec<(EntryId, u64, Posted)> {
+    pub(super) fn undecided(&self, stream: &Stream) -> Vec<(Place, u64, Posted)> {
         let cursor = self.cursors.get(stream).cloned().unwrap_or_default();
         let is_undecided = |place: &Place| *place >= cursor.next && !cursor.beyond.contains(place);
         let entries = self.streams.get(stream).into_iter().flat_map(|stream| &stream.entries);
@@ -177,6 +181,6 @@ impl Bucket {
                 .map(move |(index, posted)| (Place { entry: entry.id, index }, entry.nonce, posted))
         });
         let undecided = places.filter(|(place, ..)| is_undecided(place));
-        undecided.map(|(place, nonce, posted)| (place.entry, nonce, posted.clone())).collect()
+        undecided.map(|(place, nonce, posted)| (place, nonce, posted.clone())).collect()
     }
 }

@@ -9,7 +9,7 @@ mod post;
 mod tenure;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use cartgate_ledger::{CommandId, UnixMs};
 use cartgate_policy::Sku;
@@ -18,7 +18,8 @@ use self::tenure::ModelTenure;
 use super::StoreError;
 use super::memory::Memory;
 use super::tenure::{
-    Answer, Cursor, EntryId, Posted, Route, SharedStore, Stream, Tenure, WorkerId, WorkerReport,
+    Answer, Cursor, Place, Posted, Route, SharedStore, Stream, Tenure, TurnCommit, WorkerId,
+    WorkerReport,
 };
 use bucket::Bucket;
 pub(crate) use post::{Group, Post, Posting, TicketWish};
@@ -28,7 +29,14 @@ pub(crate) const LEASE_MS: u64 = 1_500;
 
 /// A store that many processes share, in memory.
 pub(crate) struct SharedMemory {
-    server: Arc<Mutex<Server>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    server: Mutex<Server>,
+    posted: Condvar,
+    /// Whether readers wait for something to come: only where there are threads.
+    waits: bool,
 }
 
 /// What happens to the next commit.
@@ -38,6 +46,23 @@ pub(crate) enum Fault {
     Before,
     /// It is written, but its answer is lost.
     After,
+    /// It is on its way for so long that its owner gives it up: see [`SharedMemory::deliver`].
+    Late,
+}
+
+/// A commit that was written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) bucket: u16,
+    /// When its owner sent it.
+    pub(crate) at: UnixMs,
+    pub(crate) turn: TurnCommit,
+}
+
+/// A commit that is on its way.
+struct Late {
+    nonce: u64,
+    commit: Written,
 }
 
 struct Server {
@@ -50,12 +75,23 @@ struct Server {
     fault: Option<Fault>,
     /// What was published and nobody has heard yet.
     published: Vec<Answer>,
+    late: Vec<Late>,
+    written: Vec<Written>,
 }
 
 impl Server {
     fn nonce(&mut self) -> u64 {
         self.nonces += 1;
         self.nonces
+    }
+
+    /// Writes a commit, if it may be.
+    fn commit(&mut self, nonce: u64, commit: Written) -> Result<(), &'static str> {
+        let (now, new_nonce) = (self.now, self.nonce());
+        let bucket = &mut self.buckets[usize::from(commit.bucket)];
+        bucket.commit(&commit.turn, nonce, now, new_nonce)?;
+        self.written.push(commit);
+        Ok(())
     }
 }
 
@@ -70,12 +106,21 @@ impl SharedMemory {
             nonces: 0,
             fault: None,
             published: Vec::new(),
+            late: Vec::new(),
+            written: Vec::new(),
         };
-        Self { server: Arc::new(Mutex::new(server)) }
+        let (server, posted) = (Mutex::new(server), Condvar::new());
+        Self { shared: Arc::new(Shared { server, posted, waits: false }) }
+    }
+
+    /// One for owners with threads of their own.
+    pub(crate) fn waiting(mut self) -> Self {
+        Arc::get_mut(&mut self.shared).unwrap().waits = true;
+        self
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {
-        self.server.lock().unwrap()
+        self.shared.server.lock().unwrap()
     }
 
     pub(crate) fn now(&self) -> UnixMs {
@@ -89,6 +134,29 @@ impl SharedMemory {
     /// What happens to the next commit; `None`: nothing.
     pub(crate) fn set_fault(&self, fault: Option<Fault>) {
         self.server().fault = fault;
+    }
+
+    /// What was late arrives now. Returns whether any of it was written, and whether any was not.
+    pub(crate) fn deliver(&self) -> (bool, bool) {
+        let mut server = self.server();
+        let mut found = (false, false);
+        for Late { nonce, commit } in std::mem::take(&mut server.late) {
+            match server.commit(nonce, commit) {
+                Ok(()) => found.0 = true,
+                Err(_) => found.1 = true,
+            }
+        }
+        found
+    }
+
+    /// What has been written since this was last asked.
+    pub(crate) fn take_written(&self) -> Vec<Written> {
+        std::mem::take(&mut self.server().written)
+    }
+
+    /// A bucket's owner sleeps for so long that its lease ends.
+    pub(crate) fn lapse(&self, bucket: u16) {
+        self.server().buckets[usize::from(bucket)].lapse();
     }
 
     /// The replica has all that there is.
@@ -112,7 +180,9 @@ impl SharedMemory {
     pub(crate) fn post(&self, bucket: u16, post: Post) -> Posting {
         let mut server = self.server();
         let (now, nonce) = (server.now, server.nonce());
-        server.buckets[usize::from(bucket)].post(post, now, nonce)
+        let posting = server.buckets[usize::from(bucket)].post(post, now, nonce);
+        self.shared.posted.notify_all();
+        posting
     }
 
     /// The answers of a bucket after the one that was last read, and which that is now.
@@ -148,7 +218,7 @@ impl SharedMemory {
     }
 
     /// What of a stream is not decided, in order.
-    pub(crate) fn undecided(&self, bucket: u16, stream: &Stream) -> Vec<(EntryId, u64, Posted)> {
+    pub(crate) fn undecided(&self, bucket: u16, stream: &Stream) -> Vec<(Place, u64, Posted)> {
         self.server().buckets[usize::from(bucket)].undecided(stream)
     }
 }
@@ -172,8 +242,8 @@ impl SharedStore for SharedMemory {
         if !server.buckets[usize::from(bucket)].acquire(worker, now, nonce) {
             return Ok(None);
         }
-        let server = Arc::clone(&self.server);
-        Ok(Some(Arc::new(ModelTenure { server, bucket, nonce })))
+        let shared = Arc::clone(&self.shared);
+        Ok(Some(Arc::new(ModelTenure { shared, bucket, nonce })))
     }
 
     fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {

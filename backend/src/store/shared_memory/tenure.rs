@@ -1,38 +1,60 @@
 //! An owner's time with a bucket of the model.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
 use super::bucket::Bucket;
-use super::{Fault, Server};
+use super::{Fault, Late, Server, Shared, Written};
 use crate::store::tenure::{
-    Answer, Arrived, EntryId, Progress, Reached, Stream, Tenure, TurnCommit,
+    Answer, Arrived, Entry, EntryId, Progress, Reached, Stream, Tenure, TurnCommit,
 };
 use crate::store::{
     Commit, Durability, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed,
 };
 
 pub(super) struct ModelTenure {
-    pub(super) server: Arc<Mutex<Server>>,
+    pub(super) shared: Arc<Shared>,
     pub(super) bucket: u16,
     pub(super) nonce: u64,
 }
 
 impl ModelTenure {
     fn server(&self) -> MutexGuard<'_, Server> {
-        self.server.lock().unwrap()
+        self.shared.server.lock().unwrap()
     }
 
     fn with<T>(&self, read: impl FnOnce(&mut Bucket) -> T) -> T {
         read(&mut self.server().buckets[usize::from(self.bucket)])
     }
 
+    fn read_now(&self, from: &[(Stream, EntryId)], entries_max: usize) -> Arrived {
+        let mut server = self.server();
+        let now = server.now;
+        let bucket = &mut server.buckets[usize::from(self.bucket)];
+        let new = |(stream, after): &(Stream, EntryId)| {
+            let all = bucket.streams.get(stream).into_iter().flat_map(|stream| &stream.entries);
+            let new = all.filter(|entry| entry.id > *after).take(entries_max).cloned();
+            (stream.clone(), new.collect::<Vec<_>>())
+        };
+        let entries: Vec<_> =
+            from.iter().map(new).filter(|(_, entries)| !entries.is_empty()).collect();
+        Arrived { now: time_of(&entries, entries_max, now), entries }
+    }
+
     fn over(&self, reason: &'static str) -> StoreError {
         StoreError::TenureOver { bucket: self.bucket, reason }
     }
+}
+
+/// The time that a turn may be judged at that has read these: if there was more to settle, no later
+/// than what was read last.
+fn time_of(entries: &[(Stream, Vec<Entry>)], entries_max: usize, now: UnixMs) -> UnixMs {
+    let settle = entries.iter().find(|(stream, _)| *stream == Stream::Settle);
+    let cut = settle.filter(|(_, entries)| entries.len() == entries_max);
+    cut.and_then(|(_, entries)| entries.last()).map_or(now, |last| last.at)
 }
 
 fn lost() -> StoreError {
@@ -56,26 +78,14 @@ impl Tenure for ModelTenure {
         &self,
         from: &[(Stream, EntryId)],
         entries_max: usize,
-        _wait: Duration,
+        wait: Duration,
     ) -> Result<Arrived, StoreError> {
-        let mut now = self.server().now;
-        self.with(|bucket| {
-            let mut entries = Vec::new();
-            for (stream, after) in from {
-                let all = bucket.streams.get(stream).into_iter().flat_map(|s| &s.entries);
-                let new: Vec<_> =
-                    all.filter(|entry| entry.id > *after).take(entries_max).cloned().collect();
-                match new.last() {
-                    Some(last) if *stream == Stream::Settle && new.len() == entries_max => {
-                        now = last.at;
-                    }
-                    Some(_) => {}
-                    None => continue,
-                }
-                entries.push((stream.clone(), new));
-            }
-            Ok(Arrived { now, entries })
-        })
+        let arrived = self.read_now(from, entries_max);
+        if !self.shared.waits || wait.is_zero() || !arrived.entries.is_empty() {
+            return Ok(arrived);
+        }
+        drop(self.shared.posted.wait_timeout(self.server(), wait).unwrap());
+        Ok(self.read_now(from, entries_max))
     }
 
     fn expect(&self, _ids: &[CommandId]) -> Result<(), StoreError> {
@@ -88,9 +98,12 @@ impl Tenure for ModelTenure {
         if fault == Some(Fault::Before) {
             return Err(lost());
         }
-        let (now, new_nonce) = (server.now, server.nonce());
-        let bucket = &mut server.buckets[usize::from(self.bucket)];
-        bucket.commit(turn, self.nonce, now, new_nonce).map_err(|reason| self.over(reason))?;
+        let commit = Written { bucket: self.bucket, at: server.now, turn: turn.clone() };
+        if fault == Some(Fault::Late) {
+            server.late.push(Late { nonce: self.nonce, commit });
+            return Err(lost());
+        }
+        server.commit(self.nonce, commit).map_err(|reason| self.over(reason))?;
         if fault == Some(Fault::After) {
             return Err(lost());
         }

@@ -1,0 +1,273 @@
+//! A worker process: it owns some of the buckets, a thread for each, and looks after its share.
+//!
+//! ```text
+//! supervisor   every 0.4 s: reports, works out its plan, acquires, asks owners to give back
+//! owner        one for each bucket: turns, until asked to stop, or something fails; gives back
+//! keeper       one for each bucket: renews the lease every 0.4 s, also while the owner reads
+//! ```
+//!
+//! An owner that has failed is no reason to stop: its bucket is free again, and whoever takes it
+//! begins with what the store has.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::assignment::plan;
+use super::owner::Owner;
+use crate::lanes::LaneSettings;
+use crate::metrics::Metrics;
+use crate::random;
+use crate::store::StoreError;
+use crate::store::tenure::{SharedStore, Tenure, WorkerId, WorkerReport};
+
+/// How often leases are renewed and shares are looked after: a lease may be missed three times.
+const EVERY: Duration = Duration::from_millis(400);
+
+/// The worker of this process. Dropping it gives its buckets back, and waits until that is done.
+pub struct Worker {
+    stop: Arc<Bell>,
+    supervisor: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts to own buckets of `store`.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        store: Arc<dyn SharedStore>,
+        settings: LaneSettings,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, std::io::Error> {
+        let id = WorkerId(u64::from_be_bytes(random::bytes()));
+        let stop = Arc::new(Bell::default());
+        let supervisor = Supervisor {
+            id,
+            store,
+            settings,
+            metrics,
+            holdings: BTreeMap::new(),
+            looked_at: Instant::now(),
+            is_store_there: true,
+        };
+        let bell = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("supervisor".into());
+        let supervisor = thread.spawn(move || supervisor.run(&bell))?;
+        Ok(Self { stop, supervisor: Some(supervisor) })
+    }
+
+    /// Tells it to give its buckets back. Its owners finish their turns first.
+    pub fn stop(&self) {
+        self.stop.ring();
+    }
+
+    /// Waits until all buckets are given back, told to or not.
+    pub fn join(mut self) {
+        self.wait();
+    }
+
+    fn wait(&mut self) {
+        if let Some(supervisor) = self.supervisor.take() {
+            // A panic in there has been reported by the panic hook.
+            let _ = supervisor.join();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+        self.wait();
+    }
+}
+
+struct Supervisor {
+    id: WorkerId,
+    store: Arc<dyn SharedStore>,
+    settings: LaneSettings,
+    metrics: Arc<Metrics>,
+    holdings: BTreeMap<u16, Holding>,
+    looked_at: Instant,
+    is_store_there: bool,
+}
+
+/// A bucket that this worker has.
+struct Holding {
+    owner: JoinHandle<()>,
+    stop: Arc<Bell>,
+    /// Commands decided since this was last looked at.
+    decided: Arc<AtomicU64>,
+    per_s: f64,
+}
+
+impl Supervisor {
+    fn run(mut self, stop: &Bell) {
+        loop {
+            let looked = self.look();
+            if let Err(error) = &looked
+                && self.is_store_there
+            {
+                let cause: &dyn std::error::Error = error;
+                tracing::warn!(
+                    error = cause,
+                    "the store cannot be reached: buckets stay where they are"
+                );
+            }
+            self.is_store_there = looked.is_ok();
+            if stop.is_rung_within(EVERY) {
+                return self.give_all_back();
+            }
+        }
+    }
+
+    /// Looks after this worker's share of the buckets.
+    fn look(&mut self) -> Result<(), StoreError> {
+        self.holdings.retain(|_, holding| !holding.owner.is_finished());
+        let report = self.report();
+        let reports = self.store.report(&report)?;
+        let plan = plan(self.id, &reports, self.store.buckets());
+        for bucket in plan.give {
+            self.holdings.get(&bucket).inspect(|holding| holding.stop.ring());
+        }
+        let mut taken = Ok(());
+        for bucket in plan.take {
+            // After an error the others: they may be in a part of the store that can be reached.
+            taken = self.take(bucket).and(taken);
+        }
+        taken
+    }
+
+    fn take(&mut self, bucket: u16) -> Result<(), StoreError> {
+        if !self.holdings.contains_key(&bucket)
+            && let Some(tenure) = self.store.acquire(bucket, self.id)?
+        {
+            self.hold(tenure);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) -> WorkerReport {
+        let seconds = self.looked_at.elapsed().as_secs_f64().max(0.001);
+        self.looked_at = Instant::now();
+        let load = |(bucket, holding): (&u16, &mut Holding)| {
+            let per_s = holding.decided.swap(0, Ordering::Relaxed) as f64 / seconds;
+            // Over some seconds: what a burst does to one of them moves no bucket.
+            holding.per_s += (per_s - holding.per_s) / 8.0;
+            // A float beyond what fits becomes the largest there is.
+            (*bucket, holding.per_s as u32)
+        };
+        WorkerReport { worker: self.id, buckets: self.holdings.iter_mut().map(load).collect() }
+    }
+
+    fn hold(&mut self, tenure: Arc<dyn Tenure>) {
+        let bucket = tenure.bucket();
+        let (stop, decided) = (Arc::new(Bell::default()), Arc::new(AtomicU64::new(0)));
+        let (settings, metrics) = (self.settings, Arc::clone(&self.metrics));
+        let (bell, counter) = (Arc::clone(&stop), Arc::clone(&decided));
+        let run = move || own(&tenure, &settings, &metrics, &bell, &counter);
+        let thread = std::thread::Builder::new().name(format!("owner-{bucket}"));
+        match thread.spawn(run) {
+            Ok(owner) => {
+                let holding = Holding { owner, stop, decided, per_s: 0.0 };
+                self.holdings.insert(bucket, holding);
+            }
+            // Its lease ends by itself.
+            Err(error) => tracing::error!(bucket, %error, "there is no thread for an owner"),
+        }
+    }
+
+    fn give_all_back(self) {
+        self.holdings.values().for_each(|holding| holding.stop.ring());
+        for holding in self.holdings.into_values() {
+            let _ = holding.owner.join();
+        }
+        // Otherwise the others find out a little later.
+        let _ = self.store.retire(self.id);
+    }
+}
+
+/// Owns a bucket until it is told to stop or something fails, and gives it back.
+fn own(
+    tenure: &Arc<dyn Tenure>,
+    settings: &LaneSettings,
+    metrics: &Arc<Metrics>,
+    stop: &Bell,
+    decided: &AtomicU64,
+) {
+    let bucket = tenure.bucket();
+    tracing::info!(bucket, "tenure begins");
+    std::thread::scope(|scope| {
+        // However this ends, also by a panic, the keeper does not keep what has no owner.
+        let _ended = RingAtEnd(stop);
+        scope.spawn(|| keep(&**tenure, stop));
+        match take_turns(tenure, settings, metrics, stop, decided) {
+            Ok(()) => tracing::info!(bucket, "tenure is given back"),
+            Err(error) => {
+                let cause: &dyn std::error::Error = &error;
+                tracing::warn!(bucket, error = cause, "tenure ends");
+            }
+        }
+    });
+    // Should this fail, or the owner have panicked, the lease ends by itself.
+    let _ = tenure.release();
+}
+
+fn take_turns(
+    tenure: &Arc<dyn Tenure>,
+    settings: &LaneSettings,
+    metrics: &Arc<Metrics>,
+    stop: &Bell,
+    decided: &AtomicU64,
+) -> Result<(), StoreError> {
+    let mut owner = Owner::begin(Arc::clone(tenure), settings, Arc::clone(metrics))?;
+    while !stop.is_rung() {
+        decided.fetch_add(owner.turn()? as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Keeps the lease until told to stop; tells the owner to if it is lost.
+fn keep(tenure: &dyn Tenure, stop: &Bell) {
+    while !stop.is_rung_within(EVERY) {
+        // If the store cannot be reached, the owner finds out by itself.
+        if matches!(tenure.renew(), Ok(false)) {
+            stop.ring();
+        }
+    }
+}
+
+/// Rings once, for all who listen.
+#[derive(Default)]
+struct Bell {
+    is_rung: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.is_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.rings.notify_all();
+    }
+
+    fn is_rung(&self) -> bool {
+        *self.is_rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for it to ring, but no longer than `wait`.
+    fn is_rung_within(&self, wait: Duration) -> bool {
+        let is_rung = self.is_rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let rung = self.rings.wait_timeout_while(is_rung, wait, |is_rung| !*is_rung);
+        *rung.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+struct RingAtEnd<'a>(&'a Bell);
+
+impl Drop for RingAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
+}

@@ -1,0 +1,99 @@
+//! Workers with their threads, on the model of a shared store whose clock follows the machine's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cartgate_ledger::UnixMs;
+
+use super::Worker;
+use crate::lanes::rig::{self, SETTINGS};
+use crate::metrics::Metrics;
+use crate::store::Store as _;
+use crate::store::shared_memory::{Fault, Group, Post, SharedMemory};
+use crate::store::tenure::{
+    Posted, PostedCommand, SharedStore as _, Stream, WorkerId, WorkerReport,
+};
+
+const BUCKETS: u16 = 4;
+
+fn start(store: &Arc<SharedMemory>) -> Worker {
+    Worker::start(Arc::clone(store) as _, SETTINGS, Arc::new(Metrics::default())).unwrap()
+}
+
+/// Looks until it is so; the store's clock goes on meanwhile.
+fn wait_until(store: &SharedMemory, what: &str, is_so: impl Fn() -> bool) {
+    let (started, began) = (Instant::now(), store.now());
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+        store.set_now(began.plus_ms(started.elapsed().as_millis() as u64));
+    }
+}
+
+/// How many buckets each worker has, by what they report.
+fn shares(store: &SharedMemory) -> Vec<usize> {
+    let nobody = WorkerReport { worker: WorkerId(0), buckets: Vec::new() };
+    let reports = store.report(&nobody).unwrap();
+    store.retire(WorkerId(0)).unwrap();
+    let others = reports.into_iter().filter(|report| report.worker != nobody.worker);
+    let mut shares: Vec<_> = others.map(|report| report.buckets.len()).collect();
+    shares.sort_unstable();
+    shares
+}
+
+fn post(store: &SharedMemory, bucket: u16, units: u64) {
+    let command = PostedCommand {
+        sku: rig::sku(),
+        command: rig::set(units),
+        request_id: "r".into(),
+        reply: None,
+        good_for_ms: 0,
+    };
+    let posted = vec![Posted::Command(command)];
+    let group = Group { stream: Stream::Settle, max: 10, posted };
+    store.post(bucket, Post { groups: vec![group], ..Post::default() });
+}
+
+fn is_set(store: &SharedMemory, bucket: u16, units: u64) -> bool {
+    let row = store.data(bucket).stock(&rig::sku()).unwrap();
+    row.is_some_and(|row| row.counters.available == units)
+}
+
+#[test]
+fn buckets_are_shared_handed_over_and_taken_over() {
+    let store = Arc::new(SharedMemory::new(BUCKETS, UnixMs(1_000)).waiting());
+    let first = start(&store);
+    wait_until(&store, "the first has all", || shares(&store) == [4]);
+    (0..BUCKETS).for_each(|bucket| post(&store, bucket, 1));
+    wait_until(&store, "all are served", || (0..BUCKETS).all(|b| is_set(&store, b, 1)));
+
+    let second = start(&store);
+    wait_until(&store, "both have two", || shares(&store) == [2, 2]);
+    (0..BUCKETS).for_each(|bucket| post(&store, bucket, 2));
+    wait_until(&store, "all are served", || (0..BUCKETS).all(|b| is_set(&store, b, 2)));
+
+    drop(first);
+    // Given back in order: nobody waits for a lease to end.
+    assert_eq!(shares(&store).len(), 1);
+    wait_until(&store, "the second has all", || shares(&store) == [4]);
+    (0..BUCKETS).for_each(|bucket| post(&store, bucket, 3));
+    wait_until(&store, "all are served", || (0..BUCKETS).all(|b| is_set(&store, b, 3)));
+    second.stop();
+    second.join();
+    for bucket in 0..BUCKETS {
+        assert!(store.acquire(bucket, WorkerId(9)).unwrap().is_some(), "{bucket} is free");
+    }
+}
+
+#[test]
+fn an_owner_that_fails_is_followed_by_another() {
+    let store = Arc::new(SharedMemory::new(1, UnixMs(1_000)).waiting());
+    let worker = start(&store);
+    wait_until(&store, "the bucket is owned", || shares(&store) == [1]);
+    store.set_fault(Some(Fault::After));
+    post(&store, 0, 1);
+    wait_until(&store, "it is written", || is_set(&store, 0, 1));
+    post(&store, 0, 2);
+    wait_until(&store, "it goes on", || is_set(&store, 0, 2));
+    drop(worker);
+}
