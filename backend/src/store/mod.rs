@@ -5,6 +5,8 @@
 //! commits. Every store passes the same conformance suite (`conformance.rs`).
 
 mod embedded;
+mod encoding;
+mod journal;
 pub mod tenure;
 
 #[cfg(test)]
@@ -14,6 +16,7 @@ pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod shared_memory;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cartgate_ledger::{
@@ -217,6 +220,28 @@ pub struct Loaded {
     pub refusals: Vec<Ended>,
     /// Every hot item.
     pub hot_items: Vec<(Sku, HotItem)>,
+}
+
+impl Loaded {
+    /// Checks that each SKU's counter says what its holds have, and that every hold has its SKU.
+    fn verify_holds(&self) -> Result<(), StoreError> {
+        let mut held = HashMap::<&Sku, u64>::new();
+        for (sku, hold) in &self.holds {
+            *held.entry(sku).or_default() += u64::from(hold.quantity);
+        }
+        let differs =
+            |sku: &Sku, counted, held| StoreError::Holds { sku: sku.clone(), counted, held };
+        for (sku, row) in &self.stocks {
+            let (held, counted) = (held.remove(sku).unwrap_or_default(), row.counters.held);
+            if counted != held {
+                return Err(differs(sku, counted, held));
+            }
+        }
+        match held.into_iter().next() {
+            Some((sku, held)) => Err(differs(sku, 0, held)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a commit survives.

@@ -7,11 +7,11 @@ use cartgate_ledger::Counters;
 use cartgate_policy::Sku;
 use fjall::Keyspace;
 
-use super::encoding::{decode, is_held, reservation};
-use super::journal::{Entries, verify_end};
-use super::keys::{chunk_key, parse_id, parse_sku, sku_prefix};
+use super::keys::{chunk_key, sku_prefix};
 use super::tables::{Tables, key_and_value};
 use super::window::{Last, Window, Windows};
+use crate::store::encoding::{decode, is_held, parse_id, parse_sku, reservation};
+use crate::store::journal::{end_of, verify_end};
 use crate::store::{Loaded, StockRow, StoreError};
 
 /// Every SKU's stock in the tables.
@@ -65,7 +65,7 @@ pub(super) fn load(tables: &Tables, windows: &Windows) -> Result<Loaded, StoreEr
     )?;
     loaded.hot_items.sort_by(|one, other| one.0.cmp(&other.0));
     verify_journals(tables, windows)?;
-    verify_holds(&loaded)?;
+    loaded.verify_holds()?;
     Ok(loaded)
 }
 
@@ -129,29 +129,5 @@ fn journal_end(
     match tables.journal.range(keys).next_back() {
         Some(last) => end_of(&key_and_value(last)?.1),
         None => Ok(Default::default()),
-    }
-}
-
-fn end_of(chunk: &[u8]) -> Result<(u64, Counters), StoreError> {
-    let last = Entries::of(chunk)?.last().transpose()?;
-    Ok(last.map(|entry| (entry.version, entry.after)).unwrap_or_default())
-}
-
-/// Checks that each SKU's counter says what its holds have, and that every hold has its SKU.
-fn verify_holds(loaded: &Loaded) -> Result<(), StoreError> {
-    let mut held = HashMap::<&Sku, u64>::new();
-    for (sku, hold) in &loaded.holds {
-        *held.entry(sku).or_default() += u64::from(hold.quantity);
-    }
-    let differs = |sku: &Sku, counted, held| StoreError::Holds { sku: sku.clone(), counted, held };
-    for (sku, row) in &loaded.stocks {
-        let (held, counted) = (held.remove(sku).unwrap_or_default(), row.counters.held);
-        if counted != held {
-            return Err(differs(sku, counted, held));
-        }
-    }
-    match held.into_iter().next() {
-        Some((sku, held)) => Err(differs(sku, 0, held)),
-        None => Ok(()),
     }
 }

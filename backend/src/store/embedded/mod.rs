@@ -38,9 +38,7 @@
 //! A failure to write anything is final: nobody knows what is on the disk, so nothing is committed
 //! any more until the next start.
 
-mod encoding;
 mod filter;
-mod journal;
 mod keys;
 mod load;
 mod log;
@@ -59,12 +57,14 @@ use std::thread::JoinHandle;
 use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
-use self::encoding::encode;
 use self::log::{Log, failed_to};
 use self::projection::{Progress, Sealed, Shared};
 use self::tables::{Tables, get_decoded};
 use self::window::{Window, Windows};
-use super::{Commit, Durability, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed};
+use super::encoding::encode;
+use super::{
+    Commit, Durability, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed, journal,
+};
 
 /// The format written by this version.
 const FORMAT: u16 = 2;

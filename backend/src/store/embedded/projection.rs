@@ -11,13 +11,13 @@ use std::time::Duration;
 use cartgate_ledger::{CommandId, IdMap};
 use cartgate_policy::Sku;
 
-use super::encoding::{encode, is_held};
 use super::filter::{Filter, Full};
-use super::journal::{CHUNK_MAX, Entries, put_chunk};
-use super::keys::{EndedKey, chunk_key, parse_id, purchase_key};
+use super::keys::{chunk_key, purchase_key};
 use super::tables::{self, Tables};
 use super::window::{Last, SkuWindow, Window, Windows};
 use crate::store::StoreError;
+use crate::store::encoding::{EndedKey, encode, is_held, parse_id};
+use crate::store::journal::{CHUNK_MAX, Entries, put_chunk};
 
 /// How often it is looked whether merging has caught up. It says nothing when it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -10,12 +10,12 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use cartgate_ledger::{Adjustment, CommandId, IdMap, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
-use super::encoding::{decode, reservation};
-use super::journal::Page;
-use super::keys::{EndedKey, chunk_key, customer_of, purchase_key, sku_prefix};
+use super::keys::{chunk_key, customer_of, purchase_key, sku_prefix};
 use super::projection::Shared;
 use super::tables::{failed_to, get, get_decoded, key_and_value};
 use super::window::{Last, Window, Windows};
+use crate::store::encoding::{EndedKey, decode, reservation};
+use crate::store::journal::Page;
 use crate::store::{Ended, EndedKind, StockRow, StoreError, Ticketed};
 
 /// What memory knows of something.

@@ -8,9 +8,10 @@ use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
 use postcard::Error as Malformed;
 
-use super::encoding::{Reader, put_bytes, put_number, put_reservation, put_sku, put_value};
-use super::journal::{CHUNK_MAX, put_chunk};
-use super::keys::EndedKey;
+use crate::store::encoding::{
+    EndedKey, Reader, put_bytes, put_number, put_reservation, put_sku, put_value,
+};
+use crate::store::journal::{CHUNK_MAX, put_chunk};
 use crate::store::{Commit, SkuCommit, StoreError};
 
 /// Puts a commit. Its journal entries have to be verified.

@@ -15,8 +15,8 @@ use fjall::{
 };
 use serde::de::DeserializeOwned;
 
-use super::encoding::decode;
 use crate::store::StoreError;
+use crate::store::encoding::decode;
 
 /// The most files of the database's that are kept open. `serve` sets files aside for these, and for
 /// as many again: tables that are being made of others.

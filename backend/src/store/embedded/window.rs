@@ -10,11 +10,10 @@ use std::sync::Arc;
 use cartgate_ledger::IdMap;
 use cartgate_policy::Sku;
 
-use super::encoding::{decode, is_held, unreadable};
-use super::journal::Entries;
-use super::keys::EndedKey;
 use super::log::Run;
 use super::record::{Part, Place, read};
+use crate::store::encoding::{EndedKey, decode, is_held, unreadable};
+use crate::store::journal::Entries;
 use crate::store::{StockRow, StoreError};
 
 /// What is not in the tables yet.

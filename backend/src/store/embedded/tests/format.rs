@@ -9,13 +9,13 @@ use cartgate_ledger::{
 };
 use cartgate_policy::Sku;
 
-use super::super::encoding::{encode, put_reservation};
-use super::super::keys::{EndedKey, chunk_key, purchase_key};
+use super::super::keys::{chunk_key, purchase_key};
 use super::super::log::Log;
-use super::super::{Embedded, FORMAT, journal, record, tables};
+use super::super::{Embedded, FORMAT, record, tables};
 use crate::hot_items::HotItem;
+use crate::store::encoding::{EndedKey, encode, put_reservation};
 use crate::store::{
-    Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, StoreError, Ticketed,
+    Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, StoreError, Ticketed, journal,
 };
 
 fn check(bytes: &[u8], expected: &str) {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use cartgate_ledger::UnixMs;
 use tempfile::TempDir;
 
-use super::super::encoding::encode;
 use super::super::{Embedded, tables};
 use crate::store::conformance::{BUCKETS, entries, held, id, sale, sku};
+use crate::store::encoding::encode;
 use crate::store::{Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, Store, StoreError};
 
 const WINDOW_LEN: usize = 2_000;

@@ -12,7 +12,7 @@ use cartgate_policy::Sku;
 use postcard::Error as Malformed;
 
 use super::encoding::{Reader, put_number, put_signed, put_time, unreadable};
-use crate::store::{SkuCommit, StockRow, StoreError};
+use super::{SkuCommit, StockRow, StoreError};
 
 /// The most entries in a chunk, which is the most that a page is decoded in vain for: 10 KiB of
 /// stored bytes, 30 us.
@@ -122,6 +122,12 @@ impl Iterator for Entries<'_> {
         }
         Some(next.map_err(unreadable("journal")))
     }
+}
+
+/// The version of a chunk's last entry, and the counters after it.
+pub(super) fn end_of(chunk: &[u8]) -> Result<(u64, Counters), StoreError> {
+    let last = Entries::of(chunk)?.last().transpose()?;
+    Ok(last.map(|entry| (entry.version, entry.after)).unwrap_or_default())
 }
 
 /// A page of a journal, gathered from its chunks in order.
