@@ -7,6 +7,7 @@
 mod embedded;
 mod encoding;
 mod journal;
+pub mod redis;
 pub mod tenure;
 
 #[cfg(test)]
@@ -328,6 +329,14 @@ pub enum StoreError {
         counted: u64,
         /// Units by the holds.
         held: u64,
+    },
+    /// Entries that were asked for are not kept any more.
+    #[error("the journal of {sku} begins with version {first}")]
+    JournalTrimmed {
+        /// The SKU.
+        sku: Sku,
+        /// The first version that is there.
+        first: u64,
     },
     /// The bucket has another owner, or its store is not the one that its owner read: nothing was
     /// written.

@@ -5,6 +5,7 @@
 mod concurrent;
 mod decisions;
 mod journal;
+mod shared;
 
 use std::num::NonZeroU32;
 
@@ -25,10 +26,11 @@ pub(in crate::store) const BUCKETS: u16 = 4;
 
 type Open = fn(&TempDir) -> Box<dyn Store>;
 
-/// The embedded store, and the same with all but the last commit in its tables.
-const KINDS: [Open; 2] = [
+/// The embedded store, the same with all but the last commit in its tables, and a bucket on Redis.
+const KINDS: [Open; 3] = [
     |directory| Box::new(Embedded::open(directory.path(), BUCKETS, Durability::Process).unwrap()),
     |directory| Box::new(Embedded::open_projecting(directory.path(), BUCKETS).unwrap()),
+    |directory| Box::new(shared::OnRedis::open(directory.path())),
 ];
 
 /// Writes `commits`, then looks, closes, opens, looks again.

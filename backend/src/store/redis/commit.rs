@@ -1,0 +1,229 @@
+//! A turn as the commit script takes it: see there for the order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cartgate_ledger::{CommandId, Reservation};
+use cartgate_policy::Sku;
+use redis::Cmd;
+
+use super::keys::{Keys, route_name, stream_name};
+use super::reply::{id_text, nonce_text};
+use super::scripts::COMMIT;
+use crate::store::encoding::{EndedKey, encode, put_reservation};
+use crate::store::journal::{CHUNK_MAX, put_chunk};
+use crate::store::tenure::{Answer, RouteChange, Step, Stream, TurnCommit};
+use crate::store::{Commit, Ended, EndedKind, SkuCommit, StoreError};
+
+/// The keys that each commit has, in this order.
+const FIXED: [&str; 13] = [
+    "meta", "stock", "held", "ended", "ends", "adjusted", "ticketed", "tickets", "hot", "routes",
+    "cursors", "depths", "answers",
+];
+
+/// The lease that a commit is made under.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    pub(super) epoch: String,
+    pub(super) nonce: String,
+}
+
+/// Units that each customer has bought, by SKU.
+type Bought<'a> = BTreeMap<&'a Sku, Vec<(&'a str, u32)>>;
+
+/// The call that writes a turn. Its journal entries have to be verified.
+pub(super) fn call(
+    keys: &Keys,
+    lease: &Lease,
+    turn: &TurnCommit,
+    journal_max: u64,
+) -> Result<Cmd, StoreError> {
+    let bought = bought(&turn.commit);
+    let mut call = COMMIT.call(&keys_of(keys, turn, &bought));
+    call.arg(&lease.epoch).arg(&lease.nonce);
+    put_steps(&mut call, &turn.steps)?;
+    put_rows_before(&mut call, turn)?;
+    put_decisions(&mut call, &turn.commit)?;
+    put_chunks(&mut call, &turn.commit.skus, journal_max);
+    put_bought(&mut call, &bought);
+    put_routes(&mut call, &turn.routes);
+    put_answers(&mut call, &turn.answers)?;
+    Ok(call)
+}
+
+fn keys_of(keys: &Keys, turn: &TurnCommit, bought: &Bought<'_>) -> Vec<String> {
+    let mut all: Vec<String> = FIXED.iter().map(|name| keys.key(name)).collect();
+    all.extend(turn.steps.iter().map(|step| keys.stream(&step.stream)));
+    for changed in &turn.commit.skus {
+        all.extend(changed.entries.chunks(CHUNK_MAX).map(|_| keys.journal(&changed.sku)));
+    }
+    all.extend(bought.keys().map(|sku| keys.bought(sku)));
+    for change in &turn.routes {
+        all.push(keys.stream(&Stream::Hot(change.sku.clone())));
+        all.extend(change.mark_in.as_ref().map(|stream| keys.stream(stream)));
+    }
+    all
+}
+
+fn bought(commit: &Commit) -> Bought<'_> {
+    let mut bought = Bought::new();
+    for (sku, purchase) in &commit.purchases {
+        bought.entry(sku).or_default().push((&purchase.customer, purchase.units));
+    }
+    bought
+}
+
+fn put_steps(call: &mut Cmd, steps: &[Step]) -> Result<(), StoreError> {
+    call.arg(steps.len());
+    for step in steps {
+        call.arg(stream_name(&step.stream)).arg(encode(&step.to)?);
+        call.arg(id_text(step.to.next.entry)).arg(step.decided);
+        call.arg(step.from.as_ref().map(encode).transpose()?.unwrap_or_default());
+        call.arg(id_text(step.newest.0)).arg(nonce_text(step.newest.1));
+    }
+    Ok(())
+}
+
+fn put_rows_before(call: &mut Cmd, turn: &TurnCommit) -> Result<(), StoreError> {
+    put_section(call, &turn.commit.skus, |call, changed| {
+        call.arg(changed.sku.as_str());
+    });
+    let before: HashMap<_, _> = turn.rows_before.iter().map(|(sku, row)| (sku, row)).collect();
+    for changed in &turn.commit.skus {
+        let row = before.get(&changed.sku).and_then(|row| row.as_ref());
+        call.arg(row.map(encode).transpose()?.unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Puts the number of items, then each as one argument.
+fn put_section<T>(
+    call: &mut Cmd,
+    items: impl IntoIterator<Item = T, IntoIter: Clone>,
+    put: impl Fn(&mut Cmd, T),
+) {
+    let items = items.into_iter();
+    call.arg(items.clone().count());
+    items.for_each(|item| put(call, item));
+}
+
+/// Puts twice the number of items, then each as a field and its value.
+fn put_pairs<T>(
+    call: &mut Cmd,
+    items: impl IntoIterator<Item = T, IntoIter: Clone>,
+    put: impl Fn(&mut Cmd, T) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut items = items.into_iter();
+    call.arg(2 * items.clone().count());
+    items.try_for_each(|item| put(call, item))
+}
+
+fn put_ids<'a>(call: &mut Cmd, ids: impl IntoIterator<Item = &'a CommandId, IntoIter: Clone>) {
+    put_section(call, ids, |call, id| {
+        call.arg(&id.0[..]);
+    });
+}
+
+fn put_decisions(call: &mut Cmd, commit: &Commit) -> Result<(), StoreError> {
+    let is_adjustment = |end: &&Ended| end.kind == EndedKind::Adjustment;
+    let gone = commit.superseded.iter().chain(&commit.forgotten);
+    put_ids(call, gone.clone().filter(|end| !is_adjustment(end)).map(|end| &end.id));
+    put_ids(call, gone.clone().filter(is_adjustment).map(|end| &end.id));
+    put_section(call, gone, |call, end| {
+        call.arg(&EndedKey::from(end).0[..]);
+    });
+    put_pairs(call, &commit.skus, |call, changed| {
+        call.arg(changed.sku.as_str()).arg(encode(&changed.row)?);
+        Ok(())
+    })?;
+    put_reservations(call, commit)?;
+    put_pairs(call, &commit.adjustments, |call, (_, adjustment)| {
+        call.arg(&adjustment.id.0[..]).arg(encode(adjustment)?);
+        Ok(())
+    })?;
+    put_pairs(call, &commit.ended, |call, end| {
+        call.arg(0).arg(&EndedKey::from(end).0[..]);
+        Ok(())
+    })?;
+    put_pairs(call, &commit.ticketed, |call, ticketed| {
+        call.arg(&ticketed.reserve.id.0[..]).arg(encode(ticketed)?);
+        Ok(())
+    })?;
+    put_ids(call, &commit.unticketed);
+    put_ids(call, &commit.unticketed);
+    put_hot_items(call, commit)
+}
+
+fn put_reservations(call: &mut Cmd, commit: &Commit) -> Result<(), StoreError> {
+    let all = commit.reservations.iter();
+    let put = |call: &mut Cmd, (sku, reservation): &(Sku, _)| put_value(call, sku, reservation);
+    put_pairs(call, all.clone().filter(|(_, reservation)| reservation.is_held()), put)?;
+    let ended = all.filter(|(_, reservation)| !reservation.is_held());
+    // What was refused was never held.
+    let was_held = ended.clone().filter(|(_, ended)| ended.state.expires_at().is_some());
+    put_ids(call, was_held.map(|(_, ended)| &ended.id));
+    put_pairs(call, ended, put)
+}
+
+fn put_value(call: &mut Cmd, sku: &Sku, reservation: &Reservation) -> Result<(), StoreError> {
+    let mut value = Vec::with_capacity(96);
+    put_reservation(&mut value, sku, reservation);
+    call.arg(&reservation.id.0[..]).arg(value);
+    Ok(())
+}
+
+fn put_hot_items(call: &mut Cmd, commit: &Commit) -> Result<(), StoreError> {
+    let items = commit.hot_items.iter();
+    let kept = items.clone().filter_map(|(sku, item)| Some((sku, item.as_ref()?)));
+    put_pairs(call, kept, |call, (sku, item)| {
+        call.arg(sku.as_str()).arg(encode(item)?);
+        Ok(())
+    })?;
+    put_section(call, items.filter(|(_, item)| item.is_none()), |call, (sku, _)| {
+        call.arg(sku.as_str());
+    });
+    Ok(())
+}
+
+/// A chunk's entry has its last version for an id. With it go chunks that ended so many versions
+/// before.
+fn put_chunks(call: &mut Cmd, skus: &[SkuCommit], journal_max: u64) {
+    let chunks = skus.iter().flat_map(|changed| changed.entries.chunks(CHUNK_MAX));
+    call.arg(chunks.clone().count());
+    for entries in chunks {
+        let last = entries.last().map_or(0, |entry| entry.version);
+        let mut chunk = Vec::with_capacity(64 + 24 * entries.len());
+        put_chunk(&mut chunk, entries);
+        let keep = last.saturating_sub(journal_max).saturating_add(1);
+        call.arg(format!("{keep}-0")).arg(format!("{last}-0")).arg(chunk);
+    }
+}
+
+fn put_bought(call: &mut Cmd, bought: &Bought<'_>) {
+    call.arg(bought.len());
+    for purchases in bought.values() {
+        call.arg(purchases.len());
+        for (customer, units) in purchases {
+            call.arg(*customer).arg(*units);
+        }
+    }
+}
+
+fn put_routes(call: &mut Cmd, routes: &[RouteChange]) {
+    call.arg(routes.len());
+    for change in routes {
+        let stream = Stream::Hot(change.sku.clone());
+        call.arg(change.sku.as_str()).arg(stream_name(&stream));
+        call.arg(change.route.map(route_name).unwrap_or_default());
+        let nonce = || nonce_text(u64::from_ne_bytes(crate::random::bytes()));
+        call.arg(change.mark_in.as_ref().map(|_| nonce()).unwrap_or_default());
+    }
+}
+
+fn put_answers(call: &mut Cmd, answers: &[Answer]) -> Result<(), StoreError> {
+    if answers.is_empty() {
+        call.arg("");
+    } else {
+        call.arg(encode(&answers)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Reading back a bucket at the beginning of a tenure, and checking that it agrees with itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cartgate_ledger::UnixMs;
+use cartgate_policy::Sku;
+
+use super::ask;
+use super::link::pipeline;
+use super::reply::{Fields, Replies, failed_to};
+use super::tenure::RedisTenure;
+use crate::store::encoding::{decode, parse_id, parse_sku, reservation};
+use crate::store::journal::verify_end;
+use crate::store::{EndedKind, Loaded, StockRow, Store as _, StoreError};
+
+/// How much of a hash is read at once, at least.
+const SCANNED: usize = 1_024;
+
+/// How many journals' ends are read at once.
+const JOURNALS: usize = 256;
+
+impl RedisTenure {
+    pub(super) fn load_all(&self) -> Result<Loaded, StoreError> {
+        let stock = |(sku, row): (Vec<u8>, Vec<u8>)| Ok((parse_sku(&sku)?, decode("stock", &row)?));
+        let hold = |(id, value): (Vec<u8>, Vec<u8>)| reservation(parse_id(&id)?, &value);
+        let ticketed = |(_, value): (Vec<u8>, Vec<u8>)| decode("ticketed command", &value);
+        let all = UnixMs(u64::MAX);
+        let mut loaded = Loaded {
+            stocks: self.scan("stock")?.into_iter().map(stock).collect::<Result<_, _>>()?,
+            holds: self.scan("held")?.into_iter().map(hold).collect::<Result<_, _>>()?,
+            ticketed: self.scan("ticketed")?.into_iter().map(ticketed).collect::<Result<_, _>>()?,
+            refusals: self.ended(EndedKind::Refusal, UnixMs(0), all, usize::MAX)?,
+            hot_items: self.ask(ask::hot_items(&self.keys))?,
+        };
+        loaded.ticketed.sort_by_key(|ticketed| ticketed.seq);
+        self.verify_journals(&loaded.stocks)?;
+        loaded.verify_holds()?;
+        Ok(loaded)
+    }
+
+    /// All of a hash that nobody changes meanwhile, in the order of its fields.
+    fn scan(&self, hash: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+        let mut all = BTreeMap::new();
+        let mut cursor = String::from("0");
+        loop {
+            let mut pipe = pipeline();
+            pipe.cmd("HSCAN").arg(self.keys.key(hash)).arg(&cursor).arg("COUNT").arg(SCANNED);
+            let mut replies = Replies::new(self.query(&pipe).map_err(failed_to("be read"))?);
+            let (next, fields): (String, Fields) = replies.next("HSCAN")?;
+            // What moves in the table meanwhile may come twice.
+            all.extend(fields);
+            if next == "0" {
+                return Ok(all);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Checks that each SKU's last journal entry ends where its stock stands.
+    fn verify_journals(&self, stocks: &[(Sku, StockRow)]) -> Result<(), StoreError> {
+        for some in stocks.chunks(JOURNALS) {
+            let ends = self.ask(ask::journal_ends(&self.keys, some))?;
+            for ((sku, row), (version, counters)) in some.iter().zip(ends) {
+                verify_end(sku, version, counters, row)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Versions of SKUs' stock that this process has committed, by bucket. If a SKU stands at an earlier
+/// one, the store has lost what it said it had.
+#[derive(Default)]
+pub(super) struct Known(HashMap<u16, HashMap<Sku, u64>>);
+
+/// A SKU that has lost the end of its journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The SKU.
+    pub sku: Sku,
+    /// The version that was committed.
+    pub known: u64,
+    /// The version that was found.
+    pub found: u64,
+}
+
+impl Known {
+    pub(super) fn committed<'a>(
+        &mut self,
+        bucket: u16,
+        versions: impl Iterator<Item = (&'a Sku, u64)>,
+    ) {
+        let known = self.0.entry(bucket).or_default();
+        for (sku, version) in versions {
+            match known.get_mut(sku) {
+                Some(known) => *known = version,
+                None => _ = known.insert(sku.clone(), version),
+            }
+        }
+    }
+
+    /// Takes what was found for what is known from now on; says what is missing.
+    pub(super) fn found(&mut self, bucket: u16, stocks: &[(Sku, StockRow)]) -> Vec<Lost> {
+        let found: HashMap<Sku, u64> =
+            stocks.iter().map(|(sku, row)| (sku.clone(), row.version)).collect();
+        let known = self.0.remove(&bucket).unwrap_or_default().into_iter();
+        let lost = known.filter_map(|(sku, known)| {
+            let found = found.get(&sku).copied().unwrap_or_default();
+            (found < known).then_some(Lost { sku, known, found })
+        });
+        let mut lost: Vec<_> = lost.collect();
+        lost.sort_by(|one, other| one.sku.cmp(&other.sku));
+        self.0.insert(bucket, found);
+        lost
+    }
+}

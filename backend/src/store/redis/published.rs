@@ -1,0 +1,53 @@
+//! What a process is told over Pub/Sub: whoever misses it reads the stream of answers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::StoreError;
+use crate::store::encoding::{self, decode};
+use crate::store::tenure::{Answer, EntryId};
+
+/// A message on a process's channel.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Published {
+    /// The bucket.
+    pub bucket: u16,
+    /// The entry in its stream of answers.
+    pub entry: EntryId,
+    /// What the process's callers are told.
+    pub answers: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    bucket: u16,
+    entry: EntryId,
+    answers: &'a [&'a Answer],
+}
+
+impl Published {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn decode(message: &[u8]) -> Result<Self, StoreError> {
+        decode("message", message)
+    }
+}
+
+pub(super) fn encode(
+    bucket: u16,
+    entry: EntryId,
+    answers: &[&Answer],
+) -> Result<Vec<u8>, StoreError> {
+    encoding::encode(&Message { bucket, entry, answers })
+}
+
+pub(super) fn by_process(answers: &[Answer]) -> BTreeMap<u64, Vec<&Answer>> {
+    let mut by_process = BTreeMap::<u64, Vec<&Answer>>::new();
+    for answer in answers {
+        by_process.entry(answer.reply.process).or_default().push(answer);
+    }
+    by_process
+}
