@@ -19,6 +19,7 @@ pub(crate) mod shared_memory;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cartgate_ledger::{
     Adjustment, CommandId, Counters, JournalEntry, JournalError, Purchase, Reservation, Reserve,
@@ -329,6 +330,12 @@ pub enum StoreError {
         counted: u64,
         /// Units by the holds.
         held: u64,
+    },
+    /// It does not answer, and was not asked.
+    #[error("the store is out of reach, try again in {} ms", retry_after.as_millis())]
+    OutOfReach {
+        /// When it may be asked again.
+        retry_after: Duration,
     },
     /// Entries that were asked for are not kept any more.
     #[error("the journal of {sku} begins with version {first}")]

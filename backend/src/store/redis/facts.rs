@@ -97,7 +97,7 @@ impl Assurance {
 
     /// How long that may take.
     pub(super) fn wait(&self) -> Duration {
-        self.wait
+        self.question().map_or(Duration::ZERO, |_| self.wait)
     }
 
     /// What came of [`Assurance::ask`].

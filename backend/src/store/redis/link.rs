@@ -4,16 +4,16 @@
 //! counts by connection. What has become of the servers meanwhile is looked up again after anything
 //! that went wrong.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
 use redis::{Client, Connection, ConnectionInfo, InfoDict, Pipeline, RedisError, Value};
 
 use super::address::Address;
 use super::breaker::Breaker;
 use super::reply::{self, Pauses, Remedy, failed_to, remedy};
 use super::scripts;
+use super::topology::{Node, Topology};
 use crate::store::StoreError;
 
 /// All servers of a store.
@@ -21,116 +21,84 @@ pub(super) struct Link {
     address: Address,
     /// The longest that a server may take to answer, unless it was asked to wait.
     pub(super) timeout: Duration,
-    topology: Mutex<Option<Arc<Topology>>>,
+    known: Mutex<Known>,
+    /// Whoever looks for the servers does so for all.
+    looking: Mutex<()>,
     breaker: Breaker,
 }
 
-/// Which server has what.
-pub(super) struct Topology {
-    nodes: Vec<Arc<Node>>,
-    /// The last slot of each range, and the place of its server in `nodes`: in order. A single
-    /// server has all.
-    ranges: Vec<(u16, u16, usize)>,
+/// Which server had what when they were last asked.
+#[derive(Default)]
+struct Known {
+    topology: Option<Arc<Topology>>,
+    is_stale: bool,
+    looked_at: Option<Instant>,
 }
 
-/// A server that takes writes.
-pub(super) struct Node {
-    pub(super) info: ConnectionInfo,
-    pub(super) breaker: Breaker,
-    /// A connection that nobody uses at the moment.
-    spare: Mutex<Option<Connection>>,
-    /// The connection that all requests of this process share.
-    pub(super) shared: tokio::sync::Mutex<Option<MultiplexedConnection>>,
-}
-
-impl Node {
-    fn new(info: ConnectionInfo) -> Arc<Self> {
-        let (breaker, spare, shared) = Default::default();
-        Arc::new(Self { info, breaker, spare, shared })
-    }
-}
-
-impl Topology {
-    fn single(info: ConnectionInfo) -> Self {
-        Self { nodes: vec![Node::new(info)], ranges: vec![(0, u16::MAX, 0)] }
-    }
-
-    /// Reads `CLUSTER SLOTS`: ranges, each with its first slot, its last, and its servers, the first
-    /// of which takes writes.
-    fn cluster(seed: &ConnectionInfo, slots: Value) -> Result<Self, StoreError> {
-        let slots: Vec<Vec<Value>> = reply::read("CLUSTER SLOTS", slots)?;
-        let (mut nodes, mut ranges) = (Vec::<Arc<Node>>::new(), Vec::new());
-        for range in slots {
-            let mut range = reply::Replies::new(range);
-            let (first, last) = (range.next("slot")?, range.next("slot")?);
-            let mut node = reply::Replies::new(range.next("node")?);
-            let host: Option<String> = node.next("host")?;
-            let info = Address::node(seed, &host.unwrap_or_default(), node.next("port")?);
-            let known = nodes.iter().position(|node| node.info.addr() == info.addr());
-            let place = known.unwrap_or_else(|| {
-                nodes.push(Node::new(info));
-                nodes.len() - 1
-            });
-            ranges.push((first, last, place));
-        }
-        Ok(Self { nodes, ranges })
-    }
-
-    pub(super) fn node(&self, slot: u16) -> Result<&Arc<Node>, StoreError> {
-        let is_in = |(first, last, _): &&(u16, u16, usize)| (*first..=*last).contains(&slot);
-        let node = self.ranges.iter().find(is_in).and_then(|range| self.nodes.get(range.2));
-        node.ok_or_else(|| unreachable("no server has a slot of the cluster"))
-    }
-}
+/// However much goes wrong, servers are not looked for more often.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Link {
     pub(super) fn new(address: Address, timeout: Duration) -> Self {
         // Unless somebody has chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { address, timeout, topology: Mutex::default(), breaker: Breaker::default() }
+        let (known, looking, breaker) = Default::default();
+        Self { address, timeout, known, looking, breaker }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which server has what, as it was last found.
     pub(super) fn known_topology(&self) -> Option<Arc<Topology>> {
-        self.topology.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let known = self.known();
+        known.topology.clone().filter(|_| !known.is_stale)
+    }
+
+    /// The same, though it seems to be wrong.
+    pub(super) fn last_topology(&self) -> Option<Arc<Topology>> {
+        self.known().topology.clone()
     }
 
     /// Finds out which server has what, unless it is known.
     ///
     /// Blocks for as long as the servers do not answer.
     pub(super) fn topology(&self) -> Result<Arc<Topology>, StoreError> {
-        let mut topology = self.topology.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*topology {
-            return Ok(Arc::clone(known));
+        if let Some(known) = self.known_topology() {
+            return Ok(known);
         }
-        if self.breaker.open_for().is_some() {
-            return Err(unreachable("no server has answered a moment ago"));
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.known_topology() {
+            return Ok(known);
         }
-        match self.look() {
-            Ok(found) => {
-                self.breaker.answered();
-                Ok(Arc::clone(topology.insert(Arc::new(found))))
-            }
-            Err(error) => {
-                self.breaker.failed();
-                Err(error)
-            }
+        if let Some(retry_after) = self.breaker.open_for() {
+            return Err(StoreError::OutOfReach { retry_after });
         }
+        let before = self.known().topology.clone();
+        let mut found = self.look(before.as_deref()).inspect_err(|_| self.breaker.failed())?;
+        self.breaker.answered();
+        before.into_iter().for_each(|before| found.keep(&before));
+        let found = Arc::new(found);
+        let (topology, looked_at) = (Some(Arc::clone(&found)), Some(Instant::now()));
+        *self.known() = Known { topology, is_stale: false, looked_at };
+        Ok(found)
     }
 
-    /// For how long nobody is to ask for the topology.
+    /// For how long nobody is to look for the servers.
     pub(super) fn open_for(&self) -> Option<Duration> {
         self.breaker.open_for()
     }
 
-    /// What was known is wrong by now.
-    pub(super) fn forget(&self) {
-        *self.topology.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// What is known seems to be wrong.
+    pub(super) fn doubt(&self) {
+        let mut known = self.known();
+        known.is_stale |= known.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
     }
 
-    fn look(&self) -> Result<Topology, StoreError> {
+    fn look(&self, before: Option<&Topology>) -> Result<Topology, StoreError> {
         let mut last_error = unreachable("none of the servers takes writes");
-        for seed in &self.address.seeds {
+        for seed in before.into_iter().flat_map(Topology::seeds).chain(&self.address.seeds) {
             match self.look_at(seed) {
                 Ok(Some(topology)) => return Ok(topology),
                 Ok(None) => {}
@@ -163,27 +131,31 @@ impl Link {
 
     /// A new connection to the server that has a slot.
     pub(super) fn connect(self: &Arc<Self>, slot: u16) -> Result<Wire, StoreError> {
-        let topology = self.topology()?;
-        let node = topology.node(slot).inspect_err(|_| self.forget())?;
-        self.connect_to(node)
+        self.connect_to(&self.node(slot)?)
     }
 
     /// A connection for a moment.
     pub(super) fn borrow(self: &Arc<Self>, slot: u16) -> Result<Wire, StoreError> {
-        let topology = self.topology()?;
-        let node = topology.node(slot).inspect_err(|_| self.forget())?;
+        let node = self.node(slot)?;
         let spare = node.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         match spare {
-            Some(connection) => {
-                Ok(Wire { connection, node: Arc::clone(node), link: Arc::clone(self) })
-            }
-            None => self.connect_to(node),
+            Some(connection) => Ok(Wire { connection, node, link: Arc::clone(self) }),
+            None => self.connect_to(&node),
         }
     }
 
+    fn node(&self, slot: u16) -> Result<Arc<Node>, StoreError> {
+        let topology = self.topology()?;
+        let node = topology.node(slot).map(Arc::clone);
+        node.ok_or_else(|| {
+            self.doubt();
+            unreachable("no server has a slot of the cluster")
+        })
+    }
+
     fn connect_to(self: &Arc<Self>, node: &Arc<Node>) -> Result<Wire, StoreError> {
-        if node.breaker.open_for().is_some() {
-            return Err(unreachable("it has not answered a moment ago"));
+        if let Some(retry_after) = node.breaker.open_for() {
+            return Err(StoreError::OutOfReach { retry_after });
         }
         match self.open(&node.info) {
             Ok(connection) => {
@@ -192,7 +164,7 @@ impl Link {
             }
             Err(error) => {
                 node.breaker.failed();
-                self.forget();
+                self.doubt();
                 Err(failed_to("be reached")(error))
             }
         }
@@ -233,9 +205,8 @@ impl Wire {
             match (remedy(&error), pauses.next()) {
                 (Remedy::Load, Some(_)) => scripts::load().exec(&mut self.connection)?,
                 (Remedy::Wait, Some(pause)) => std::thread::sleep(pause),
-                (Remedy::Nothing, _) => return Err(error),
-                (Remedy::Look | Remedy::Load | Remedy::Wait, _) => {
-                    self.link.forget();
+                _ => {
+                    self.link.doubt();
                     return Err(error);
                 }
             }
@@ -253,6 +224,9 @@ impl Wire {
         pipe: &Pipeline,
         wait: Duration,
     ) -> Result<Vec<Value>, RedisError> {
+        if wait.is_zero() {
+            return self.query(pipe);
+        }
         self.connection.set_read_timeout(Some(self.link.timeout + wait))?;
         let replies = self.query(pipe)?;
         self.connection.set_read_timeout(Some(self.link.timeout))?;

@@ -1,6 +1,88 @@
 //! A store on Redis (7.0 or later, Valkey, a cluster of either), shared by many processes.
+//!
+//! Redis is the queue and the store. API processes post commands into a bucket's streams; the worker
+//! that holds the bucket's lease reads and decides them, and commits; the outcomes find their way
+//! back through a stream of answers, and through Pub/Sub for those who are there to hear it.
+//!
+//! ```text
+//! API process              Redis: bucket b                     worker: tenure of b
+//! -----------              ---------------                     -------------------
+//! Api::post ──post.lua───> settle, lane, lane:<sku> ──XREAD──> window, in memory
+//!    tickets ────────────> tickets, settle                        │ turn: ledger::apply
+//!                          all of the table below <─commit.lua────┘
+//! callers <──SUBSCRIBE──── cg:answers:<process> <────PUBLISH───── told
+//! callers <──Api::answers─ answers
+//! ```
+//!
+//! # Keys
+//!
+//! All keys of bucket `b` begin with `{cg:b}:`, so that a cluster has them in one slot and a script
+//! may touch them together; `cg` is a setting. None has a time to live: Redis removes nothing by
+//! itself, and must not (`maxmemory-policy noeviction`). Values are laid out as in `encoding.rs`.
+//!
+//! | key             | type   | content                                      | until when            |
+//! |-----------------|--------|----------------------------------------------|-----------------------|
+//! | `meta`          | hash   | the lease: `worker`, `epoch`, `nonce`, `until_ms`; `routes_version` | for ever |
+//! | `stock`         | hash   | SKU: [`StockRow`](super::StockRow)           | for ever              |
+//! | `held`          | hash   | id: SKU, reservation                         | its hold ends         |
+//! | `ended`         | hash   | id: SKU, reservation                         | it is forgotten       |
+//! | `adjusted`      | hash   | id: adjustment                               | it is forgotten       |
+//! | `ends`          | zset   | kind, time, id of what ended; all scores are 0: members sort by their bytes, which are exact | it is forgotten |
+//! | `bought:<sku>`  | hash   | customer: units                              | for ever              |
+//! | `tickets`       | hash   | id: until when it is good, SKU               | its command is decided |
+//! | `ticketed`      | hash   | id: command that an owner has written down itself; the distributed one has no need to | it is decided |
+//! | `hot`           | hash   | SKU: hot item                                | it is one no more     |
+//! | `routes`        | hash   | SKU: `joining`, `open`, `leaving`            | it has no lane of its own |
+//! | `settle`, `lane`, `lane:<sku>` | streams | commands, as they were posted | they are decided: each commit trims what is |
+//! | `cursors`       | hash   | stream: what of it is decided                | the stream goes       |
+//! | `depths`        | hash   | stream: how much of it is not decided; posts are refused where that is too much | the stream goes |
+//! | `journal:<sku>` | stream | chunks of up to 512 versions, the last for an id | `journal_max` versions later |
+//! | `answers`       | stream | who is told what, an entry a commit          | half a minute, or 10,000 entries |
+//! | `lost`          | hash   | SKU: version that was committed, version found after a failover | an operator removes it |
+//!
+//! Of the whole store: `cg:store`, a hash of `format`, `buckets`, `secret`; `cg:workers`, a hash of
+//! workers and their reports, each good for as long as a lease is; the channels
+//! `cg:answers:<process>`, which keep nothing. What has no end in the table is what the shop itself
+//! makes: SKUs, and what customers have bought.
+//!
+//! An entry of a stream of commands has `n`, a nonce of its post; `t`, the server's time; and one or
+//! more `d`, what was posted; or, for a HANDOFF, `h`, the SKU. Redis's clock is the only one.
+//!
+//! # Steps
+//!
+//! Each is a script, and so atomic; its parameters are described in `scripts/`.
+//!
+//! 1. *Post* stamps commands and puts them into streams, unless one is full, or the caller sorted
+//!    them by routes that are no more. Refused when Redis is out of memory.
+//! 2. *Acquire* takes a lease that is free, has passed, or is the worker's own: a new epoch, a new
+//!    nonce.
+//! 3. *Renew* keeps it or gives it back, if epoch and nonce are still these. The same request tells
+//!    which history of data the server has ([`History`](facts::History)): if it is another, the
+//!    tenure is over.
+//! 4. *Read* is `TIME`, then one `XREAD` over all streams: what is stamped before that time has been
+//!    read. When there is nothing, it waits in Redis.
+//! 5. *Commit* writes a turn, unless the lease is another's (`fenced`), a cursor has moved
+//!    (`cursor`), an entry that was read is not there any more, or is another (`entry`), or a SKU
+//!    does not stand where it was decided on (`stock`). `WAIT` or `WAITAOF` follow on the same
+//!    connection, in the same packet, if they are asked for.
+//! 6. *Publish*, once the commit is as durable as it is to be. A new owner publishes the last answers
+//!    again.
+//!
+//! Safety rests on no clock: a worker that was stopped for an hour has its commit refused. After any
+//! failure a tenure does nothing more ([`RedisTenure`]); its worker begins another, and loads what is
+//! there. Why epoch and nonce: a failover may lose that a lease was taken, and give its epoch again.
+//! Why an entry's nonce: it may lose what was posted, and give its id again. Why the rows: it may
+//! lose commits, and go on from an earlier one.
+//!
+//! # What Redis cannot promise
+//!
+//! A failover may lose what was acknowledged, whatever `WAIT` said. What this process has committed
+//! and does not find again it notes in `lost`, and logs ([`Lost`]); what only a process knew that
+//! died with the server, nobody misses. A ticket is as durable as the server's own disk is: it is
+//! not waited for.
 
 mod address;
+mod api;
 mod ask;
 mod breaker;
 mod commit;
@@ -8,7 +90,9 @@ mod facts;
 mod keys;
 mod link;
 mod load;
+mod post;
 mod published;
+mod remote;
 mod reply;
 #[cfg(test)]
 pub(super) mod rig;
@@ -17,6 +101,7 @@ mod streams;
 mod tenure;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,7 +119,9 @@ use super::tenure::{SharedStore, Tenure, WorkerId, WorkerReport};
 use super::{Durability, StoreError};
 
 pub use self::address::Address;
+pub use self::api::Api;
 pub use self::load::Lost;
+pub use self::post::{Group, Post, PostError, PostReply, TicketFor};
 pub use self::published::Published;
 
 /// The format written by this version.
@@ -120,6 +207,11 @@ impl RedisStore {
         let shared = Arc::new(Shared { link, settings, keys, buckets, secret, known });
         wire.give_back();
         Ok(Self { shared })
+    }
+
+    /// The store for an API process.
+    pub fn api(&self) -> Api {
+        Api::new(self.shared.keys.clone(), Arc::clone(&self.shared.link))
     }
 
     /// Runs commands on the key that workers are listed under.

@@ -6,7 +6,7 @@ use cartgate_ledger::UnixMs;
 use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
 
 use crate::store::StoreError;
-use crate::store::encoding::{decode, malformed};
+use crate::store::encoding::{decode, malformed, parse_sku};
 use crate::store::tenure::{Answer, Entry, EntryId, Posted};
 
 pub(super) fn failed_to(action: &'static str) -> impl Fn(RedisError) -> StoreError {
@@ -31,6 +31,10 @@ impl Replies {
 
     pub(super) fn next<T: FromRedisValue>(&mut self, what: &'static str) -> Result<T, StoreError> {
         read(what, self.next_value())
+    }
+
+    pub(super) fn rest(self) -> impl Iterator<Item = Value> {
+        self.0
     }
 
     pub(super) fn next_value(&mut self) -> Value {
@@ -74,7 +78,7 @@ pub(super) fn entry((id, fields): RawEntry) -> Result<Entry, StoreError> {
             b"n" => nonce = text(value).and_then(|text| u64::from_str_radix(text, 16).ok()),
             b"t" => at = text(value).and_then(|text| text.parse().ok()),
             b"d" => posted.append(&mut decode("posted command", value)?),
-            b"h" => posted.push(Posted::Handoff(crate::store::encoding::parse_sku(value)?)),
+            b"h" => posted.push(Posted::Handoff(parse_sku(value)?)),
             _ => return Err(malformed("entry")),
         }
     }
@@ -99,6 +103,11 @@ fn pairs(fields: &[Vec<u8>]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
+}
+
+/// Whether a server refused something because it is out of memory.
+pub(super) fn is_out_of_memory(error: &RedisError) -> bool {
+    error.code() == Some("OOM")
 }
 
 /// What is to be done about an error that a server replied with.

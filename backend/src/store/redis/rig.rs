@@ -1,7 +1,5 @@
 //! Real servers for tests.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "it is for tests")]
-
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -66,6 +64,10 @@ impl Server {
         info.is_ok_and(|info| {
             info.get("process_id") == Some(self.child.id()) && info.get("loading") == Some(0_u8)
         })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(in crate::store) fn url(&self) -> String {

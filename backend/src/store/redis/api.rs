@@ -1,0 +1,158 @@
+//! What an API process does with a store on Redis, without blocking.
+
+use std::sync::Arc;
+
+use cartgate_ledger::{CommandId, JournalEntry, Reservation, UnixMs};
+use cartgate_policy::Sku;
+
+use super::ask::{self, Ask, JournalPage};
+use super::keys::{Keys, StoreKeys};
+use super::link::pipeline;
+use super::load::Lost;
+use super::post::{self, Post, PostError, PostReply};
+use super::remote::{Failure, Remote};
+use super::reply::Replies;
+use crate::hot_items::HotItem;
+use crate::store::tenure::{Answer, EntryId, Route, Stream};
+use crate::store::{StockRow, StoreError};
+
+/// Posts into the streams of all buckets, and reads what is committed.
+pub struct Api {
+    keys: StoreKeys,
+    remote: Remote,
+}
+
+impl Api {
+    pub(super) fn new(keys: StoreKeys, link: Arc<super::link::Link>) -> Self {
+        Self { keys, remote: Remote::new(link) }
+    }
+
+    async fn ask<T>(
+        &self,
+        bucket: u16,
+        ask: impl FnOnce(&Keys) -> Ask<T>,
+    ) -> Result<T, StoreError> {
+        let keys = self.keys.bucket(bucket);
+        self.remote.ask(keys.slot(), ask(&keys)).await
+    }
+
+    /// Puts something into a bucket's streams.
+    ///
+    /// # Errors
+    /// Says whether nothing was posted, or nobody knows.
+    pub async fn post(&self, bucket: u16, post: &Post) -> Result<PostReply, PostError> {
+        let keys = self.keys.bucket(bucket);
+        let mut pipe = pipeline();
+        pipe.add_command(post::call(&keys, post).map_err(PostError::Refused)?);
+        match self.remote.query(keys.slot(), &pipe).await {
+            Ok(replies) => post::read(Replies::new(replies)).map_err(PostError::Unknown),
+            Err(failure) => Err(post_error(failure)),
+        }
+    }
+
+    /// A SKU's stock; `None` if it was never set.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn stock(&self, bucket: u16, sku: &Sku) -> Result<Option<StockRow>, StoreError> {
+        self.ask(bucket, |keys| ask::stock(keys, sku)).await
+    }
+
+    /// What became of a command, and of which SKU's stock it was.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn reservation(
+        &self,
+        bucket: u16,
+        id: CommandId,
+    ) -> Result<Option<(Sku, Reservation)>, StoreError> {
+        self.ask(bucket, |keys| ask::reservation(keys, id)).await
+    }
+
+    /// Of a command that a ticket was given for and that waits: until when it is good, and its SKU.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn ticketed(
+        &self,
+        bucket: u16,
+        id: CommandId,
+    ) -> Result<Option<(UnixMs, Sku)>, StoreError> {
+        self.ask(bucket, |keys| ask::ticket(keys, id)).await
+    }
+
+    /// At most `limit` entries of a SKU's journal, in order, from the one after version `after`.
+    ///
+    /// # Errors
+    /// The store cannot be read, or what was asked for is not kept any more.
+    pub async fn journal(
+        &self,
+        bucket: u16,
+        sku: &Sku,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        let keys = self.keys.bucket(bucket);
+        let mut page = JournalPage::new(sku, after, limit);
+        while let Some(ask) = page.next(&keys) {
+            page.take(self.remote.ask(keys.slot(), ask).await?)?;
+        }
+        Ok(page.entries())
+    }
+
+    /// A bucket's hot items, in order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_items(&self, bucket: u16) -> Result<Vec<(Sku, HotItem)>, StoreError> {
+        self.ask(bucket, ask::hot_items).await
+    }
+
+    /// A bucket's SKUs with lanes of their own, and the version of that.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn routes(&self, bucket: u16) -> Result<(u64, Vec<(Sku, Route)>), StoreError> {
+        self.ask(bucket, ask::routes).await
+    }
+
+    /// How much is posted in each of a bucket's streams and not decided.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn depths(&self, bucket: u16) -> Result<Vec<(Stream, u64)>, StoreError> {
+        self.ask(bucket, ask::depths).await
+    }
+
+    /// At most `limit` entries of a bucket's answers after that one, in order. They are kept for half
+    /// a minute.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn answers(
+        &self,
+        bucket: u16,
+        after: EntryId,
+        limit: usize,
+    ) -> Result<Vec<(EntryId, Vec<Answer>)>, StoreError> {
+        self.ask(bucket, |keys| ask::answers(keys, after, limit)).await
+    }
+
+    /// A bucket's SKUs that have lost the end of their journals.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn lost(&self, bucket: u16) -> Result<Vec<Lost>, StoreError> {
+        self.ask(bucket, ask::lost).await
+    }
+}
+
+fn post_error(failure: Failure) -> PostError {
+    match failure {
+        failure if failure.is_out_of_memory() => PostError::OutOfMemory,
+        Failure::OutOfReach { retry_after } => PostError::OutOfReach { retry_after },
+        Failure::Refused { .. } => PostError::Refused(failure.into_store_error()),
+        Failure::Unknown { .. } => PostError::Unknown(failure.into_store_error()),
+    }
+}

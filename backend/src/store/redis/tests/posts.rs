@@ -1,0 +1,154 @@
+//! Posting: all of it, or a definite no, or an honest "nobody knows".
+
+use super::*;
+use crate::store::redis::{PostError, TicketFor};
+use crate::store::tenure::{Route, RouteChange};
+
+fn promote() -> TurnCommit {
+    let change =
+        RouteChange { sku: sku("A"), route: Some(Route::Joining), mark_in: Some(Stream::Normal) };
+    TurnCommit { routes: vec![change], ..TurnCommit::default() }
+}
+
+#[tokio::test]
+async fn what_is_posted_is_read_in_order() {
+    let rig = Rig::new();
+    let PostReply::Posted { at, groups, tickets } = rig.post(Stream::Normal, 1..4).await else {
+        panic!("posted")
+    };
+    assert_eq!((groups, tickets), (vec![true], vec![]));
+    rig.post(Stream::Normal, 4..5).await;
+    let tenure = rig.acquire(1);
+    let arrived = read(&tenure);
+    assert!(arrived.now >= at);
+    let entries = in_lane(arrived);
+    let posted: Vec<_> = entries.iter().flat_map(|entry| entry.posted.clone()).collect();
+    assert_eq!(posted, (1..5).map(reserve).collect::<Vec<_>>());
+    assert_eq!(entries[0].at, at);
+    assert_ne!(entries[0].nonce, entries[1].nonce);
+    assert_eq!(rig.api.depths(0).await.unwrap(), [(Stream::Normal, 4)]);
+}
+
+/// A route that has changed meanwhile: nothing is posted where nobody would look for it in order.
+#[tokio::test]
+async fn a_stale_route_posts_nothing() {
+    let mut rig = Rig::new();
+    let tenure = rig.acquire(1);
+    tenure.commit_turn(&promote()).unwrap();
+    let before = rig.dump();
+    let expected = PostReply::Moved { routes_version: 1, own_lanes: vec![sku("A")] };
+    assert_eq!(rig.post(Stream::Normal, 1..2).await, expected);
+    assert!(rig.dump() == before);
+    let hot = Stream::Hot(sku("A"));
+    assert!(matches!(rig.post_by(1, hot.clone(), 1..2).await, PostReply::Posted { .. }));
+
+    // What settles has one stream, whatever the routes are.
+    assert!(matches!(rig.post(Stream::Settle, 1..2).await, PostReply::Posted { .. }));
+}
+
+#[tokio::test]
+async fn a_full_stream_takes_nothing_and_keeps_no_other_from_it() {
+    let rig = Rig::new();
+    let group = |stream, numbers: std::ops::Range<u8>, depth_max| Group {
+        stream,
+        posted: numbers.map(reserve).collect(),
+        depth_max,
+    };
+    let groups = vec![group(Stream::Normal, 1..4, 2), group(Stream::Settle, 4..6, 2)];
+    let post = Post { groups, ..Post::default() };
+    let PostReply::Posted { groups, .. } = rig.api.post(0, &post).await.unwrap() else {
+        panic!("posted")
+    };
+    assert_eq!(groups, [false, true]);
+    assert_eq!(rig.api.depths(0).await.unwrap(), [(Stream::Settle, 2)]);
+
+    // What is decided makes room.
+    let tenure = rig.acquire(1);
+    let arrived = read(&tenure);
+    let (stream, entries) = &arrived.entries[0];
+    assert_eq!(*stream, Stream::Settle);
+    let steps = vec![step(Stream::Settle, None, entries)];
+    tenure.commit_turn(&TurnCommit { steps, ..TurnCommit::default() }).unwrap();
+    assert_eq!(rig.api.depths(0).await.unwrap(), [(Stream::Settle, 0)]);
+    assert_eq!(read(&tenure).entries, [], "what is decided is trimmed");
+}
+
+#[tokio::test]
+async fn a_ticket_is_given_while_its_command_is_good() {
+    let rig = Rig::new();
+    let PostReply::Posted { at, .. } = rig.post(Stream::Normal, 1..3).await else {
+        panic!("posted")
+    };
+    let ticket = |number, claim_by| TicketFor {
+        sku: sku("A"),
+        id: id(number),
+        claim_by,
+        until: at.plus_ms(60_000),
+    };
+    let tickets = vec![
+        ticket(1, at.plus_ms(60_000)),
+        ticket(2, UnixMs(at.0 - 1)),
+        ticket(3, at.plus_ms(60_000)),
+    ];
+    let post = Post { tickets, ..Post::default() };
+    let PostReply::Posted { tickets, .. } = rig.api.post(0, &post).await.unwrap() else {
+        panic!("posted")
+    };
+    assert_eq!(tickets, [true, false, true]);
+    let until = at.plus_ms(60_000);
+    assert_eq!(rig.api.ticketed(0, id(1)).await.unwrap(), Some((until, sku("A"))));
+    assert_eq!(rig.api.ticketed(0, id(2)).await.unwrap(), None);
+
+    // The owner hears of it in the same step, and ends it with the command.
+    let tenure = rig.acquire(1);
+    let arrived = read(&tenure);
+    let settle = &arrived.entries.iter().find(|(stream, _)| *stream == Stream::Settle).unwrap().1;
+    let told = |number| Posted::Ticket { sku: sku("A"), id: id(number), until };
+    assert_eq!(settle[0].posted, [told(1), told(3)]);
+    let mut known = tenure.progress().unwrap().tickets;
+    known.sort();
+    assert_eq!(known, [(id(1), until), (id(3), until)]);
+    let commit = Commit { unticketed: vec![id(1)], ..Commit::default() };
+    tenure.commit_turn(&TurnCommit { commit, ..TurnCommit::default() }).unwrap();
+    assert_eq!(tenure.progress().unwrap().tickets, [(id(3), until)]);
+    let mut depths = rig.api.depths(0).await.unwrap();
+    depths.sort();
+    assert_eq!(depths, [(Stream::Settle, 2), (Stream::Normal, 2)]);
+}
+
+/// A server that is out of memory takes no more to do; but what is under way gets done, and that
+/// makes room.
+#[tokio::test]
+async fn out_of_memory_posts_are_refused_and_turns_go_on() {
+    let mut rig = Rig::new();
+    rig.post(Stream::Normal, 1..3).await;
+    let tenure = rig.acquire(1);
+    rig.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    let groups = vec![Group { stream: Stream::Settle, posted: vec![reserve(3)], depth_max: 9 }];
+    let post = Post { groups, ..Post::default() };
+    let error = rig.api.post(0, &post).await.unwrap_err();
+    assert!(matches!(error, PostError::OutOfMemory), "{error}");
+
+    let entries = in_lane(read(&tenure));
+    let steps = vec![step(Stream::Normal, None, &entries)];
+    tenure.commit_turn(&TurnCommit { steps, ..sale(0, 3) }).unwrap();
+    assert!(tenure.renew().unwrap());
+    tenure.release().unwrap();
+    rig.acquire(2);
+    rig.run(&["CONFIG", "SET", "maxmemory", "0"]);
+    rig.api.post(0, &post).await.unwrap();
+}
+
+/// A server that starts again, or is told to, has forgotten all scripts.
+#[tokio::test]
+async fn scripts_that_were_forgotten_are_loaded_again() {
+    let mut rig = Rig::new();
+    let tenure = rig.acquire(1);
+    rig.run(&["SCRIPT", "FLUSH"]);
+    tenure.commit_turn(&sale(0, 2)).unwrap();
+    rig.run(&["SCRIPT", "FLUSH"]);
+    assert!(matches!(rig.post(Stream::Normal, 1..2).await, PostReply::Posted { .. }));
+    rig.run(&["SCRIPT", "FLUSH"]);
+    assert!(tenure.renew().unwrap());
+    assert_eq!(in_lane(read(&tenure)).len(), 1, "posted once");
+}
