@@ -6,10 +6,11 @@ use cartgate_ledger::{CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
 use super::ask::{self, Ask, JournalPage};
-use super::keys::{Keys, StoreKeys};
+use super::keys::{Keys, StoreKeys, slot};
 use super::link::pipeline;
 use super::load::Lost;
 use super::post::{self, Post, PostError, PostReply};
+use super::published::Hearing;
 use super::remote::{Failure, Remote};
 use super::reply::Replies;
 use crate::hot_items::HotItem;
@@ -48,6 +49,16 @@ impl Api {
             Ok(replies) => post::read(Replies::new(replies)).map_err(PostError::Unknown),
             Err(failure) => Err(post_error(failure)),
         }
+    }
+
+    /// Hears from now on what the callers of a process are told.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn hear(&self, process: u64) -> Result<Hearing, StoreError> {
+        let channel = self.keys.channel(process);
+        let heard = self.remote.subscribe(slot(&channel), &channel).await;
+        heard.map(Hearing).map_err(Failure::into_store_error)
     }
 
     /// A SKU's stock; `None` if it was never set.

@@ -57,7 +57,7 @@
 //! 2. *Acquire* takes a lease that is free, has passed, or is the worker's own: a new epoch, a new
 //!    nonce.
 //! 3. *Renew* keeps it or gives it back, if epoch and nonce are still these. The same request tells
-//!    which history of data the server has ([`History`](facts::History)): if it is another, the
+//!    which history of data the server has, by run id and replication id: if it is another, the
 //!    tenure is over.
 //! 4. *Read* is `TIME`, then one `XREAD` over all streams: what is stamped before that time has been
 //!    read. When there is nothing, it waits in Redis.
@@ -69,7 +69,7 @@
 //!    again.
 //!
 //! Safety rests on no clock: a worker that was stopped for an hour has its commit refused. After any
-//! failure a tenure does nothing more ([`RedisTenure`]); its worker begins another, and loads what is
+//! failure a tenure does nothing more; its worker begins another, and loads what is
 //! there. Why epoch and nonce: a failover may lose that a lease was taken, and give its epoch again.
 //! Why an entry's nonce: it may lose what was posted, and give its id again. Why the rows: it may
 //! lose commits, and go on from an earlier one.
@@ -122,7 +122,7 @@ pub use self::address::Address;
 pub use self::api::Api;
 pub use self::load::Lost;
 pub use self::post::{Group, Post, PostError, PostReply, TicketFor};
-pub use self::published::Published;
+pub use self::published::{Hearing, Published};
 
 /// The format written by this version.
 const FORMAT: u16 = 1;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::StreamExt as _;
+use redis::aio::PubSubStream;
 use serde::{Deserialize, Serialize};
 
 use crate::store::StoreError;
@@ -17,6 +19,20 @@ pub struct Published {
     pub entry: EntryId,
     /// What the process's callers are told.
     pub answers: Vec<Answer>,
+}
+
+/// A process's subscription to what its callers are told.
+///
+/// It ends with the connection, and a connection that leads nowhere may last long: whoever waits for
+/// more than a second reads the stream of answers.
+pub struct Hearing(pub(super) PubSubStream);
+
+impl Hearing {
+    /// The next message; `None` when the connection has ended, and may have lost some.
+    pub async fn next(&mut self) -> Option<Result<Published, StoreError>> {
+        let message = self.0.next().await?;
+        Some(Published::decode(message.get_payload_bytes()))
+    }
 }
 
 #[derive(Serialize)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSubStream};
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value};
 
 use super::ask::Ask;
@@ -89,6 +89,27 @@ impl Remote {
                 (Remedy::Wait, Some(pause)) => tokio::time::sleep(pause).await,
             }
         }
+    }
+
+    /// Hears what is published on a channel, over a connection of its own.
+    pub(super) async fn subscribe(
+        &self,
+        slot: u16,
+        channel: &str,
+    ) -> Result<PubSubStream, Failure> {
+        let node = self.node(slot).await?;
+        let subscribe = async {
+            let mut hearing = Client::open(node.info.clone())?.get_async_pubsub().await?;
+            hearing.subscribe(channel).await?;
+            Ok(hearing.into_on_message())
+        };
+        let timed_out = |_| Failure::OutOfReach { retry_after: RETRY_AFTER };
+        let subscribed = tokio::time::timeout(self.link.timeout, subscribe).await;
+        subscribed.map_err(timed_out)?.map_err(|error| {
+            node.breaker.failed();
+            self.link.doubt();
+            Failure::Refused { error }
+        })
     }
 
     /// The outer result is of the connection, the inner of the commands.

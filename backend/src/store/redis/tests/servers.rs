@@ -231,3 +231,18 @@ fn a_store_is_opened_as_it_was_made() {
     let apart = Settings { prefix: "other".into(), buckets: 8, ..settings() };
     assert_ne!(rig.server.store_with(apart).secret(), rig.store.secret());
 }
+
+#[tokio::test]
+async fn whoever_has_to_log_in_does_so_wherever_it_connects() {
+    let mut rig = Rig::new();
+    rig.run(&["ACL", "SETUSER", "shop", "on", ">p@ss", "~{cg:*", "~cg:*", "&cg:*", "+@all"]);
+    rig.run(&["ACL", "SETUSER", "default", "off"]);
+    let url = |login: &str| rig.server.url().replace("//", &format!("//{login}@"));
+    let store = open(&url("shop:p%40ss"), settings());
+    acquire(&store).commit_turn(&sale(0, 1)).unwrap();
+    assert!(store.api().stock(0, &sku("A")).await.unwrap().is_some());
+    store.api().hear(7).await.unwrap();
+    let error = RedisStore::open(url("shop:wrong").parse().unwrap(), settings()).err().unwrap();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("Authentication"), "{source}");
+}
