@@ -38,7 +38,7 @@ impl Shared {
         match self.known(id, |w| &w.reservations, |value| reservation(id, value))? {
             Known::Is(known) => Ok(Some(known)),
             Known::Gone => Ok(None),
-            Known::Nothing => self.stored_reservation(id, self.may_have_ended(id)),
+            Known::Nothing => self.stored_reservation(id),
         }
     }
 
@@ -48,21 +48,17 @@ impl Shared {
     ) -> Result<Option<Reservation>, StoreError> {
         let found = match self.known(id, |w| &w.reservations, |value| reservation(id, value))? {
             Known::Is(known) => Some(known),
-            Known::Nothing if self.may_have_ended(id) => self.stored_reservation(id, true)?,
+            Known::Nothing if self.may_have_ended(id) => self.stored_reservation(id)?,
             Known::Nothing | Known::Gone => None,
         };
         Ok(found.map(|(_, reservation)| reservation).filter(|reservation| !reservation.is_held()))
     }
 
-    /// In this order: a reservation is among the ended before it leaves the held. One that is held
-    /// anew is in both.
-    fn stored_reservation(
-        &self,
-        id: CommandId,
-        may_have_ended: bool,
-    ) -> Result<Option<(Sku, Reservation)>, StoreError> {
+    /// In this order: a reservation is among the ended, and the filter knows of it, before it leaves
+    /// the held. One that is held anew is in both.
+    fn stored_reservation(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, StoreError> {
         let mut value = get(&self.tables.held, id.0)?;
-        if value.is_none() && may_have_ended {
+        if value.is_none() && self.may_have_ended(id) {
             value = get(&self.tables.ended, id.0)?;
         }
         value.map(|value| reservation(id, &value)).transpose()
