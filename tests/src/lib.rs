@@ -24,6 +24,7 @@ pub mod paths;
 pub mod ports;
 pub mod process;
 pub mod random;
+pub mod redis;
 pub mod service;
 pub mod shop;
 pub mod site;

@@ -36,6 +36,24 @@ pub fn service() -> Result<PathBuf, StartError> {
     built("cartgate binary", env_or("CARTGATE", || profile_dir().join("cartgate")))
 }
 
+/// Redis: `$REDIS_SERVER`, which may be another version or Valkey, else what the system has.
+///
+/// # Errors
+/// There is none.
+pub fn redis_server() -> Result<PathBuf, StartError> {
+    let on_path = || {
+        let dirs = env::var_os("PATH").unwrap_or_default();
+        let mut programs = env::split_paths(&dirs).map(|dir| dir.join("redis-server"));
+        programs.find(|program| program.is_file()).unwrap_or_else(|| "redis-server".into())
+    };
+    built("Redis (apt-get install redis-server)", env_or("REDIS_SERVER", on_path))
+}
+
+/// The configuration of Redis that we ship.
+pub fn redis_config() -> PathBuf {
+    repo_root().join("redis/redis.conf")
+}
+
 /// The conventional way, which the benchmarks compare with.
 ///
 /// # Errors

@@ -134,6 +134,17 @@ impl Process {
         self.child.wait().await
     }
 
+    /// Stops the process where it stands (`SIGSTOP`), as a machine that hangs does: its connections
+    /// stay, and nothing answers, until [`Process::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// A process that has ended gets no signal: its id may be another's by now.
     fn signal(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);

@@ -1,0 +1,54 @@
+//! A certificate for a server on loopback, made when it is needed: nothing secret is in the tree.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+/// Who a server says it is, and who vouches for that.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    authority: String,
+    server: String,
+    key: String,
+}
+
+impl Certificate {
+    /// One for 127.0.0.1 and `localhost`, by an authority that nobody else knows.
+    pub(super) fn new() -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).expect("an authority");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_key = KeyPair::generate().expect("a key");
+        let authority_pem = authority.self_signed(&authority_key).expect("a signature").pem();
+        let issuer = Issuer::new(authority, authority_key);
+
+        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let key = KeyPair::generate().expect("a key");
+        let server = CertificateParams::new(names).expect("names");
+        let server = server.signed_by(&key, &issuer).expect("a signature");
+        Self { authority: authority_pem, server: server.pem(), key: key.serialize_pem() }
+    }
+
+    /// Who vouches for the server, for clients to trust.
+    pub fn authority_pem(&self) -> &[u8] {
+        self.authority.as_bytes()
+    }
+
+    /// Where that is, in the directory of a server: `$SSL_CERT_FILE` makes programs trust it.
+    pub fn authority_file(dir: &Path) -> PathBuf {
+        dir.join("authority.pem")
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+        fs::write(Self::authority_file(dir), &self.authority)?;
+        fs::write(dir.join("server.pem"), &self.server)?;
+        fs::write(dir.join("server.key"), &self.key)
+    }
+
+    /// What `redis.conf` says of these files.
+    pub(super) fn settings(&self) -> &'static str {
+        "tls-cert-file server.pem\ntls-key-file server.key\ntls-ca-cert-file authority.pem\n\
+         tls-auth-clients no\ntls-replication yes\ntls-cluster yes"
+    }
+}
