@@ -14,7 +14,8 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run drill test lint clean test-simulation test-crash test-browser test-bare-root \
-    bench-engine bench-smoke prerequisites bench-prerequisites bench-programs wasm envoy cargo-deny
+    bench-engine bench-smoke prerequisites test-prerequisites bench-prerequisites bench-programs \
+    wasm envoy cargo-deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -103,6 +104,7 @@ prerequisites:
 	@packages=; rust=yes; \
 	case "$$(cc -print-file-name=crt1.o 2>/dev/null)" in /*) ;; *) packages="gcc libc6-dev" ;; esac; \
 	packages="$$packages $$(envoy/fetch.sh --missing)"; \
+	for server in $(SERVERS); do command -v "$$server" >/dev/null || packages="$$packages $$server"; done; \
 	if command -v rustup >/dev/null && command -v cargo >/dev/null; then \
 	    packages="$$packages $$(filter/build.sh --missing)"; \
 	else \
@@ -110,6 +112,12 @@ prerequisites:
 	fi; \
 	$(TO_PASTE); \
 	[ "$$rust" ] && [ $$# = 0 ]
+
+# Servers that tests start, called as their packages are; `REDIS_SERVER=/path/to/valkey-server make
+# test` uses one of yours.
+test test-prerequisites: SERVERS := $(if $(REDIS_SERVER),,redis-server)
+
+test-prerequisites: prerequisites
 
 bench-prerequisites:
 	@packages=; \
