@@ -9,6 +9,7 @@
 pub mod clock;
 mod command_id;
 pub mod config;
+pub mod doctor;
 pub mod hot_items;
 pub mod http;
 pub mod lanes;

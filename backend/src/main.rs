@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cartgate_backend::config::{Config, ConfigError};
+use cartgate_backend::doctor::{self, Level};
 use cartgate_backend::serve::serve;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +30,9 @@ struct Arguments {
 enum Action {
     /// Serve reservations over HTTP until SIGINT or SIGTERM.
     Serve(ServeArguments),
+    /// Examine the Redis that is, or is to be, the store, and say what to change. Ends with 0 if
+    /// nothing is bad, 1 if something is, 2 if no server of it can be asked.
+    Doctor(DoctorArguments),
 }
 
 #[derive(clap::Args)]
@@ -47,6 +51,19 @@ struct ServeArguments {
     log_format: LogFormat,
 }
 
+#[derive(clap::Args)]
+struct DoctorArguments {
+    /// Where it is: redis://[user:password@]host:port[,host:port ...], or rediss:// for TLS.
+    #[arg(long, env = "CARTGATE_STORE", hide_env_values = true)]
+    store: String,
+    /// What the names of its keys begin with.
+    #[arg(long, default_value = "cg")]
+    prefix: String,
+    /// Write JSON, for machines.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people.
@@ -56,23 +73,38 @@ enum LogFormat {
 }
 
 fn main() -> ExitCode {
-    let Action::Serve(arguments) = Arguments::parse().command;
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cartgate: {}", chain(&*error));
-            ExitCode::FAILURE
-        }
-    }
+    let (result, failure) = match Arguments::parse().command {
+        Action::Serve(arguments) => (run(arguments), ExitCode::FAILURE),
+        Action::Doctor(arguments) => (examine(&arguments), ExitCode::from(UNREACHABLE)),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("cartgate: {}", chain(&*error));
+        failure
+    })
 }
 
-fn run(arguments: ServeArguments) -> Result<(), Box<dyn Error>> {
+/// How the doctor ends when it could ask nobody.
+const UNREACHABLE: u8 = 2;
+
+fn examine(arguments: &DoctorArguments) -> Result<ExitCode, Box<dyn Error>> {
+    let report = doctor::examine(&arguments.store.parse()?, &arguments.prefix)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    let is_bad = report.level() == Level::Bad;
+    Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn run(arguments: ServeArguments) -> Result<ExitCode, Box<dyn Error>> {
     let config = read_config(&arguments)?;
     start_logging(arguments.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = stop_signals()?;
-        Ok(serve(&config, stop).await?)
+        serve(&config, stop).await?;
+        Ok(ExitCode::SUCCESS)
     })
 }
 

@@ -120,9 +120,10 @@ impl Cluster {
         .await;
     }
 
-    /// What `--store` wants.
+    /// What `--store` wants: all nodes, of which any that answers will do.
     pub fn url(&self) -> String {
-        format!("{}?cluster=true", self.nodes[0].url())
+        let nodes = self.nodes.iter().map(|node| node.address().to_string());
+        format!("redis://{}", nodes.collect::<Vec<_>>().join(","))
     }
 
     /// The slot of a key.

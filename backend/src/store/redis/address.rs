@@ -20,7 +20,7 @@ use crate::store::StoreError;
 pub struct Address {
     /// As it was given, without the password.
     shown: Box<str>,
-    pub(super) seeds: Vec<ConnectionInfo>,
+    pub(crate) seeds: Vec<ConnectionInfo>,
 }
 
 impl FromStr for Address {
@@ -76,7 +76,7 @@ fn invalid(why: &str) -> StoreError {
 impl Address {
     /// The node of a cluster that announces itself by that name and port: it is spoken to as the
     /// seed was.
-    pub(super) fn node(seed: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+    pub(crate) fn node(seed: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
         // A node that does not know its own name is where it was asked.
         let host = match (host, seed.addr()) {
             ("" | "?", ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => host,

@@ -9,31 +9,31 @@ use crate::store::encoding::{malformed, parse_sku};
 use crate::store::tenure::{Route, Stream};
 
 /// How many slots a cluster has.
-const SLOTS: u16 = 16_384;
+pub(crate) const SLOTS: u16 = 16_384;
 
 /// The keys that belong to no bucket.
 #[derive(Clone, Debug)]
-pub(super) struct StoreKeys {
+pub(crate) struct StoreKeys {
     prefix: Box<str>,
 }
 
 impl StoreKeys {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.into() }
     }
 
-    pub(super) fn bucket(&self, bucket: u16) -> Keys {
+    pub(crate) fn bucket(&self, bucket: u16) -> Keys {
         let prefix = &self.prefix;
         Keys { tag: format!("{{{prefix}:{bucket}}}:").into() }
     }
 
     /// What the store was made with.
-    pub(super) fn store(&self) -> String {
+    pub(crate) fn store(&self) -> String {
         self.named("store")
     }
 
     /// Who works on it.
-    pub(super) fn workers(&self) -> String {
+    pub(crate) fn workers(&self) -> String {
         self.named("workers")
     }
 
@@ -49,12 +49,12 @@ impl StoreKeys {
 
 /// The keys of a bucket.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     tag: Box<str>,
 }
 
 impl Keys {
-    pub(super) fn key(&self, name: impl Display) -> String {
+    pub(crate) fn key(&self, name: impl Display) -> String {
         format!("{}{name}", self.tag)
     }
 

@@ -87,7 +87,7 @@ mod ask;
 mod breaker;
 mod commit;
 mod facts;
-mod keys;
+pub(crate) mod keys;
 mod link;
 mod load;
 mod post;
@@ -125,7 +125,7 @@ pub use self::post::{Group, Post, PostError, PostReply, TicketFor};
 pub use self::published::{Hearing, Published};
 
 /// The format written by this version.
-const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 1;
 
 /// How long a lease lasts that is not renewed, in milliseconds.
 const LEASE_MS: u64 = 1_500;
