@@ -234,9 +234,6 @@ impl Wire {
     }
 
     fn query_once(&mut self, pipe: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        match pipe.query(&mut self.connection)? {
-            Value::Array(replies) => reply::check(replies),
-            other => Ok(vec![other]),
-        }
+        reply::check(reply::read_all(pipe.query(&mut self.connection)?))
     }
 }

@@ -1,6 +1,7 @@
 //! The way to all buckets for callers that do not block: one connection to each server, shared.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSubStream};
@@ -16,9 +17,8 @@ use crate::store::StoreError;
 /// How long to wait before asking again where nothing else says so.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// How long a caller waits for a connection. On a network that is in order it takes a few
-/// milliseconds.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a caller waits for a connection to what did not answer the last time.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Why there is no reply.
 #[derive(Debug)]
@@ -49,11 +49,14 @@ pub(super) struct Remote {
     link: Arc<Link>,
     /// Whoever looks for the servers does so for all.
     looking: Arc<tokio::sync::Mutex<()>>,
+    /// Whether a server did not answer, and none has since.
+    is_failing: AtomicBool,
 }
 
 impl Remote {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link, looking: <_>::default() }
+        let (looking, is_failing) = Default::default();
+        Self { link, looking, is_failing }
     }
 
     /// Asks the server of a slot; once more if the connection turns out to be dead.
@@ -120,8 +123,10 @@ impl Remote {
     ) -> Result<Result<Vec<Value>, RedisError>, Failure> {
         let (number, mut connection) = self.connection(node).await?;
         match pipe.query_async(&mut connection).await {
-            Ok(Value::Array(replies)) => Ok(reply::check(replies)),
-            Ok(other) => Ok(Ok(vec![other])),
+            Ok(replies) => {
+                self.is_failing.store(false, Ordering::Relaxed);
+                Ok(reply::check(reply::read_all(replies)))
+            }
             Err(error) if error.is_io_error() || error.is_unrecoverable_error() => {
                 self.fail(node, number);
                 Err(Failure::Unknown { error })
@@ -133,9 +138,23 @@ impl Remote {
     /// Gives a connection up: until it may be tried again everybody is told so at once.
     fn fail(&self, node: &Node, number: u64) {
         if node.give_up(number) {
+            self.is_failing.store(true, Ordering::Relaxed);
             node.breaker.failed();
             self.link.doubt();
         }
+    }
+
+    /// Notes that there is no way at the moment.
+    fn failing(&self, retry_after: Option<Duration>) -> Failure {
+        self.is_failing.store(true, Ordering::Relaxed);
+        Failure::OutOfReach { retry_after: retry_after.unwrap_or(RETRY_AFTER) }
+    }
+
+    /// Waits for what others need as well, and goes on when this caller has gone.
+    async fn patiently<T>(&self, what: impl Future<Output = T>) -> Result<T, Failure> {
+        let is_failing = self.is_failing.load(Ordering::Relaxed);
+        let patience = if is_failing { PATIENCE } else { self.link.timeout };
+        tokio::time::timeout(patience, what).await.map_err(|_| self.failing(None))
     }
 
     async fn node(&self, slot: u16) -> Result<Arc<Node>, Failure> {
@@ -156,7 +175,7 @@ impl Remote {
     }
 
     async fn look(&self) -> Result<Arc<Topology>, Failure> {
-        let looking = patiently(Arc::clone(&self.looking).lock_owned()).await?;
+        let looking = self.patiently(Arc::clone(&self.looking).lock_owned()).await?;
         if let Some(known) = self.link.known_topology() {
             return Ok(known);
         }
@@ -168,12 +187,9 @@ impl Remote {
             let _looking = looking;
             link.topology()
         });
-        match patiently(look).await? {
+        match self.patiently(look).await? {
             Ok(Ok(topology)) => Ok(topology),
-            Ok(Err(_)) | Err(_) => {
-                let retry_after = self.link.open_for().unwrap_or(RETRY_AFTER);
-                Err(Failure::OutOfReach { retry_after })
-            }
+            Ok(Err(_)) | Err(_) => Err(self.failing(self.link.open_for())),
         }
     }
 
@@ -181,7 +197,7 @@ impl Remote {
         if let Some(connection) = node.shared() {
             return Ok(connection);
         }
-        let connecting = patiently(Arc::clone(&node.connecting).lock_owned()).await?;
+        let connecting = self.patiently(Arc::clone(&node.connecting).lock_owned()).await?;
         if let Some(connection) = node.shared() {
             return Ok(connection);
         }
@@ -194,15 +210,9 @@ impl Remote {
             share_connection(&link, &connected).await;
         });
         // If it failed, somebody has said why.
-        let _ = patiently(connect).await?;
-        node.shared().ok_or(Failure::OutOfReach { retry_after: RETRY_AFTER })
+        let _ = self.patiently(connect).await?;
+        node.shared().ok_or_else(|| self.failing(node.breaker.open_for()))
     }
-}
-
-/// Waits for what others may need as well: it goes on when this caller has gone.
-async fn patiently<T>(what: impl Future<Output = T>) -> Result<T, Failure> {
-    let out_of_reach = |_| Failure::OutOfReach { retry_after: RETRY_AFTER };
-    tokio::time::timeout(PATIENCE, what).await.map_err(out_of_reach)
 }
 
 /// Connects to a server, for everybody.

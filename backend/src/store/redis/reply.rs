@@ -156,6 +156,14 @@ impl Pauses {
     }
 }
 
+/// The replies to several commands.
+pub(super) fn read_all(replies: Value) -> Vec<Value> {
+    match replies {
+        Value::Array(replies) => replies,
+        other => vec![other],
+    }
+}
+
 /// The first error among replies.
 pub(super) fn check(replies: Vec<Value>) -> Result<Vec<Value>, RedisError> {
     replies.into_iter().map(Value::extract_error).collect()

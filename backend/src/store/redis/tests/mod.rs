@@ -6,6 +6,7 @@ mod fences;
 mod posts;
 mod proxy;
 mod servers;
+mod tls;
 mod turns;
 
 use std::num::NonZeroU32;
