@@ -14,7 +14,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run drill test lint clean test-simulation test-crash test-browser test-bare-root \
-    bench-engine bench-smoke prerequisites test-prerequisites bench-prerequisites bench-programs \
+    bench-engine bench-redis bench-smoke prerequisites test-prerequisites bench-prerequisites bench-programs \
     wasm envoy cargo-deny
 
 help: ## this list
@@ -70,8 +70,12 @@ test-bare-root: ## the two commands in a bare Debian root (as root, with deboots
 bench-engine: bench-programs ## the engine's figures beside PostgreSQL's; minutes; ARGS="--help"
 	@target/release/bench_engine --lanes "$$($(LANES))" $(ARGS)
 
+bench-redis: bench-programs ## the engine on Redis, beside one script a reservation; ARGS="--help"
+	@target/release/bench_redis $(ARGS)
+
 bench-smoke: bench-programs ## each benchmark for a second, so that none rots
 	@target/release/bench_engine --lanes "$$($(LANES))" --smoke
+	@target/release/bench_redis --smoke
 
 # The parts of the above, none of which does needless work.
 
@@ -89,7 +93,7 @@ bench-programs: prerequisites bench-prerequisites
 	cargo bench --locked --package cartgate-backend --bench lanes --no-run \
 	    --message-format=json-render-diagnostics >target/lanes.json
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
-	    --bin cartgate --bin bench_engine --bin conventional
+	    --bin cartgate --bin bench_engine --bin bench_redis --bin conventional
 LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
 
 # Built once per version and kept outside the tree; `--debug` halves the time that takes.
@@ -123,6 +127,7 @@ bench-prerequisites:
 	@packages=; \
 	set -- /usr/lib/postgresql/*/bin/pgbench; [ -x "$$1" ] || packages=postgresql; \
 	command -v strace >/dev/null || packages="$$packages strace"; \
+	command -v redis-server >/dev/null || packages="$$packages redis-server"; \
 	$(TO_PASTE); \
 	[ $$# = 0 ]
 

@@ -22,6 +22,7 @@ pub mod memory;
 pub mod open;
 pub mod postgres;
 pub mod recovery;
+pub mod redis;
 pub mod request;
 pub mod run;
 pub mod statistics;
