@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use cartgate_ledger::{Outcome, Refusal, Terms, UnixMs};
 use cartgate_policy::Sku;
 
+use super::owner::Owner;
 use super::rig::{SharedRig, WAIT_MS, end_of};
 use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
@@ -105,56 +106,74 @@ fn a_zombie_changes_nothing() {
 #[test]
 fn an_epoch_that_is_given_twice_is_not_the_same() {
     let mut rig = SharedRig::new(2, SETTINGS);
+    let caller = rig.reserve(1);
     rig.store.replicate();
     let mut forgotten = rig.owner(1);
+    rig.store.set_fault(Some(Fault::Late));
+    assert_eq!(end_of(&mut forgotten), "lost");
     rig.store.fail_over();
     let mut owner = rig.owner(2);
-    let caller = rig.reserve(1);
-    assert_eq!(end_of(&mut forgotten), "fenced");
+    assert_eq!(rig.store.deliver(), (false, true));
+    assert_eq!((rig.outcome(caller), held(&rig)), (None, 0));
     owner.turn().unwrap();
     assert!(rig.is_held(caller));
 }
 
-/// What the owner has read is lost, and another entry has its place in the stream.
-#[test]
-fn a_command_that_a_failover_replaced_is_not_decided() {
-    let mut rig = SharedRig::new(2, LaneSettings { batch_max: 1, ..SETTINGS });
-    let mut owner = rig.owner(1);
-    owner.decider.limits.quantum_min = 1;
-    rig.store.replicate();
-    let lost = [rig.reserve(1), rig.reserve(2)];
-    owner.turn().unwrap();
-    assert!(rig.is_held(lost[0]));
-    rig.store.fail_over();
-    let others = [rig.reserve(3), rig.reserve(4)];
-    assert_eq!(end_of(&mut owner), "cursor");
-    let mut owner = rig.owner(1);
-    owner.turn().unwrap();
-    assert!(rig.is_held(others[0]) && rig.is_held(others[1]));
-    assert_eq!(rig.outcome(lost[1]), None);
-    assert_eq!(held(&rig), 2);
+/// The failover comes between what a turn has read and what it writes.
+fn commit_after_failover(rig: &SharedRig, owner: &mut Owner) -> &'static str {
+    rig.store.set_fault(Some(Fault::FailOver));
+    end_of(owner)
 }
 
-/// The same when no cursor had moved: only the entry's number tells.
+/// The replica has neither the first command's end nor the second command.
 #[test]
-fn a_cursor_is_not_ahead_of_data_that_was_lost() {
-    let mut rig =
-        SharedRig::new(2, LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS });
+fn a_cursor_that_a_failover_has_set_back_ends_the_tenure() {
+    let mut rig = SharedRig::new(2, SETTINGS);
     let mut owner = rig.owner(1);
-    // One passes, and one that waits for its pace has been read.
-    rig.reserve(1);
-    owner.turn().unwrap();
+    let first = rig.reserve(1);
     rig.store.replicate();
-    rig.reserve(2);
     owner.turn().unwrap();
-    rig.store.fail_over();
-    let other = rig.reserve(3);
-    crate::lanes::pacer::PACE_CLOCK.with(|clock| clock.advance(std::time::Duration::from_secs(2)));
-    assert_eq!(end_of(&mut owner), "entry");
+    assert!(rig.is_held(first));
+    let second = rig.reserve(2);
+    assert_eq!(commit_after_failover(&rig, &mut owner), "cursor");
+    assert_eq!((held(&rig), rig.outcome(second)), (0, None));
+    // The first one's answer was given in vain. It is decided once more, with what there is now.
+    rig.owner(1).turn().unwrap();
+    assert!(rig.is_held(first));
     assert_eq!(held(&rig), 1);
+}
+
+/// No cursor has moved, but what was read is lost. Only the entry itself tells.
+#[test]
+fn a_cursor_does_not_pass_what_a_failover_has_lost() {
+    let mut rig = SharedRig::new(2, SETTINGS);
     let mut owner = rig.owner(1);
-    owner.turn().unwrap();
+    rig.store.replicate();
+    let lost = rig.reserve(1);
+    assert_eq!(commit_after_failover(&rig, &mut owner), "entry");
+    assert_eq!((held(&rig), rig.outcome(lost)), (0, None));
+    // In its place in the stream comes another.
+    let other = rig.reserve(2);
+    rig.owner(1).turn().unwrap();
     assert!(rig.is_held(other));
+    assert_eq!(rig.outcome(lost), None);
+}
+
+/// The same, with another in its place by the time that the commit arrives.
+#[test]
+fn an_entry_that_replaced_another_is_not_taken_for_it() {
+    let mut rig = SharedRig::new(2, SETTINGS);
+    let mut owner = rig.owner(1);
+    rig.store.replicate();
+    rig.reserve(1);
+    rig.store.set_fault(Some(Fault::Late));
+    assert_eq!(end_of(&mut owner), "lost");
+    rig.store.fail_over();
+    let other = rig.reserve(2);
+    assert_eq!(rig.store.deliver(), (false, true));
+    rig.owner(1).turn().unwrap();
+    assert!(rig.is_held(other));
+    assert_eq!(held(&rig), 1);
 }
 
 /// What a turn rests on is the row that is stored, not the one that its owner remembers.
@@ -165,11 +184,25 @@ fn a_row_that_a_failover_replaced_is_not_built_upon() {
     rig.store.replicate();
     rig.reserve(1);
     owner.turn().unwrap();
-    rig.store.fail_over();
     // No stream moves: what is due goes back.
     rig.advance(rig::HOLD_MS);
-    assert_eq!(end_of(&mut owner), "stock");
+    assert_eq!(commit_after_failover(&rig, &mut owner), "stock");
     assert_eq!(row(&rig).version, 1);
+}
+
+#[test]
+fn whoever_reads_after_a_failover_begins_anew() {
+    let mut rig = SharedRig::new(5, SETTINGS);
+    let mut owner = rig.owner(1);
+    rig.store.replicate();
+    rig.reserve(1);
+    owner.turn().unwrap();
+    rig.store.fail_over();
+    let caller = rig.reserve(2);
+    assert_eq!(end_of(&mut owner), "lost");
+    rig.owner(1).turn().unwrap();
+    assert!(rig.is_held(caller));
+    assert_eq!(held(&rig), 1);
 }
 
 #[test]

@@ -232,8 +232,8 @@ fn take_turns(
 /// Keeps the lease until told to stop; tells the owner to if it is lost.
 fn keep(tenure: &dyn Tenure, stop: &Bell) {
     while !stop.is_rung_within(EVERY) {
-        // If the store cannot be reached, the owner finds out by itself.
-        if matches!(tenure.renew(), Ok(false)) {
+        // An error may mean that the store is another since a failover.
+        if !matches!(tenure.renew(), Ok(true)) {
             stop.ring();
         }
     }

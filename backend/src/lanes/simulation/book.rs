@@ -8,7 +8,7 @@ use super::wish::Wish;
 use super::{Checked, Violation};
 
 /// One SKU's stock and sale, as far as they were committed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Book {
     pub(super) entries: Vec<JournalEntry>,
     /// The units last set, and what was adjusted since.
@@ -22,6 +22,7 @@ pub(super) struct Book {
 }
 
 /// A hold, from when it was taken.
+#[derive(Clone)]
 pub(super) struct Taking {
     pub(super) at: UnixMs,
     units: u32,
@@ -36,7 +37,7 @@ pub(super) struct Taking {
     pub(super) was_repeated: bool,
     /// In which of the engine's lives it was taken.
     pub(super) life: u32,
-    /// The attempt that took it; 0: not known yet.
+    /// The first attempt that may have taken it; 0: not known yet.
     pub(super) attempt: u32,
 }
 
@@ -55,6 +56,17 @@ pub(super) struct Wanted {
     pub(super) cancel: bool,
     /// By hanging up.
     pub(super) hang_up: bool,
+}
+
+impl Wanted {
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            confirm: self.confirm || other.confirm,
+            release: self.release || other.release,
+            cancel: self.cancel || other.cancel,
+            hang_up: self.hang_up || other.hang_up,
+        }
+    }
 }
 
 impl Book {

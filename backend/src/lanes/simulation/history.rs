@@ -6,8 +6,11 @@ use std::num::NonZeroU32;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::coverage::Coverage;
 use super::op::{Chooser, Op};
 use super::wish::SKUS;
+use super::world::World;
+use super::{Story, Violation};
 use crate::lanes::turn::TurnLimits;
 use crate::lanes::{LaneSettings, QUANTUM_MIN, Retention};
 
@@ -27,8 +30,10 @@ pub(super) struct Setting {
     pub(super) limits: TurnLimits,
 }
 
-impl History {
-    pub(super) fn new(seed: u64) -> Self {
+impl Story for History {
+    type Event = Op;
+
+    fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let setting = Setting::any(&mut random);
         let mut chooser = Chooser::new(&mut random);
@@ -42,15 +47,26 @@ impl History {
         Self { seed, setting, ops }
     }
 
-    /// The same with other things happening.
-    pub(super) fn with(&self, ops: Vec<Op>) -> Self {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn events(&self) -> &[Op] {
+        &self.ops
+    }
+
+    fn with(&self, ops: Vec<Op>) -> Self {
         Self { ops, ..self.clone() }
+    }
+
+    fn happen(&self, coverage: &mut Coverage) -> Result<(), (usize, Violation)> {
+        World::run(self, coverage)
     }
 }
 
 impl Setting {
     /// Small bounds, so that they are met; now and then large ones, so that nothing is in the way.
-    fn any(random: &mut StdRng) -> Self {
+    pub(super) fn any(random: &mut StdRng) -> Self {
         // Less than a customer waits, or more.
         let ticket_ttl_ms = if random.random_bool(0.3) { 120 } else { 400 };
         let mut bound = |small: std::ops::Range<usize>, large: usize| {

@@ -16,7 +16,11 @@ use super::{Checked, Violation};
 use crate::lanes::LaneSettings;
 use crate::store::{Commit, Ended, EndedKind, SkuCommit};
 
+mod past;
+mod rest;
+
 /// What is known of the engine from the outside.
+#[derive(Clone)]
 pub(super) struct Oracle {
     pub(super) books: [Book; SKUS.len()],
     pub(super) records: BTreeMap<CommandId, Record>,
@@ -29,12 +33,17 @@ pub(super) struct Oracle {
     pub(super) life: u32,
     pub(super) coverage: Coverage,
     settings: LaneSettings,
-    refusals_kept: usize,
+    /// Whether each bucket has an owner of its own, which keeps as many refusals as it may.
+    pub(super) is_shared: bool,
+    refusals_kept: BTreeMap<u16, usize>,
 }
 
 /// What is known of a reserve command.
+#[derive(Clone)]
 pub(super) struct Record {
     pub(super) wish: Wish,
+    /// How often it was asked for.
+    times: u32,
     fingerprints: Vec<Fingerprint>,
     /// Where it stands in the store.
     pub(super) stands: Option<Reservation>,
@@ -53,6 +62,7 @@ pub(super) struct Record {
 }
 
 /// An answer that a customer has heard.
+#[derive(Clone)]
 pub(super) struct Told {
     /// How many requests there had been by then.
     pub(super) number: usize,
@@ -61,7 +71,7 @@ pub(super) struct Told {
 }
 
 /// What is known of an adjustment.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct AdjustRecord {
     by: i64,
     /// How often it was made since it was last forgotten.
@@ -75,6 +85,7 @@ impl Record {
         let (fingerprints, stands, told, wanted, takings) = Default::default();
         Self {
             wish,
+            times: 0,
             fingerprints,
             stands,
             was_forgotten: false,
@@ -124,7 +135,8 @@ impl Oracle {
             life: 0,
             coverage: Coverage::default(),
             settings,
-            refusals_kept: 0,
+            is_shared: false,
+            refusals_kept: BTreeMap::new(),
         }
     }
 
@@ -151,6 +163,7 @@ impl Oracle {
             Command::Reserve(reserve) => {
                 knows = false;
                 record.claim_by = record.claim_by.max(reserve.claim_by);
+                record.times += 1;
                 if !record.fingerprints.contains(&reserve.fingerprint) {
                     record.fingerprints.push(reserve.fingerprint);
                 }
@@ -201,19 +214,17 @@ impl Oracle {
         }
         commit.unticketed.iter().try_for_each(|id| self.check_unticketed(*id, commit, now))?;
         for ticketed in &commit.ticketed {
-            let id = ticketed.reserve.id;
-            self.ticketed.insert(id, ticketed.reserve.claim_by);
-            if let Some(record) = self.records.get_mut(&id) {
-                record.was_ticketed = true;
-                record.claim_by = record.claim_by.max(ticketed.reserve.claim_by);
-            }
+            self.ticket(ticketed.reserve.id, ticketed.reserve.claim_by);
         }
         self.ticketed.retain(|id, _| !commit.unticketed.contains(id));
         commit.skus.iter().try_for_each(|changed| self.check_holds(&changed.sku))?;
-        let max = self.settings.retention.refusals_max;
-        let is_refusal = |end: &&Ended| end.kind == EndedKind::Refusal;
-        let more = commit.ended.iter().filter(is_refusal).count();
-        ensure!(self.refusals_kept <= max + more, "{} refusals are kept", self.refusals_kept);
+        let refusals: Vec<_> =
+            commit.ended.iter().filter(|end| end.kind == EndedKind::Refusal).collect();
+        if let Some(first) = refusals.first() {
+            let max = self.settings.retention.refusals_max + refusals.len();
+            let kept = *self.refusals_kept(first.id);
+            ensure!(kept <= max, "{kept} refusals are kept");
+        }
         Ok(())
     }
 
@@ -224,6 +235,15 @@ impl Oracle {
         let is_lapsed = self.ticketed.get(&id).is_some_and(|until| *until < now);
         ensure!(is_told || is_lapsed, "nothing says what became of the ticket {id}");
         Ok(())
+    }
+
+    /// A command is good until then: that is written.
+    pub(super) fn ticket(&mut self, id: CommandId, until: UnixMs) {
+        self.ticketed.insert(id, until);
+        if let Some(record) = self.records.get_mut(&id) {
+            record.was_ticketed = true;
+            record.claim_by = record.claim_by.max(until);
+        }
     }
 
     fn write_entries(&mut self, changed: &SkuCommit, now: UnixMs) -> Checked {
@@ -283,6 +303,12 @@ impl Oracle {
         Ok(())
     }
 
+    /// How many refusals the owner of this one keeps.
+    fn refusals_kept(&mut self, id: CommandId) -> &mut usize {
+        let owner = if self.is_shared { u16::from_be_bytes([id.0[0], id.0[1]]) } else { 0 };
+        self.refusals_kept.entry(owner).or_default()
+    }
+
     fn write_reservation(&mut self, reservation: &Reservation) -> Checked {
         let Some(record) = self.records.get_mut(&reservation.id) else {
             return Err(Violation(format!("nobody asked for {reservation:?}")));
@@ -302,15 +328,18 @@ impl Oracle {
         let is_refusal = |r: &Reservation| r.state.expires_at().is_none();
         let is_passing = is_refusal(reservation) && reservation.is_forgone();
         self.coverage.count_if(is_passing, "judged", "a ticket refused for the sale's terms");
-        self.refusals_kept -= usize::from(record.stands.as_ref().is_some_and(is_refusal));
-        self.refusals_kept += usize::from(is_refusal(reservation));
+        let was_refusal = record.stands.as_ref().is_some_and(is_refusal);
+        let attempts_before = record.stands.as_ref().map_or(0, |stands| stands.attempt);
         if let Some(taking) = record.takings.last_mut().filter(|taking| taking.attempt == 0) {
-            taking.attempt = reservation.attempt;
+            // What has come since, in the same turn, has raised the reservation's.
+            taking.attempt = reservation.attempt.min(attempts_before + 1);
         }
         if reservation.is_forgone() {
             record.told = None;
         }
         record.stands = Some(reservation.clone());
+        let kept = self.refusals_kept(reservation.id);
+        *kept = *kept + usize::from(is_refusal(reservation)) - usize::from(was_refusal);
         Ok(())
     }
 
@@ -329,17 +358,18 @@ impl Oracle {
             return Err(Violation(format!("nobody asked for {end:?}")));
         };
         let Some(stands) = record.stands.take() else { return Ok(()) };
+        record.told = None;
+        record.was_forgotten = true;
         let is_over = match end.kind {
             EndedKind::Refusal => {
-                self.refusals_kept -= 1;
-                self.refusals_kept >= retention.refusals_max
+                let kept = self.refusals_kept(end.id);
+                *kept -= 1;
+                *kept >= retention.refusals_max
                     || stands.since.plus_ms(retention.refusals_ms) <= now
             }
             _ => stands.since.plus_ms(retention.holds_ms) <= now,
         };
         ensure!(is_over && !stands.is_held(), "forgotten too soon at {}: {stands:?}", now.0);
-        record.told = None;
-        record.was_forgotten = true;
         Ok(())
     }
 
@@ -359,44 +389,6 @@ impl Oracle {
             ensure!(!is_late, "another hold was taken while this was due: {hold:?}");
         }
         ensure!(units == book.counters().held, "{units} units in holds, not {:?}", book.counters());
-        Ok(())
-    }
-
-    /// Nothing is left to do at `now`: no hold is due, and each is known to somebody or will go back
-    /// soon. `is_on_its_way`: somebody may yet hear of a command.
-    pub(super) fn check_rest(
-        &self,
-        now: UnixMs,
-        is_on_its_way: impl Fn(CommandId) -> bool,
-    ) -> Checked {
-        for record in self.records.values() {
-            let (Some(hold), Some(taking)) = (record.held(), record.takings.last()) else {
-                continue;
-            };
-            ensure!(hold.due_at().is_some_and(|due| due > now), "due at rest: {hold:?}");
-            let is_known = taking.is_known || is_on_its_way(hold.id);
-            // Who was told in an earlier life of the engine, nobody can know.
-            let is_excused = is_known || taking.life < self.life;
-            let is_right = match hold.claim {
-                Claim::Awaited => is_excused,
-                Claim::Claimed => is_excused || taking.was_repeated,
-                Claim::Unclaimed { until } => {
-                    until <= self.latest.plus_ms(self.settings.unclaimed_ms)
-                }
-                Claim::Forgone => false,
-            };
-            ensure!(is_right, "nobody knows of {hold:?}");
-        }
-        Ok(())
-    }
-
-    /// So much time has passed that nothing is left.
-    pub(super) fn check_end(&self) -> Checked {
-        let kept = self.records.values().find_map(|record| record.stands.as_ref());
-        ensure!(kept.is_none(), "kept for ever: {kept:?}");
-        let kept = self.adjustments.values().find_map(|record| record.stands.as_ref());
-        ensure!(kept.is_none(), "kept for ever: {kept:?}");
-        ensure!(self.ticketed.is_empty(), "tickets for ever: {:?}", self.ticketed);
         Ok(())
     }
 }

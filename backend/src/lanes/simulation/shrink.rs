@@ -1,10 +1,8 @@
 //! Makes a history that fails as short as it can be.
 
-use super::op::Op;
-
 /// Leaves out of `ops` what `fails` does without: large pieces first, then smaller ones, then one by
 /// one, until none can be left out any more.
-pub(super) fn shrink(mut ops: Vec<Op>, mut fails: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
+pub(super) fn shrink<T: Copy>(mut ops: Vec<T>, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
     let mut size = ops.len().div_ceil(2).max(1);
     loop {
         let before = ops.len();
@@ -28,6 +26,7 @@ pub(super) fn shrink(mut ops: Vec<Op>, mut fails: impl FnMut(&[Op]) -> bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::op::Op;
     use super::*;
 
     #[test]

@@ -30,7 +30,7 @@ impl Oracle {
         outcome: &Outcome,
         requests: usize,
     ) -> Checked {
-        let latest = self.latest;
+        let (latest, is_shared) = (self.latest, self.is_shared);
         let book = &self.books[asked.sku];
         let record = record(&mut self.records, reserve.id)?;
         if let Some(told) = &record.told
@@ -47,7 +47,8 @@ impl Oracle {
                 };
                 let is_right = match *refusal {
                     Refusal::SoldOut { .. } | Refusal::OverCap { .. } => {
-                        let is_kept = reserve.repeatable || record.was_ticketed;
+                        // On a shared store a ticket may cross the outcome on its way.
+                        let is_kept = reserve.repeatable || (record.was_ticketed && !is_shared);
                         let stands = record.stands.as_ref().map(|stands| reserve.repeat(stands));
                         !is_kept || record.was_forgotten || stands.as_ref() == Some(outcome)
                     }

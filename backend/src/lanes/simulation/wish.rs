@@ -12,7 +12,7 @@ use crate::lanes::Buckets;
 pub(super) const SKUS: [&str; 3] = ["A", "B", "C"];
 
 /// How long those who reserve wait, in milliseconds.
-const WAIT_MS: u64 = 200;
+pub(super) const WAIT_MS: u64 = 200;
 
 /// The longest that a hold may last, in milliseconds.
 pub(super) const HOLD_MS_MAX: u64 = 1_000;

@@ -115,8 +115,7 @@ impl Bucket {
         turn.steps.iter().for_each(|step| self.step(step));
         turn.routes.iter().for_each(|change| self.reroute(change, now, new_nonce));
         if !turn.answers.is_empty() {
-            let id = self.answers.last().map_or(1, |(id, _)| id + 1);
-            self.answers.push((id, turn.answers.clone()));
+            self.answers.push((new_nonce, turn.answers.clone()));
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 //! with its checks and nothing else, and with the faults that it is made for.
 //!
 //! One server holds all buckets. Its clock stands still until it is set. What a replica has is what
-//! there was at [`SharedMemory::replicate`]: [`SharedMemory::fail_over`] goes back to that.
+//! there was at [`SharedMemory::replicate`]: [`SharedMemory::fail_over`] goes back to that. Whoever
+//! reads after it notices, since it cannot be talking to the same server; a commit that was on its
+//! way does not.
 
 mod bucket;
 mod post;
@@ -48,6 +50,8 @@ pub(crate) enum Fault {
     After,
     /// It is on its way for so long that its owner gives it up: see [`SharedMemory::deliver`].
     Late,
+    /// The replica takes over before it arrives.
+    FailOver,
 }
 
 /// A commit that was written.
@@ -76,6 +80,8 @@ struct Server {
     /// What was published and nobody has heard yet.
     published: Vec<Answer>,
     late: Vec<Late>,
+    /// How often the replica took over.
+    failovers: u64,
     written: Vec<Written>,
 }
 
@@ -83,6 +89,11 @@ impl Server {
     fn nonce(&mut self) -> u64 {
         self.nonces += 1;
         self.nonces
+    }
+
+    fn fail_over(&mut self) {
+        self.buckets = self.replica.clone();
+        self.failovers += 1;
     }
 
     /// Writes a commit, if it may be.
@@ -107,6 +118,7 @@ impl SharedMemory {
             fault: None,
             published: Vec::new(),
             late: Vec::new(),
+            failovers: 0,
             written: Vec::new(),
         };
         let (server, posted) = (Mutex::new(server), Condvar::new());
@@ -167,8 +179,12 @@ impl SharedMemory {
 
     /// The replica takes over. What it does not have is lost.
     pub(crate) fn fail_over(&self) {
-        let mut server = self.server();
-        server.buckets = server.replica.clone();
+        self.server().fail_over();
+    }
+
+    /// How often the replica took over.
+    pub(crate) fn failovers(&self) -> u64 {
+        self.server().failovers
     }
 
     /// What has been published since this was last asked.
@@ -191,6 +207,11 @@ impl SharedMemory {
         let answers = &server.buckets[usize::from(bucket)].answers;
         let new = answers.iter().filter(|(id, _)| *id > after).flat_map(|(_, answers)| answers);
         (answers.last().map_or(0, |(id, _)| *id), new.cloned().collect())
+    }
+
+    /// How often a bucket was written.
+    pub(crate) fn commits(&self, bucket: u16) -> u64 {
+        self.server().buckets[usize::from(bucket)].data.commits()
     }
 
     /// What a bucket has of a SKU's stock, for those who look at it from the outside.
@@ -242,8 +263,8 @@ impl SharedStore for SharedMemory {
         if !server.buckets[usize::from(bucket)].acquire(worker, now, nonce) {
             return Ok(None);
         }
-        let shared = Arc::clone(&self.shared);
-        Ok(Some(Arc::new(ModelTenure { shared, bucket, nonce })))
+        let (shared, failovers) = (Arc::clone(&self.shared), server.failovers);
+        Ok(Some(Arc::new(ModelTenure { shared, bucket, nonce, failovers })))
     }
 
     fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {

@@ -19,6 +19,8 @@ pub(super) struct ModelTenure {
     pub(super) shared: Arc<Shared>,
     pub(super) bucket: u16,
     pub(super) nonce: u64,
+    /// How often the replica had taken over when it began.
+    pub(super) failovers: u64,
 }
 
 impl ModelTenure {
@@ -80,6 +82,9 @@ impl Tenure for ModelTenure {
         entries_max: usize,
         wait: Duration,
     ) -> Result<Arrived, StoreError> {
+        if self.server().failovers != self.failovers {
+            return Err(lost());
+        }
         let arrived = self.read_now(from, entries_max);
         if !self.shared.waits || wait.is_zero() || !arrived.entries.is_empty() {
             return Ok(arrived);
@@ -102,6 +107,9 @@ impl Tenure for ModelTenure {
         if fault == Some(Fault::Late) {
             server.late.push(Late { nonce: self.nonce, commit });
             return Err(lost());
+        }
+        if fault == Some(Fault::FailOver) {
+            server.fail_over();
         }
         server.commit(self.nonce, commit).map_err(|reason| self.over(reason))?;
         if fault == Some(Fault::After) {
