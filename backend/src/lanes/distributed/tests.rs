@@ -45,7 +45,7 @@ fn what_is_posted_is_decided_once_and_told() {
     assert_eq!(row(&rig).counters.confirmed, 1);
     for stream in [Stream::Normal, Stream::Settle] {
         assert_eq!(rig.store.depth(0, &stream), 0);
-        assert!(rig.store.undecided(0, &stream).is_empty());
+        assert_eq!(rig.store.waiting(0, &stream), 0);
     }
 }
 

@@ -61,7 +61,7 @@ fn is_set(store: &SharedMemory, bucket: u16, units: u64) -> bool {
 
 #[test]
 fn buckets_are_shared_handed_over_and_taken_over() {
-    let store = Arc::new(SharedMemory::new(BUCKETS, UnixMs(1_000)).waiting());
+    let store = Arc::new(SharedMemory::new(BUCKETS, UnixMs(1_000)).with_threads());
     let first = start(&store);
     wait_until(&store, "the first has all", || shares(&store) == [4]);
     (0..BUCKETS).for_each(|bucket| post(&store, bucket, 1));
@@ -87,7 +87,7 @@ fn buckets_are_shared_handed_over_and_taken_over() {
 
 #[test]
 fn an_owner_that_fails_is_followed_by_another() {
-    let store = Arc::new(SharedMemory::new(1, UnixMs(1_000)).waiting());
+    let store = Arc::new(SharedMemory::new(1, UnixMs(1_000)).with_threads());
     let worker = start(&store);
     wait_until(&store, "the bucket is owned", || shares(&store) == [1]);
     store.set_fault(Some(Fault::After));

@@ -152,7 +152,8 @@ impl Bucket {
 
     fn reroute(&mut self, change: &RouteChange, now: UnixMs, nonce: u64) {
         let sku = &change.sku;
-        self.routes_version += 1;
+        // No counter: a failover may forget some, and the same number would stand for others.
+        self.routes_version = nonce;
         match change.route {
             Some(route) => drop(self.routes.insert(sku.clone(), route)),
             None => {
@@ -170,16 +171,17 @@ impl Bucket {
         }
     }
 
-    pub(super) fn undecided(&self, stream: &Stream) -> Vec<(Place, u64, Posted)> {
-        let cursor = self.cursors.get(stream).cloned().unwrap_or_default();
-        let is_undecided = |place: &Place| *place >= cursor.next && !cursor.beyond.contains(place);
+    /// What of a stream is not decided, in order, with the number of its entry.
+    pub(super) fn undecided(&self, stream: &Stream) -> impl Iterator<Item = (Place, u64, &Posted)> {
+        let cursor = self.cursors.get(stream);
+        let is_undecided = move |place: &Place| {
+            cursor.is_none_or(|cursor| *place >= cursor.next && !cursor.beyond.contains(place))
+        };
         let entries = self.streams.get(stream).into_iter().flat_map(|stream| &stream.entries);
         let places = entries.flat_map(|entry| {
-            let posted = (0..).zip(&entry.posted);
-            posted
-                .map(move |(index, posted)| (Place { entry: entry.id, index }, entry.nonce, posted))
+            let place = |index| Place { entry: entry.id, index };
+            (0..).zip(&entry.posted).map(move |(index, posted)| (place(index), entry.nonce, posted))
         });
-        let undecided = places.filter(|(place, ..)| is_undecided(place));
-        undecided.map(|(place, nonce, posted)| (place, nonce, posted.clone())).collect()
+        places.filter(move |(place, ..)| is_undecided(place))
     }
 }

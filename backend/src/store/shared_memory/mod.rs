@@ -126,7 +126,7 @@ impl SharedMemory {
     }
 
     /// One for owners with threads of their own.
-    pub(crate) fn waiting(mut self) -> Self {
+    pub(crate) fn with_threads(mut self) -> Self {
         Arc::get_mut(&mut self.shared).unwrap().waits = true;
         self
     }
@@ -238,9 +238,30 @@ impl SharedMemory {
         self.server().buckets[usize::from(bucket)].cursors.get(stream).cloned()
     }
 
-    /// What of a stream is not decided, in order.
-    pub(crate) fn undecided(&self, bucket: u16, stream: &Stream) -> Vec<(Place, u64, Posted)> {
-        self.server().buckets[usize::from(bucket)].undecided(stream)
+    /// Shows what of a stream is not decided, in order, with the number of its entry.
+    pub(crate) fn each_undecided(
+        &self,
+        bucket: u16,
+        stream: &Stream,
+        mut see: impl FnMut(Place, u64, &Posted),
+    ) {
+        let server = self.server();
+        let undecided = server.buckets[usize::from(bucket)].undecided(stream);
+        undecided.for_each(|(place, nonce, posted)| see(place, nonce, posted));
+    }
+
+    /// How much waits in a stream, marks not counted.
+    pub(crate) fn waiting(&self, bucket: u16, stream: &Stream) -> u64 {
+        let mut count = 0;
+        self.each_undecided(bucket, stream, |_, _, posted| {
+            count += u64::from(!matches!(posted, Posted::Handoff(_)));
+        });
+        count
+    }
+
+    /// How a SKU's lane stands.
+    pub(crate) fn route(&self, bucket: u16, sku: &Sku) -> Option<Route> {
+        self.server().buckets[usize::from(bucket)].routes.get(sku).copied()
     }
 }
 
