@@ -23,6 +23,9 @@ pub struct Metrics {
     pub batch_size: Histogram,
     /// Time of one durable commit.
     pub commit_seconds: Histogram,
+    /// Buckets that this process became owner of.
+    pub tenures_begun: Counter,
+    tenures_ended: Family<TenureLabels, Counter>,
     holds: Gauge,
     hot_items: Gauge,
     lane_depth: Family<QueueLabels, Gauge>,
@@ -60,6 +63,11 @@ struct LaneLabels {
     lane: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TenureLabels {
+    reason: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         // 100 us to 26 s: from a commit on a fast disk to a caller that waits to the end.
@@ -72,6 +80,8 @@ impl Default for Metrics {
             hung_up: Counter::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             commit_seconds: seconds(),
+            tenures_begun: Counter::default(),
+            tenures_ended: Family::default(),
             holds: Gauge::default(),
             hot_items: Gauge::default(),
             lane_depth: Family::default(),
@@ -105,6 +115,16 @@ impl Metrics {
             Unit::Seconds,
             self.commit_seconds.clone(),
         );
+        r.register(
+            "tenures_begun",
+            "Buckets that this process became owner of",
+            self.tenures_begun.clone(),
+        );
+        r.register(
+            "tenures_ended",
+            "Buckets that this process is owner of no more, by why",
+            self.tenures_ended.clone(),
+        );
         r.register("holds", "Holds that have not ended", self.holds.clone());
         r.register("hot_items", "SKUs with a lane of their own", self.hot_items.clone());
         r.register(
@@ -130,6 +150,12 @@ impl Metrics {
     /// Counts committed commands, named by [`command_name`] and [`outcome_name`].
     pub fn count_commands(&self, command: &'static str, outcome: &'static str, count: u64) {
         self.commands.get_or_create(&CommandLabels { command, outcome }).inc_by(count);
+    }
+
+    /// Counts a bucket that this process is owner of no more: `given-back`, `lease-lost`, `failed`,
+    /// or what the store found when a commit was refused.
+    pub fn count_tenure_end(&self, reason: &'static str) {
+        self.tenures_ended.get_or_create(&TenureLabels { reason }).inc();
     }
 
     /// Says how many holds have not ended.

@@ -17,6 +17,8 @@
 //!                                                    └── one turn after the other
 //! ```
 //!
+//! On a store that many processes share, commands come from its streams instead: see `distributed`.
+//!
 //! `bucket_lanes` has the routes and HANDOFF, `turn` what one turn decides, `idle` who takes it,
 //! `waiter` the callers' side.
 

@@ -199,19 +199,29 @@ fn own(
 ) {
     let bucket = tenure.bucket();
     tracing::info!(bucket, "tenure begins");
-    std::thread::scope(|scope| {
+    metrics.tenures_begun.inc();
+    let (turns, is_kept) = std::thread::scope(|scope| {
         // However this ends, also by a panic, the keeper does not keep what has no owner.
-        let _ended = RingAtEnd(stop);
-        scope.spawn(|| keep(&**tenure, stop));
-        match take_turns(tenure, settings, metrics, stop, decided) {
-            Ok(()) => tracing::info!(bucket, "tenure is given back"),
-            Err(error) => {
-                let cause: &dyn std::error::Error = &error;
-                tracing::warn!(bucket, error = cause, "tenure ends");
-            }
-        }
+        let ended = RingAtEnd(stop);
+        let keeper = scope.spawn(|| keep(&**tenure, stop));
+        let turns = take_turns(tenure, settings, metrics, stop, decided);
+        drop(ended);
+        (turns, keeper.join().unwrap_or(false))
     });
-    // Should this fail, or the owner have panicked, the lease ends by itself.
+    let reason = match &turns {
+        Ok(()) if is_kept => "given-back",
+        Ok(()) => "lease-lost",
+        Err(StoreError::TenureOver { reason, .. }) => reason,
+        Err(_) => "failed",
+    };
+    metrics.count_tenure_end(reason);
+    let error = turns.as_ref().err().map(|error| error as &dyn std::error::Error);
+    if reason == "given-back" {
+        tracing::info!(bucket, reason, "tenure ends");
+    } else {
+        tracing::warn!(bucket, reason, error, "tenure ends");
+    }
+    // Should this fail, the lease ends by itself.
     let _ = tenure.release();
 }
 
@@ -229,14 +239,16 @@ fn take_turns(
     Ok(())
 }
 
-/// Keeps the lease until told to stop; tells the owner to if it is lost.
-fn keep(tenure: &dyn Tenure, stop: &Bell) {
+/// Keeps the lease until told to stop. If it is lost, tells the owner to stop, and returns `false`.
+fn keep(tenure: &dyn Tenure, stop: &Bell) -> bool {
     while !stop.is_rung_within(EVERY) {
         // An error may mean that the store is another since a failover.
         if !matches!(tenure.renew(), Ok(true)) {
             stop.ring();
+            return false;
         }
     }
+    true
 }
 
 /// Rings once, for all who listen.
