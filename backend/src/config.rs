@@ -1,15 +1,20 @@
 //! What an operator can set, checked before a port is bound.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::lanes::{LaneSettings, Retention};
-use crate::store::Durability;
+use crate::lanes::{FrontSettings, LaneSettings, Retention};
+use crate::store::redis::{self, Address};
+use crate::store::{Durability, StoreError};
 
 /// The service's configuration. Every field has a default; a field that is not here is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -17,6 +22,14 @@ use crate::store::Durability;
 pub struct Config {
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// The URL of a store that many processes share: `redis://[user:password@]host[:port][,..]`,
+    /// `rediss://` for TLS; of a cluster, any of its servers. Left out: the embedded store in `data`.
+    pub store: Option<StoreUrl>,
+    /// What this process does on a shared store: `api` answers callers, `worker` owns buckets. With
+    /// the embedded store a process does everything.
+    pub roles: BTreeSet<Role>,
+    /// How a store on Redis is used.
+    pub redis: RedisConfig,
     /// The directory of the embedded store; made if it is not there.
     pub data: PathBuf,
     /// How many buckets SKUs are spread over. Fixed when the store is made. 1 to 4096.
@@ -71,10 +84,83 @@ pub struct LanesConfig {
     pub reserves_per_s: Option<NonZeroU32>,
 }
 
+/// How a store on Redis is used.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// What all keys begin with. 1 to 32 letters, digits, `-` and `_`.
+    pub prefix: String,
+    /// How many replicas are to have a commit before it is answered. At most 16.
+    pub replicas: u32,
+    /// How long they are waited for, in milliseconds. An answer says how many there were. 1 to
+    /// 10,000.
+    pub replicas_wait_ms: u64,
+    /// The longest that a server may take to answer, in milliseconds. 50 to 60,000.
+    pub timeout_ms: u64,
+    /// How many versions back a SKU's journal is kept. 1,000 to 1,000,000,000.
+    pub journal_max: u64,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            prefix: "cg".into(),
+            replicas: 0,
+            replicas_wait_ms: 500,
+            timeout_ms: 1_000,
+            journal_max: 100_000,
+        }
+    }
+}
+
+/// What a process does on a shared store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It answers callers.
+    Api,
+    /// It owns buckets.
+    Worker,
+}
+
+/// Where a shared store is. Shown without its password.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct StoreUrl {
+    url: Box<str>,
+    /// What the URL says.
+    pub address: Address,
+}
+
+impl TryFrom<String> for StoreUrl {
+    type Error = StoreError;
+
+    fn try_from(url: String) -> Result<Self, StoreError> {
+        Ok(Self { address: url.parse()?, url: url.into() })
+    }
+}
+
+impl PartialEq for StoreUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
+}
+
+impl Eq for StoreUrl {}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            store: None,
+            roles: BTreeSet::from([Role::Api, Role::Worker]),
+            redis: RedisConfig::default(),
             data: PathBuf::from("data"),
             buckets: 64,
             durability: Durability::Disk,
@@ -102,6 +188,10 @@ impl Default for LanesConfig {
         }
     }
 }
+
+/// How much longer than its caller waits a command stays good, in milliseconds: the ticket that
+/// ends the wait takes a commit of its own.
+pub(crate) const CLAIM_GRACE_MS: u64 = 2_000;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -132,6 +222,8 @@ impl Config {
     /// # Errors
     /// Names the field that is wrong, and the remedy.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_roles()?;
+        self.redis.check()?;
         check("buckets", self.buckets.into(), 1..=4_096)?;
         check("hold_ms", self.hold_ms, 1..=30 * DAY_MS)?;
         check("hold_ms_max", self.hold_ms_max(), self.hold_ms..=30 * DAY_MS)?;
@@ -153,6 +245,36 @@ impl Config {
         check("retention.refusals_max", count(self.retention.refusals_max), 1..=10_000_000)
     }
 
+    fn check_roles(&self) -> Result<(), ConfigError> {
+        let is_all = self.roles.len() == 2;
+        if self.roles.is_empty() || (self.store.is_none() && !is_all) {
+            return Err(ConfigError::Roles);
+        }
+        Ok(())
+    }
+
+    /// How an API process on a shared store treats its callers.
+    pub fn front_settings(&self) -> FrontSettings {
+        let good_for_ms = self.wait_ms + CLAIM_GRACE_MS;
+        let patience = Duration::from_millis(2 * good_for_ms);
+        FrontSettings { lanes: self.lane_settings(), good_for_ms, patience }
+    }
+
+    /// How a store on Redis is used.
+    pub fn redis_settings(&self) -> redis::Settings {
+        let RedisConfig { prefix, replicas, replicas_wait_ms, timeout_ms, journal_max } =
+            &self.redis;
+        redis::Settings {
+            prefix: prefix.as_str().into(),
+            buckets: self.buckets,
+            durability: self.durability,
+            replicas: *replicas,
+            wait: Duration::from_millis(*replicas_wait_ms),
+            timeout: Duration::from_millis(*timeout_ms),
+            journal_max: *journal_max,
+        }
+    }
+
     /// The longest that a hold may be made to last.
     pub fn hold_ms_max(&self) -> u64 {
         let longest = self.hold_ms.saturating_mul(4).min(self.retention.holds_ms);
@@ -172,6 +294,19 @@ impl Config {
             hot_items_max: self.hot_items_max,
             retention: self.retention,
         }
+    }
+}
+
+impl RedisConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !(1..=32).contains(&self.prefix.len()) || !self.prefix.chars().all(is_plain) {
+            return Err(ConfigError::Prefix);
+        }
+        check("redis.replicas", self.replicas.into(), 0..=16)?;
+        check("redis.replicas_wait_ms", self.replicas_wait_ms, 1..=10_000)?;
+        check("redis.timeout_ms", self.timeout_ms, 50..=60_000)?;
+        check("redis.journal_max", self.journal_max, 1_000..=1_000_000_000)
     }
 }
 
@@ -210,6 +345,17 @@ pub enum ConfigError {
     /// No TOML, or a field that is unknown or of the wrong type: the source says which, and where.
     #[error("the configuration is wrong")]
     Parse(#[source] toml::de::Error),
+    /// The store's URL is wrong.
+    #[error("store")]
+    Store(#[source] StoreError),
+    /// The roles are not those of any process.
+    #[error(
+        "roles: set one or both of \"api\" and \"worker\"; a process without `store` does everything"
+    )]
+    Roles,
+    /// What keys begin with is no plain word.
+    #[error("redis.prefix: set it to 1 to 32 letters, digits, `-` and `_`")]
+    Prefix,
     /// A number is out of its range.
     #[error("{field} = {value} is out of range: set it to {min} up to {max}")]
     OutOfRange {
@@ -262,6 +408,10 @@ mod tests {
             Err("unclaimed_ms = 999 is out of range: set it to 1000 up to"),
         );
         check("listen = \"localhost\"", Err("invalid socket address syntax"));
+        check("roles = [\"api\"]", Err("a process without `store` does everything"));
+        check("store = \"localhost\"", Err("redis://"));
+        check("[redis]\nprefix = \"{x}\"", Err("redis.prefix: set it to 1 to 32 letters"));
+        check("[redis]\ntimeout_ms = 1", Err("redis.timeout_ms = 1 is out of range"));
         check("buckets = 5000", Err("buckets = 5000 is out of range: set it to 1 up to 4096"));
         check("[retention]\nholds_ms = 5", Err("retention.holds_ms = 5 is out of range"));
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cartgate_backend::config::{Config, ConfigError};
+use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
 use cartgate_backend::serve::serve;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -43,7 +43,15 @@ struct ServeArguments {
     /// Address and port to listen on, instead of `listen` in the configuration.
     #[arg(long)]
     listen: Option<SocketAddr>,
-    /// Directory of the store, instead of `data` in the configuration.
+    /// URL of a store that many processes share, `redis://...`, instead of `store` in the
+    /// configuration.
+    #[arg(long)]
+    store: Option<String>,
+    /// What this process does on a shared store, instead of `roles` in the configuration: `api`
+    /// answers callers, `worker` owns buckets.
+    #[arg(long, value_delimiter = ',')]
+    roles: Option<Vec<Role>>,
+    /// Directory of the embedded store, instead of `data` in the configuration.
     #[arg(long)]
     data: Option<PathBuf>,
     /// How to write logs to standard error. `RUST_LOG` says what: `debug`, `info,cartgate=debug`, ...
@@ -139,6 +147,13 @@ fn read_config(arguments: &ServeArguments) -> Result<Config, ConfigError> {
     if let Some(data) = &arguments.data {
         config.data.clone_from(data);
     }
+    if let Some(url) = &arguments.store {
+        config.store = Some(StoreUrl::try_from(url.clone()).map_err(ConfigError::Store)?);
+    }
+    if let Some(roles) = &arguments.roles {
+        config.roles = roles.iter().copied().collect();
+    }
+    config.check()?;
     Ok(config)
 }
 

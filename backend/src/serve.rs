@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::clock;
-use crate::config::Config;
+use crate::clock::{self, Clock};
+use crate::config::{Config, Role, StoreUrl};
+use crate::engine::{Engine, Shared};
 use crate::http::{App, router, server};
-use crate::lanes::{Lanes, StartError, State};
+use crate::lanes::{Lanes, StartError, State, Worker};
 use crate::metrics::Metrics;
+use crate::store::redis::RedisStore;
+use crate::store::tenure::SharedStore;
 use crate::store::{Embedded, Store, StoreError};
 
 /// How much longer than a caller's wait a stop may take.
@@ -33,15 +37,13 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     // Before the store is touched: a second instance by mistake ends here.
     let listener = listen(config.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let store = Embedded::open(&config.data, config.buckets, config.durability)
-        .map_err(|source| ServeError::Open { data: config.data.clone(), source })?;
-    let app = start(config, Arc::new(store))?;
-    tracing::info!(listen = %address, data = %config.data.display(), "serving");
+    let app = start(config).await?;
+    tracing::info!(listen = %address, "serving");
 
     let stop_or_failure = async {
         tokio::select! {
             () = stop => tracing::info!("stopping"),
-            _ = app.lanes.stopped() => {}
+            () = app.engine.failed() => {}
         }
     };
     let (router, connections_max) = (router(Arc::clone(&app)), config.connections_max);
@@ -49,7 +51,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     if !server::serve(listener, router, connections_max, stop_or_failure, stop_within).await {
         tracing::warn!("some clients did not take their answers in time");
     }
-    if app.lanes.stop().await == State::Failed {
+    if app.engine.stop().await == State::Failed {
         return Err(ServeError::EngineFailed);
     }
     tracing::info!("stopped");
@@ -88,16 +90,47 @@ fn raise_file_limit(config: &Config) -> Result<(), ServeError> {
     })
 }
 
-fn start(config: &Config, store: Arc<dyn Store>) -> Result<Arc<App>, ServeError> {
+async fn start(config: &Config) -> Result<Arc<App>, ServeError> {
     let (clock, metrics) = (clock::wall(), Arc::new(Metrics::default()));
-    let lanes = Lanes::start(
-        Arc::clone(&store),
-        config.lane_settings(),
-        Arc::clone(&clock),
-        Arc::clone(&metrics),
-    )
-    .map_err(ServeError::Start)?;
-    Ok(Arc::new(App::new(config, lanes, store, metrics, clock)))
+    let engine = match &config.store {
+        None => start_local(config, &clock, &metrics)?,
+        Some(url) => start_shared(config, url, &metrics).await?,
+    };
+    Ok(Arc::new(App::new(config, engine, metrics, clock)))
+}
+
+fn start_local(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Engine, ServeError> {
+    let store = Embedded::open(&config.data, config.buckets, config.durability)
+        .map_err(|source| ServeError::Open { data: config.data.clone(), source })?;
+    tracing::info!(data = %config.data.display(), "store opened");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let settings = config.lane_settings();
+    let lanes = Lanes::start(Arc::clone(&store), settings, Arc::clone(clock), Arc::clone(metrics));
+    Ok(Engine::local(lanes.map_err(ServeError::Start)?, store))
+}
+
+async fn start_shared(
+    config: &Config,
+    url: &StoreUrl,
+    metrics: &Arc<Metrics>,
+) -> Result<Engine, ServeError> {
+    let (address, settings) = (url.address.clone(), config.redis_settings());
+    let opened = tokio::task::spawn_blocking(move || RedisStore::open(address, settings)).await;
+    let opened = opened.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
+    let store = opened.map_err(|source| ServeError::OpenShared { url: url.clone(), source })?;
+    let store = Arc::new(store);
+    tracing::info!(store = ?url, roles = ?config.roles, "store opened");
+    let is_worker = config.roles.contains(&Role::Worker);
+    let worker = is_worker.then(|| {
+        let store = Arc::clone(&store) as Arc<dyn SharedStore>;
+        Worker::start(store, config.lane_settings(), Arc::clone(metrics))
+    });
+    let worker = worker.transpose().map_err(|error| ServeError::Start(StartError::Spawn(error)))?;
+    Ok(Engine::Shared(Shared::start(store, config.front_settings(), worker)))
 }
 
 /// Why the service ended.
@@ -137,6 +170,17 @@ pub enum ServeError {
     Open {
         /// The directory.
         data: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The store that many processes share cannot be used.
+    #[error(
+        "store: {url:?} cannot be used: `cartgate doctor --store URL` says what is wrong there"
+    )]
+    OpenShared {
+        /// Where it is.
+        url: StoreUrl,
         /// Why.
         #[source]
         source: StoreError,

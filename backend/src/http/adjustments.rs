@@ -30,7 +30,7 @@ pub(super) async fn create(
     if by == 0 || by.unsigned_abs() > UNITS_MAX {
         return Err(Refused::invalid(format_args!("by is 1 to {UNITS_MAX}, or minus that")));
     }
-    call.check_in_stock(&sku)?;
+    call.check_in_stock(&sku).await?;
     let adjust = Adjust {
         id: match key.as_deref() {
             Some(key) => call.app.ids.adjustment(&sku, key),

@@ -36,7 +36,7 @@ impl Call {
 
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
-        self.app.lanes.submit(sku.clone(), command, self.request_id.text())
+        self.app.engine.submit(sku.clone(), command, self.request_id.text())
     }
 
     /// Puts a command in its lane, and waits for its outcome.
@@ -45,8 +45,8 @@ impl Call {
     }
 
     /// Refuses what is not in stock.
-    pub(super) fn check_in_stock(&self, sku: &Sku) -> Result<(), Refused> {
-        self.app.in_stock.check(sku, &*self.app.store)
+    pub(super) async fn check_in_stock(&self, sku: &Sku) -> Result<(), Refused> {
+        self.app.in_stock.check(sku, &self.app.engine).await
     }
 
     /// Claims a hold: somebody is about to hear of it. Returns where the reservation stands then;
@@ -64,7 +64,7 @@ impl Call {
 
     /// Reads a reservation for a caller to hear of it: a hold that nobody knew of is claimed.
     pub(super) async fn read(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, Refused> {
-        let Some((sku, found)) = self.app.store.reservation(id)? else { return Ok(None) };
+        let Some((sku, found)) = self.app.engine.reservation(id).await? else { return Ok(None) };
         if !(found.is_held() && is_unclaimed(&found)) {
             return Ok(Some((sku, found)));
         }

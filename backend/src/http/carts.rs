@@ -24,7 +24,7 @@ use super::answer::{ReservationView, json};
 use super::call::{Call, is_unclaimed};
 use super::extract::{DocumentBody, IdempotencyKey};
 use super::refused::Refused;
-use crate::lanes::{EnqueueError, Stopped, Waiter};
+use crate::lanes::{EnqueueError, Waiter};
 
 use request::CartRequest;
 
@@ -61,12 +61,6 @@ impl From<EnqueueError> for Failure {
     }
 }
 
-impl From<Stopped> for Failure {
-    fn from(error: Stopped) -> Self {
-        Self::Passing(error.into())
-    }
-}
-
 /// A cart as clients see it.
 #[derive(Serialize)]
 struct CartView<'a> {
@@ -88,7 +82,7 @@ pub(super) async fn create(
 
 impl Cart<'_> {
     async fn hold_or_give_back(&mut self) -> Result<(), Refused> {
-        self.look_up()?;
+        self.look_up().await?;
         match self.hold().await {
             Ok(()) => Ok(()),
             Err(failure) => Err(self.give_back(failure).await),
@@ -96,10 +90,11 @@ impl Cart<'_> {
     }
 
     /// Reads what became of lines that came before.
-    fn look_up(&mut self) -> Result<(), Refused> {
+    async fn look_up(&mut self) -> Result<(), Refused> {
         for line in &mut self.lines {
-            self.call.check_in_stock(&line.sku).map_err(|refused| line.refused(refused))?;
-            let found = self.call.app.store.reservation(line.reserve.id)?;
+            let is_in_stock = self.call.check_in_stock(&line.sku).await;
+            is_in_stock.map_err(|refused| line.refused(refused))?;
+            let found = self.call.app.engine.reservation(line.reserve.id).await?;
             let found = found.map(|(_, found)| found).filter(|found| !found.is_forgone());
             if found.as_ref().is_some_and(|found| found.fingerprint != line.reserve.fingerprint) {
                 // Another cart's: nothing of it is to be given back.

@@ -112,10 +112,10 @@ pub(super) async fn register(
 ) -> Result<Response, Refused> {
     let request: HotItemRequest = from_json(document)?;
     request.check()?;
-    let before = app.lanes.hot_item(&sku);
+    let before = app.engine.hot_item(&sku).await?;
     let item = request.entry(before, (app.clock)());
     if before != Some(item) {
-        app.lanes.change_hot_item(sku.clone(), Some(item)).await?;
+        app.engine.change_hot_item(sku.clone(), Some(item)).await?;
     }
     let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/hot-items/{sku}");
@@ -131,10 +131,10 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,
 ) -> Result<Response, Refused> {
-    let Some(item) = app.lanes.hot_item(&sku) else {
+    let Some(item) = app.engine.hot_item(&sku).await? else {
         return Err(Refused(Problem::new(ProblemType::UnknownHotItem)).with("sku", sku.as_str()));
     };
-    let lane = app.lanes.hot_lane(&sku).map(LaneView::from);
+    let lane = app.engine.hot_lane(&sku).await?.map(LaneView::from);
     Ok(json(StatusCode::OK, &HotItemView { lane, ..HotItemView::new(sku, item) }))
 }
 
@@ -143,8 +143,8 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,
 ) -> Result<StatusCode, Refused> {
-    if app.lanes.hot_item(&sku).is_some() {
-        app.lanes.change_hot_item(sku, None).await?;
+    if app.engine.hot_item(&sku).await?.is_some() {
+        app.engine.change_hot_item(sku, None).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -170,7 +170,7 @@ pub(super) async fn list(
     StrictQuery(query): StrictQuery<ListQuery>,
 ) -> Result<Json<ListView>, Refused> {
     let limit = check_limit(query.limit)?;
-    let registry = app.lanes.hot_items();
+    let registry = app.engine.hot_items().await?;
     let after = query.after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut rest =
         registry.range((after, Bound::Unbounded)).map(|(sku, item)| (sku.clone(), *item));

@@ -11,6 +11,7 @@ use super::App;
 use super::answer::{Rfc3339, text};
 use super::extract::{SkuPath, StrictQuery, check_limit};
 use super::refused::{Refused, unknown_sku};
+use crate::store::StockRow;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,15 +64,9 @@ pub(super) async fn show(
     StrictQuery(query): StrictQuery<JournalQuery>,
 ) -> Result<Json<JournalView>, Refused> {
     let (after, limit) = (query.after, check_limit(query.limit)?);
-    let read = move || {
-        let entries = app.store.journal(&sku, after, limit)?;
-        // After the entries: whatever has come between is on the next page.
-        let row = app.store.stock(&sku)?.ok_or_else(|| unknown_sku(&sku))?;
-        Ok((entries, row.version))
-    };
-    // A page is many reads, perhaps from disk: not on a thread that answers shoppers.
-    let read = tokio::task::spawn_blocking(read).await;
-    let (entries, version) = read.unwrap_or_else(|_| Err(Refused::unavailable()))?;
+    let (entries, row) = app.engine.journal(sku.clone(), after, limit).await?;
+    // After the entries: whatever has come between is on the next page.
+    let StockRow { version, .. } = row.ok_or_else(|| unknown_sku(&sku))?;
     let last = entries.last().map_or(after, |last| last.version);
     let next = (last < version).then_some(last);
     Ok(Json(JournalView { entries: entries.into_iter().map(EntryView::from).collect(), next }))

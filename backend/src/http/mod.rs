@@ -50,10 +50,9 @@ use cartgate_policy::problem::{Problem, ProblemType};
 
 use crate::clock::Clock;
 use crate::command_id::CommandIds;
-use crate::config::Config;
-use crate::lanes::Lanes;
+use crate::config::{CLAIM_GRACE_MS, Config};
+use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::store::Store;
 
 use in_stock::InStock;
 use refused::Refused;
@@ -61,15 +60,10 @@ use refused::Refused;
 /// The most bytes of a request body that are read.
 pub const BODY_BYTES_MAX: usize = 64 * 1_024;
 
-/// How much longer than its caller waits a command stays good, in milliseconds: the ticket that
-/// ends the wait takes a commit of its own.
-const CLAIM_GRACE_MS: u64 = 2_000;
-
 /// What every route works with.
 pub struct App {
     /// The engine.
-    pub lanes: Lanes,
-    store: Arc<dyn Store>,
+    pub engine: Engine,
     metrics: Arc<Metrics>,
     clock: Clock,
     ids: CommandIds,
@@ -84,23 +78,16 @@ pub struct App {
 }
 
 impl App {
-    /// Routes work with this engine, and read what it has committed from its `store`.
-    pub fn new(
-        config: &Config,
-        lanes: Lanes,
-        store: Arc<dyn Store>,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> Self {
+    /// Routes work with this engine.
+    pub fn new(config: &Config, engine: Engine, metrics: Arc<Metrics>, clock: Clock) -> Self {
         Self {
-            ids: CommandIds::new(*lanes.buckets(), store.secret()),
+            ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
             hold_ms: config.hold_ms,
             hold_ms_max: config.hold_ms_max(),
             unclaimed_ms: config.unclaimed_ms,
             wait: Duration::from_millis(config.wait_ms),
-            lanes,
-            store,
+            engine,
             metrics,
             clock,
         }

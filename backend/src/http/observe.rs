@@ -60,7 +60,7 @@ pub(super) async fn observe(
     let id = RequestId::of(&request);
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let durability = request.uri().path().starts_with("/v1/").then(|| app.store.durability());
+    let durability = request.uri().path().starts_with("/v1/").then(|| app.engine.durability());
     request.extensions_mut().insert(id.clone());
     let span = tracing::info_span!("request", request_id = &*id.text);
     let mut seen = Seen { app, started: Instant::now(), span, method, route, status: HUNG_UP };
@@ -70,7 +70,7 @@ pub(super) async fn observe(
     seen.status = response.status().as_u16();
     response.headers_mut().insert(X_REQUEST_ID, id.header);
     if let Some(durability) = durability {
-        response.headers_mut().insert(DURABILITY, HeaderValue::from_static(durability.name()));
+        response.headers_mut().insert(DURABILITY, HeaderValue::from_static(durability));
     }
     response
 }

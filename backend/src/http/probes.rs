@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::refused::Refused;
-use crate::lanes::State as EngineState;
 
 /// The process answers.
 pub(super) async fn live() -> &'static str {
@@ -17,14 +16,12 @@ pub(super) async fn live() -> &'static str {
 
 /// It takes reservations.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Refused> {
-    if app.lanes.state() != EngineState::Running {
-        return Err(Refused::unavailable());
-    }
-    Ok("ok\n")
+    if app.engine.is_ready().await { Ok("ok\n") } else { Err(Refused::unavailable()) }
 }
 
 /// The metrics, in the OpenMetrics text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], app.metrics.render(app.lanes.depths())).into_response()
+    ([(header::CONTENT_TYPE, content_type)], app.metrics.render(app.engine.depths().await))
+        .into_response()
 }

@@ -9,7 +9,7 @@ use cartgate_policy::extract::ExtractError;
 use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
 
 use super::answer::Rfc3339;
-use crate::lanes::{EnqueueError, Stopped};
+use crate::lanes::EnqueueError;
 use crate::random;
 use crate::store::StoreError;
 
@@ -102,12 +102,6 @@ impl From<EnqueueError> for Refused {
             }
             EnqueueError::TooManyHolds | EnqueueError::Stopped => Self::unavailable(),
         }
-    }
-}
-
-impl From<Stopped> for Refused {
-    fn from(_: Stopped) -> Self {
-        Self::unavailable()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reserve};
+use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reservation, Reserve};
 use cartgate_policy::Sku;
 use cartgate_policy::document::Document;
 use cartgate_policy::extract::{Line, line_of};
@@ -17,7 +17,7 @@ use super::extract::{DocumentBody, IdPath, IdempotencyKey, check_members, check_
 use super::refused::{Refused, unknown_reservation};
 use super::{App, tickets};
 use crate::command_id::reservation_fingerprint;
-use crate::lanes::Answer;
+use crate::lanes::{Answer, EnqueueError};
 
 /// How often a command is judged before its caller is told to try again: each time, the hold that
 /// it took went back before it could be claimed.
@@ -80,7 +80,7 @@ pub(super) async fn create(
     let request = ReservationRequest::read(&document)?;
     // Thousands may wait from here on: each with what it needs, and no more.
     drop(document);
-    call.check_in_stock(&request.line.sku)?;
+    call.check_in_stock(&request.line.sku).await?;
     let (sku, reserve) = request.command(&call.app, key.as_deref());
     let id = reserve.id;
     match decide(&call, &sku, reserve).await? {
@@ -94,13 +94,21 @@ async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refu
     let until = Instant::now() + call.app.wait;
     for _ in 0..ROUNDS_MAX {
         if reserve.repeatable
-            && let Some(first) = repeat(call, sku, &reserve).await?
+            && let Some((_, first)) = call.app.engine.known_reservation(reserve.id)?
+            && let Some(first) = repeat(call, sku, &reserve, &first).await?
         {
             return Ok(Answer::Outcome(first));
         }
         let waiter = call.submit(sku, Command::Reserve(reserve.clone()))?;
         let wait = until.saturating_duration_since(Instant::now());
-        match waiter.outcome_or_ticket(wait).await? {
+        let answer = match waiter.outcome_or_ticket(wait).await {
+            // What was decided before needs no room.
+            Err(EnqueueError::Full { .. }) if reserve.repeatable => {
+                return decided_before(call, sku, &reserve).await;
+            }
+            answer => answer?,
+        };
+        match answer {
             // Taken for somebody with a ticket, who has asked before: it has to be claimed.
             Answer::Outcome(Outcome::Held(hold)) if is_unclaimed(&hold) => {
                 if let Some(claimed) = claim(call, sku, &reserve, hold.id).await? {
@@ -113,14 +121,28 @@ async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refu
     Err(Refused::unavailable())
 }
 
+/// The first answer to a command that found no room, if it was decided before.
+async fn decided_before(call: &Call, sku: &Sku, reserve: &Reserve) -> Result<Answer, Refused> {
+    let full = EnqueueError::Full { depth: 0 };
+    let Some((_, first)) = call.app.engine.reservation(reserve.id).await? else {
+        return Err(full.into());
+    };
+    let first = repeat(call, sku, reserve, &first).await?;
+    first.map(Answer::Outcome).ok_or_else(|| full.into())
+}
+
 /// The first answer to a command that was decided before; that takes no place in a lane that may be
 /// full of others. `None` if it is to be judged now.
-async fn repeat(call: &Call, sku: &Sku, reserve: &Reserve) -> Result<Option<Outcome>, Refused> {
-    let Some((_, first)) = call.app.store.reservation(reserve.id)? else { return Ok(None) };
+async fn repeat(
+    call: &Call,
+    sku: &Sku,
+    reserve: &Reserve,
+    first: &Reservation,
+) -> Result<Option<Outcome>, Refused> {
     if first.is_forgone() {
         return Ok(None);
     }
-    match reserve.repeat(&first) {
+    match reserve.repeat(first) {
         // Whoever asked before may have hung up: from now on that takes nothing back.
         Outcome::Held(_) if first.is_held() && first.claim != Claim::Claimed => {
             claim(call, sku, reserve, first.id).await

@@ -91,6 +91,6 @@ async fn settle(
 ) -> Result<Response, Refused> {
     let id = id.ok_or_else(unknown_reservation)?;
     // Whoever knows the id was told it after the commit: it is there to be read.
-    let (sku, _) = call.app.store.reservation(id)?.ok_or_else(unknown_reservation)?;
+    let (sku, _) = call.app.engine.reservation(id).await?.ok_or_else(unknown_reservation)?;
     outcome(StatusCode::OK, &sku, call.outcome(&sku, command(id)).await?)
 }

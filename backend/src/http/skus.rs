@@ -51,6 +51,6 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,
 ) -> Result<Json<StockView>, Refused> {
-    let row = app.store.stock(&sku)?.ok_or_else(|| unknown_sku(&sku))?;
+    let row = app.engine.stock(&sku).await?.ok_or_else(|| unknown_sku(&sku))?;
     Ok(Json(StockView { sku, counters: row.counters, version: row.version }))
 }

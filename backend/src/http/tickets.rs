@@ -28,7 +28,7 @@ pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Ref
     let unknown = || Refused(Problem::new(ProblemType::UnknownTicket));
     let id = id.ok_or_else(unknown)?;
     // In this order: a command leaves the queue in the same commit that decides it.
-    let is_queued = call.app.store.ticketed(id)?.is_some();
+    let is_queued = call.app.engine.is_ticketed(id).await?;
     match call.read(id).await? {
         // What went back unclaimed, or was refused for the sale's terms, and waits again.
         Some((_, before)) if is_queued && before.is_forgone() => Ok(queued(&call.app, id)),

@@ -33,6 +33,12 @@ impl Buckets {
         u16::try_from(bucket).unwrap_or_default()
     }
 
+    /// The bucket that an id tells; `None`: no bucket of these.
+    pub fn of_id(self, id: CommandId) -> Option<u16> {
+        let bucket = u16::from_be_bytes([id.0[0], id.0[1]]);
+        (bucket < self.count).then_some(bucket)
+    }
+
     /// An id whose first two bytes are the SKU's bucket, so that whoever holds the id finds it.
     pub fn id(self, sku: &Sku, unique: [u8; 14]) -> CommandId {
         let [b0, b1] = self.of_sku(sku).to_be_bytes();

@@ -74,7 +74,7 @@ impl BucketLanes {
         submission: Submission,
         clock: &Clock,
         may_hold: bool,
-    ) -> Result<oneshot::Receiver<Told>, EnqueueError> {
+    ) -> Result<oneshot::Receiver<Result<Told, EnqueueError>>, EnqueueError> {
         let (mut reply, outcome) = Reply::new();
         if self.is_closed {
             return Err(EnqueueError::Stopped);

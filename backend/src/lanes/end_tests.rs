@@ -5,7 +5,7 @@ use std::time::Duration;
 use cartgate_ledger::Outcome;
 
 use super::rig::{SETTINGS, STALLED, id, reserve, running, set, submit};
-use super::{Answer, EnqueueError, State, Stopped};
+use super::{Answer, EnqueueError, State};
 use crate::store::Store;
 use crate::store::memory::Crash;
 
@@ -15,7 +15,7 @@ async fn when_a_write_fails_everyone_is_told_and_nothing_more_is_taken() {
         let (store, lanes) = running(SETTINGS).await;
         store.crash_at_commit(fault);
         let waiter = submit(&lanes, set(60)).unwrap();
-        assert_eq!(waiter.outcome().await, Err(Stopped));
+        assert_eq!(waiter.outcome().await, Err(EnqueueError::Stopped));
         assert_eq!(lanes.stopped().await, State::Failed);
         let refused = submit(&lanes, set(70)).err();
         assert_eq!(refused, Some(EnqueueError::Stopped));
@@ -55,5 +55,5 @@ async fn a_write_that_fails_while_stopping_is_a_failure() {
     store.crash_at_commit(Crash::Before);
     let (stopped, answer) =
         tokio::join!(lanes.stop(), second.outcome_or_ticket(Duration::from_millis(50)));
-    assert_eq!((stopped, answer), (State::Failed, Err(Stopped)));
+    assert_eq!((stopped, answer), (State::Failed, Err(EnqueueError::Stopped)));
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::rig::{SETTINGS, confirm, reserve, running, set, submit};
-use super::{EnqueueError, LaneSettings, Lanes, State, Stopped};
+use super::{EnqueueError, LaneSettings, Lanes, State};
 use crate::store::memory::{Crash, Memory};
 
 /// More than any of this takes, and less than the owner sleeps at most.
@@ -115,7 +115,7 @@ async fn fails_here(fault: Crash) -> bool {
     store.crash_at_commit(fault);
     let [first, second] = [60, 61].map(|units| submit(&lanes, set(units)).unwrap());
     let answers = (first.outcome().await, second.outcome().await);
-    assert_eq!(answers, (Err(Stopped), Err(Stopped)));
+    assert_eq!(answers, (Err(EnqueueError::Stopped), Err(EnqueueError::Stopped)));
     let is_here = wrote_here(&store);
     assert_eq!(lanes.stopped().await, State::Failed);
     assert_eq!(submit(&lanes, set(70)).err(), Some(EnqueueError::Stopped));

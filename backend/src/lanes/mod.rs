@@ -73,9 +73,9 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 pub use bucket::Buckets;
-pub use distributed::Worker;
+pub use distributed::{Front, FrontSettings, Later, PostBox, Worker};
 pub use retention::Retention;
-pub use waiter::{Answer, Stopped, Waiter};
+pub use waiter::{Answer, Waiter};
 
 use idle::take_turns;
 use owner::Owner;
@@ -320,7 +320,7 @@ pub enum StartError {
     Spawn(#[source] std::io::Error),
 }
 
-/// Why a command was not put in a lane.
+/// Why a command was not put in a lane, or has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EnqueueError {
     /// The queue holds as many commands as it may.
@@ -341,7 +341,8 @@ pub enum EnqueueError {
     /// A command of this id waits, with another fingerprint.
     #[error("the id belongs to another command")]
     KeyReused,
-    /// The engine has stopped, or is stopping.
+    /// The engine has stopped, or is stopping, or cannot be reached. A command that was on its way may
+    /// or may not have been applied: its caller repeats it with the same key.
     #[error("the engine has stopped")]
     Stopped,
 }

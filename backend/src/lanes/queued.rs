@@ -7,6 +7,7 @@ use cartgate_ledger::{Claim, Command, Outcome, UnixMs};
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
+use super::EnqueueError;
 use crate::store::tenure::ReplyTo;
 
 /// A command in a lane.
@@ -60,10 +61,10 @@ impl Queued {
 }
 
 /// Carries the outcome to a caller, once it is durable.
-pub(super) struct Reply(oneshot::Sender<Told>);
+pub(super) struct Reply(oneshot::Sender<Result<Told, EnqueueError>>);
 
 impl Reply {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Told>) {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Result<Told, EnqueueError>>) {
         let (sender, receiver) = oneshot::channel();
         (Self(sender), receiver)
     }
@@ -114,13 +115,21 @@ impl Replies {
         self.elsewhere.is_some() || self.iter().any(|reply| !reply.0.is_closed())
     }
 
+    /// Tells everyone who still waits that there will be no outcome.
+    pub(super) fn refuse(self, error: EnqueueError) {
+        for reply in self.first.into_iter().chain(self.more) {
+            // Whoever has gone does not care.
+            let _ = reply.0.send(Err(error));
+        }
+    }
+
     /// Tells everyone who still waits in this process. Gives the outcome back if it is a hold that was taken for
     /// somebody, and nobody hears of it.
     pub(super) fn tell(self, outcome: Outcome) -> Option<Outcome> {
         match (self.first, self.more.is_empty()) {
             (None, true) => None,
             (Some(first), true) => {
-                let untold = first.0.send(Told { outcome, untold: None }).err()?;
+                let untold = first.0.send(Ok(Told { outcome, untold: None })).err()?.ok()?;
                 untold.is_ghost().then_some(untold.outcome)
             }
             (first, false) => {
@@ -136,7 +145,7 @@ fn tell_all(replies: Vec<Reply>, outcome: &Outcome) -> bool {
     let mut is_ghost = false;
     for reply in replies {
         let told = Told { outcome: outcome.clone(), untold: Some(Arc::clone(&untold)) };
-        if let Err(told) = reply.0.send(told) {
+        if let Err(Ok(told)) = reply.0.send(Ok(told)) {
             is_ghost |= told.is_ghost();
         }
     }

@@ -15,7 +15,7 @@ use cartgate_policy::Sku;
 use super::owner::{Next, Owner};
 use super::pacer::PACE_CLOCK;
 use super::shared::Shared;
-use super::{Answer, EnqueueError, LaneSettings, Lanes, Retention, Stopped, Submission, Waiter};
+use super::{Answer, EnqueueError, LaneSettings, Lanes, Retention, Submission, Waiter};
 use crate::clock::Clock;
 use crate::hot_items::HotItem;
 use crate::metrics::Metrics;
@@ -185,7 +185,7 @@ pub(super) fn reserve(number: u8) -> Command {
 }
 
 /// What the waiter has by now; a test that would wait fails instead.
-pub(super) fn outcome(waiter: Waiter) -> Result<Outcome, Stopped> {
+pub(super) fn outcome(waiter: Waiter) -> Result<Outcome, EnqueueError> {
     let mut future = Box::pin(waiter.outcome());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match future.as_mut().poll(&mut context) {
@@ -199,7 +199,7 @@ pub(super) fn is_held(waiter: Waiter) -> bool {
 }
 
 /// Waits no time at all, then asks for a ticket; `rig` takes its turns meanwhile.
-pub(super) async fn ticket(rig: &mut Rig, waiter: Waiter) -> Result<Answer, Stopped> {
+pub(super) async fn ticket(rig: &mut Rig, waiter: Waiter) -> Result<Answer, EnqueueError> {
     let asking = tokio::spawn(waiter.outcome_or_ticket(Duration::ZERO));
     while !asking.is_finished() {
         tokio::task::yield_now().await;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::bucket_lanes::BucketLanes;
 use super::idle::Idle;
 use super::taken::Change;
-use super::waiter::Waiter;
+use super::waiter::{Queue, Waiter};
 use super::{BucketDepths, Buckets, EnqueueError, HotLaneState, LaneSettings, Submission};
 use crate::clock::Clock;
 use crate::hot_items::HotItem;
@@ -47,7 +47,7 @@ impl Shared {
         let (sku, id) = (submission.sku.clone(), submission.command.id());
         let outcome = self.lanes_of(&sku).push(submission, &self.clock, may_hold)?;
         self.idle.submitted();
-        Ok(Waiter::new(sku, id, outcome, Arc::clone(self)))
+        Ok(Waiter::new(sku, id, outcome, Queue::Here(Arc::clone(self))))
     }
 
     /// Gives back the hold in an outcome that nobody hears of.

@@ -4,7 +4,7 @@ use cartgate_ledger::{Command, Fingerprint, Outcome, ReservationState, Terms, Un
 
 use super::owner::Next;
 use super::rig::{Rig, SETTINGS, STALLED, confirm, id, is_held, outcome, reserve, sku, ticket};
-use super::{Answer, EnqueueError, Stopped};
+use super::{Answer, EnqueueError};
 use crate::hot_items::HotItem;
 use crate::store::Store;
 
@@ -174,7 +174,7 @@ async fn when_the_lanes_close_nothing_overtakes_a_ticket() {
     assert_eq!(ticket(&mut rig, second).await, Ok(Answer::Ticket));
     rig.shared.close();
     assert_eq!(rig.owner.turn().unwrap(), Next::Stop);
-    assert_eq!(outcome(third), Err(Stopped));
+    assert_eq!(outcome(third), Err(EnqueueError::Stopped));
     let mut rig = rig.crash(SETTINGS);
     rig.turns();
     assert!(matches!(rig.state(2), Some(ReservationState::Held { .. })));

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use cartgate_ledger::{CommandId, Outcome};
 use cartgate_policy::Sku;
-use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::Shared;
 use super::bucket_lanes::ticket_request;
+use super::distributed::Front;
 use super::queued::Told;
+use super::{EnqueueError, Shared};
 
 /// Waits for a command's outcome.
 ///
@@ -22,8 +22,16 @@ use super::queued::Told;
 pub struct Waiter {
     sku: Sku,
     id: Option<CommandId>,
-    outcome: oneshot::Receiver<Told>,
-    shared: Arc<Shared>,
+    outcome: oneshot::Receiver<Result<Told, EnqueueError>>,
+    queue: Queue,
+}
+
+/// Where the command waits.
+pub(super) enum Queue {
+    /// In a lane of this process.
+    Here(Arc<Shared>),
+    /// In a stream, or on the way there: the number is the caller's.
+    Elsewhere(Arc<Front>, u64),
 }
 
 /// What a caller gets when its wait is over.
@@ -35,36 +43,30 @@ pub enum Answer {
     Ticket,
 }
 
-/// The engine stopped before it had an answer. The command may or may not have been applied: its
-/// caller repeats it with the same key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the engine stopped before it had an answer")]
-pub struct Stopped;
-
 impl Waiter {
     pub(super) fn new(
         sku: Sku,
         id: Option<CommandId>,
-        outcome: oneshot::Receiver<Told>,
-        shared: Arc<Shared>,
+        outcome: oneshot::Receiver<Result<Told, EnqueueError>>,
+        queue: Queue,
     ) -> Self {
-        Self { sku, id, outcome, shared }
+        Self { sku, id, outcome, queue }
     }
 
     /// Waits until the outcome is durable.
     ///
     /// # Errors
-    /// The engine stopped.
-    pub async fn outcome(mut self) -> Result<Outcome, Stopped> {
-        self.shared.idle.attend();
-        (&mut self.outcome).await.map(Told::hear).map_err(|_| Stopped)
+    /// There was no room for it, or the engine stopped.
+    pub async fn outcome(mut self) -> Result<Outcome, EnqueueError> {
+        self.begin();
+        self.told().await
     }
 
     /// Waits until the outcome is durable, but no longer than `wait`: then until a ticket is.
     ///
     /// # Errors
-    /// The engine stopped.
-    pub async fn outcome_or_ticket(self, wait: Duration) -> Result<Answer, Stopped> {
+    /// There was no room for it, or the engine stopped.
+    pub async fn outcome_or_ticket(self, wait: Duration) -> Result<Answer, EnqueueError> {
         self.outcome_or_ticket_after(sleep(wait)).await
     }
 
@@ -72,26 +74,55 @@ impl Waiter {
     pub(super) async fn outcome_or_ticket_after(
         mut self,
         end_of_wait: impl Future<Output = ()>,
-    ) -> Result<Answer, Stopped> {
-        self.shared.idle.attend();
+    ) -> Result<Answer, EnqueueError> {
+        self.begin();
         tokio::select! {
             biased;
-            told = &mut self.outcome => {
-                return told.map(|told| Answer::Outcome(told.hear())).map_err(|_| Stopped);
-            }
+            outcome = self.told() => return outcome.map(Answer::Outcome),
             () = end_of_wait => {}
         }
         let Some(id) = self.id else { return self.outcome().await.map(Answer::Outcome) };
-        let (request, ticket) = ticket_request(self.sku.clone(), id);
-        self.shared.lanes_of(&self.sku).ask_ticket(request);
-        self.shared.idle.wake_for_work();
+        let ticket = self.ask_ticket(id);
         tokio::select! {
             biased;
-            told = &mut self.outcome => {
-                told.map(|told| Answer::Outcome(told.hear())).map_err(|_| Stopped)
-            }
+            outcome = self.told() => outcome.map(Answer::Outcome),
             // No ticket, because the outcome is on its way: the branch above has it.
-            Ok(()) = ticket => Ok(Answer::Ticket),
+            Ok(()) = ticket => {
+                self.leave_with_ticket();
+                Ok(Answer::Ticket)
+            }
+        }
+    }
+
+    async fn told(&mut self) -> Result<Outcome, EnqueueError> {
+        match (&mut self.outcome).await {
+            Ok(told) => told.map(Told::hear),
+            Err(_) => Err(EnqueueError::Stopped),
+        }
+    }
+
+    /// The caller begins to wait: perhaps it takes the turn itself.
+    fn begin(&self) {
+        if let Queue::Here(shared) = &self.queue {
+            shared.idle.attend();
+        }
+    }
+
+    fn ask_ticket(&self, id: CommandId) -> oneshot::Receiver<()> {
+        match &self.queue {
+            Queue::Here(shared) => {
+                let (request, ticket) = ticket_request(self.sku.clone(), id);
+                shared.lanes_of(&self.sku).ask_ticket(request);
+                shared.idle.wake_for_work();
+                ticket
+            }
+            Queue::Elsewhere(front, number) => front.ask_ticket(self.sku.clone(), id, *number),
+        }
+    }
+
+    fn leave_with_ticket(&self) {
+        if let Queue::Elsewhere(front, number) = &self.queue {
+            front.leave_with_ticket(*number);
         }
     }
 }
@@ -99,10 +130,14 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         self.outcome.close();
-        if let Ok(told) = self.outcome.try_recv()
-            && told.is_ghost()
-        {
-            self.shared.cancel(self.sku.clone(), told.outcome());
+        let unheard = self.outcome.try_recv().ok().and_then(Result::ok).filter(Told::is_ghost);
+        match (&self.queue, unheard) {
+            (Queue::Here(shared), Some(told)) => shared.cancel(self.sku.clone(), told.outcome()),
+            (Queue::Here(_), None) => {}
+            (Queue::Elsewhere(front, _), Some(told)) => {
+                front.cancel(self.sku.clone(), told.outcome());
+            }
+            (Queue::Elsewhere(front, number), None) => front.hang_up(&self.sku, self.id, *number),
         }
     }
 }

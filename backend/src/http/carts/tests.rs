@@ -10,6 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::clock;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::http::App;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
@@ -30,7 +31,7 @@ async fn call_on(store: Arc<Memory>, a: u64, b: u64) -> Call {
     let metrics = Arc::new(Metrics::default());
     let settings = config.lane_settings();
     let lanes = Lanes::start(store.clone(), settings, clock::wall(), Arc::clone(&metrics)).unwrap();
-    let app = App::new(&config, lanes, store, metrics, clock::wall());
+    let app = App::new(&config, Engine::local(lanes, store), metrics, clock::wall());
     let call = Call::of(Arc::new(app));
     for (name, units) in [("A", a), ("B", b)] {
         let set = Command::Set { units, expected_version: None };
@@ -51,7 +52,7 @@ fn problem(refused: Result<(), Refused>) -> ProblemType {
 }
 
 async fn available(call: &Call, name: &str) -> u64 {
-    call.app.store.stock(&sku(name)).unwrap().unwrap().counters.available
+    call.app.engine.stock(&sku(name)).await.unwrap().unwrap().counters.available
 }
 
 /// Takes and claims a line of a cart, as a process does before it dies.
@@ -70,7 +71,7 @@ async fn a_repeat_completes_what_was_left_behind() {
     let id = leave_behind(&call, "k", 0).await;
     // One that has no time to take the other line leaves this one where it is.
     let mut late = cart(&call, "k");
-    assert!(late.look_up().is_ok());
+    assert!(late.look_up().await.is_ok());
     late.give_back(Failure::Passing(Refused::unavailable())).await;
     assert_eq!(available(&call, "A").await, 0);
     let mut repeat = cart(&call, "k");
@@ -86,7 +87,7 @@ async fn a_repeat_gives_back_what_was_left_behind() {
     assert_eq!(available(&call, "A").await, 0);
     assert_eq!(problem(cart(&call, "k").hold_or_give_back().await), ProblemType::SoldOut);
     assert_eq!(available(&call, "A").await, 1);
-    let (_, line) = call.app.store.reservation(id).unwrap().unwrap();
+    let (_, line) = call.app.engine.reservation(id).await.unwrap().unwrap();
     assert!(line.is_forgone(), "{line:?}");
 }
 
@@ -107,7 +108,7 @@ async fn a_call_takes_nothing_back_that_another_was_told_of() {
     let call = call(1, 1).await;
     let (mut quick, mut slow) = (cart(&call, "k"), cart(&call, "k"));
     for cart in [&mut quick, &mut slow] {
-        assert!(cart.look_up().is_ok() && cart.take().await.is_ok());
+        assert!(cart.look_up().await.is_ok() && cart.take().await.is_ok());
     }
     assert!(quick.claim().await.is_ok());
     slow.give_back(Failure::Passing(Refused::unavailable())).await;
@@ -126,8 +127,8 @@ async fn a_claim_that_finds_no_room_takes_nothing_back() {
     let call = call_on(Arc::clone(&store), 1, 1).await;
     let b = leave_behind(&call, "k", 1).await;
     let (mut quick, mut slow) = (cart(&call, "k"), cart(&call, "k"));
-    assert!(quick.look_up().is_ok() && quick.take().await.is_ok());
-    assert!(slow.look_up().is_ok());
+    assert!(quick.look_up().await.is_ok() && quick.take().await.is_ok());
+    assert!(slow.look_up().await.is_ok());
     // From here on the owner stands still, in the middle of this commit.
     store.hold_up();
     let commits = store.commits();
@@ -158,7 +159,7 @@ async fn a_claim_that_finds_no_room_takes_nothing_back() {
 async fn what_went_back_before_it_was_claimed_makes_no_cart() {
     let call = call(1, 1).await;
     let mut slow = cart(&call, "k");
-    assert!(slow.look_up().is_ok() && slow.take().await.is_ok());
+    assert!(slow.look_up().await.is_ok() && slow.take().await.is_ok());
     let hold = slow.lines[0].reservation.clone().unwrap();
     let cancel = Command::Cancel { id: hold.id, attempt: hold.attempt, even_claimed: false };
     assert!(call.outcome(&sku("A"), cancel).await.is_ok());
@@ -166,6 +167,6 @@ async fn what_went_back_before_it_was_claimed_makes_no_cart() {
     let refused = slow.give_back(failure).await;
     assert_eq!(refused.0.problem_type, ProblemType::Unavailable);
     assert_eq!((available(&call, "A").await, available(&call, "B").await), (1, 1));
-    let (_, line) = call.app.store.reservation(hold.id).unwrap().unwrap();
+    let (_, line) = call.app.engine.reservation(hold.id).await.unwrap().unwrap();
     assert!(line.is_forgone(), "{line:?}");
 }

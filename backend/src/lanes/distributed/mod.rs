@@ -2,10 +2,11 @@
 //! bucket's owner reads them, decides them, and writes what became of them.
 //!
 //! `window` has what is read and not decided, `cursor` how far that is, `owner` the turns; `worker` has
-//! the owners of a process, `assignment` how many of them there are to be.
+//! the owners of a process, `assignment` how many of them there are to be. `front` is the API process.
 
 mod assignment;
 mod cursor;
+mod front;
 pub(super) mod owner;
 #[cfg(test)]
 mod rig;
@@ -17,4 +18,5 @@ mod worker;
 #[cfg(test)]
 mod worker_tests;
 
+pub use front::{Front, FrontSettings, Later, PostBox};
 pub use worker::Worker;

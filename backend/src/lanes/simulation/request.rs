@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Waker};
 use cartgate_ledger::{Command, CommandId, UnixMs};
 
 use super::op::Key;
-use crate::lanes::{Answer, Stopped, Waiter};
+use crate::lanes::{Answer, EnqueueError, Waiter};
 
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Stopped>>>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Answer, EnqueueError>>>>;
 
 /// A request whose answer has not arrived.
 pub(super) struct Request {
@@ -68,7 +68,7 @@ impl Request {
     }
 
     /// The answer, if it is there. After that there is none any more.
-    pub(super) fn poll(&mut self) -> Option<Result<Answer, Stopped>> {
+    pub(super) fn poll(&mut self) -> Option<Result<Answer, EnqueueError>> {
         match self.answering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => Some(answer),
             Poll::Pending => None,

@@ -17,7 +17,7 @@ use super::request::{Asked, Request};
 use super::wish::{self, HOLD_MS_MAX, SKUS, Wish};
 use super::{Checked, Violation};
 use crate::lanes::rig::Rig;
-use crate::lanes::{Answer, EnqueueError, Stopped};
+use crate::lanes::{Answer, EnqueueError};
 use crate::metrics::{command_name, outcome_name};
 use crate::store::memory::Memory;
 
@@ -276,7 +276,12 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, request: &Request, answer: Result<Answer, Stopped>, end: End) -> Checked {
+    fn judge(
+        &mut self,
+        request: &Request,
+        answer: Result<Answer, EnqueueError>,
+        end: End,
+    ) -> Checked {
         let asked = &request.asked;
         match answer {
             Ok(Answer::Outcome(outcome)) => {
@@ -288,7 +293,7 @@ impl<'a> World<'a> {
                 let at = request.ticket_asked_at.unwrap_or_default();
                 self.oracle.heard_ticket(asked, at, self.setting.lanes.ticket_ttl_ms)
             }
-            Err(Stopped) => {
+            Err(_) => {
                 self.coverage.count(command_name(&asked.command), "stopped");
                 // What has a ticket is left for the next start, and nothing may overtake it.
                 let mut line = self.lines[asked.sku].iter();

@@ -209,6 +209,11 @@ impl RedisStore {
         Ok(Self { shared })
     }
 
+    /// What a commit is to survive.
+    pub fn durability(&self) -> Durability {
+        self.shared.settings.durability
+    }
+
     /// The store for an API process.
     pub fn api(&self) -> Api {
         Api::new(self.shared.keys.clone(), Arc::clone(&self.shared.link))

@@ -1,0 +1,235 @@
+//! The reservation engine, as HTTP knows it: with a store of its own, or on one that many processes
+//! share.
+
+mod shared;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cartgate_ledger::{Command, CommandId, JournalEntry, Reservation};
+use cartgate_policy::Sku;
+
+use crate::hot_items::HotItem;
+use crate::lanes::{BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, State, Waiter};
+use crate::store::{StockRow, Store, StoreError};
+
+pub use shared::Shared;
+
+/// The reservation engine.
+pub enum Engine {
+    /// All of it is in this process.
+    Local(Local),
+    /// This process has a part in it.
+    Shared(Shared),
+}
+
+/// An engine with a store of its own.
+pub struct Local {
+    lanes: Lanes,
+    store: Arc<dyn Store>,
+}
+
+impl Engine {
+    /// Lanes, and the store that they commit to.
+    pub fn local(lanes: Lanes, store: Arc<dyn Store>) -> Self {
+        Self::Local(Local { lanes, store })
+    }
+
+    /// Where SKUs and ids belong.
+    pub fn buckets(&self) -> Buckets {
+        match self {
+            Self::Local(local) => *local.lanes.buckets(),
+            Self::Shared(shared) => shared.buckets(),
+        }
+    }
+
+    /// As [`Store::secret`].
+    pub fn secret(&self) -> [u8; 32] {
+        match self {
+            Self::Local(local) => local.store.secret(),
+            Self::Shared(shared) => shared.secret(),
+        }
+    }
+
+    /// What an answer survives, by name: see [`Durability`](crate::store::Durability).
+    pub fn durability(&self) -> &'static str {
+        match self {
+            Self::Local(local) => local.store.durability().name(),
+            Self::Shared(shared) => shared.durability(),
+        }
+    }
+
+    /// As [`Lanes::submit`]. On a shared store there is always a waiter: whether there was room it
+    /// hears later.
+    ///
+    /// # Errors
+    /// As [`Lanes::submit`].
+    pub fn submit(
+        &self,
+        sku: Sku,
+        command: Command,
+        request_id: &Arc<str>,
+    ) -> Result<Waiter, EnqueueError> {
+        match self {
+            Self::Local(local) => local.lanes.submit(sku, command, request_id),
+            Self::Shared(shared) => Ok(shared.front().submit(sku, command, request_id)),
+        }
+    }
+
+    /// What became of a command that may have come before, if that can be told without asking
+    /// another process. Who asks its lane is told the same, in its turn.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn known_reservation(
+        &self,
+        id: CommandId,
+    ) -> Result<Option<(Sku, Reservation)>, StoreError> {
+        match self {
+            Self::Local(local) => local.store.reservation(id),
+            Self::Shared(_) => Ok(None),
+        }
+    }
+
+    /// As [`Store::reservation`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn reservation(
+        &self,
+        id: CommandId,
+    ) -> Result<Option<(Sku, Reservation)>, StoreError> {
+        match self {
+            Self::Local(local) => local.store.reservation(id),
+            Self::Shared(shared) => shared.reservation(id).await,
+        }
+    }
+
+    /// Whether a ticket was given for a command that still waits.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn is_ticketed(&self, id: CommandId) -> Result<bool, StoreError> {
+        match self {
+            Self::Local(local) => Ok(local.store.ticketed(id)?.is_some()),
+            Self::Shared(shared) => shared.is_ticketed(id).await,
+        }
+    }
+
+    /// As [`Store::stock`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError> {
+        match self {
+            Self::Local(local) => local.store.stock(sku),
+            Self::Shared(shared) => shared.stock(sku).await,
+        }
+    }
+
+    /// A page of a SKU's journal as [`Store::journal`] reads it, and where its stock stood after
+    /// that; `None` if it was never set.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn journal(
+        &self,
+        sku: Sku,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<JournalEntry>, Option<StockRow>), StoreError> {
+        match self {
+            Self::Local(Local { store, .. }) => {
+                let store = Arc::clone(store);
+                let read = move || Ok((store.journal(&sku, after, limit)?, store.stock(&sku)?));
+                // A page is many reads, perhaps from disk: not on a thread that answers shoppers.
+                let read = tokio::task::spawn_blocking(read).await;
+                read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+            }
+            Self::Shared(shared) => {
+                let entries = shared.journal(&sku, after, limit).await?;
+                Ok((entries, shared.stock(&sku).await?))
+            }
+        }
+    }
+
+    /// As [`Lanes::change_hot_item`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn change_hot_item(
+        &self,
+        sku: Sku,
+        item: Option<HotItem>,
+    ) -> Result<(), EnqueueError> {
+        match self {
+            Self::Local(local) => local.lanes.change_hot_item(sku, item).await,
+            Self::Shared(shared) => shared.front().change_hot_item(sku, item).await,
+        }
+    }
+
+    /// The registry of hot items.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_items(&self) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
+        match self {
+            Self::Local(local) => Ok(local.lanes.hot_items()),
+            Self::Shared(shared) => shared.hot_items().await,
+        }
+    }
+
+    /// A SKU's entry in the registry of hot items.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_item(&self, sku: &Sku) -> Result<Option<HotItem>, StoreError> {
+        match self {
+            Self::Local(local) => Ok(local.lanes.hot_item(sku)),
+            Self::Shared(shared) => shared.hot_item(sku).await,
+        }
+    }
+
+    /// As [`Lanes::hot_lane`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_lane(&self, sku: &Sku) -> Result<Option<HotLaneState>, StoreError> {
+        match self {
+            Self::Local(local) => Ok(local.lanes.hot_lane(sku)),
+            Self::Shared(shared) => shared.hot_lane(sku).await,
+        }
+    }
+
+    /// How much waits in every lane, as far as it can be told.
+    pub async fn depths(&self) -> Vec<BucketDepths> {
+        match self {
+            Self::Local(local) => local.lanes.depths(),
+            Self::Shared(shared) => shared.depths().await,
+        }
+    }
+
+    /// Whether it takes commands.
+    pub async fn is_ready(&self) -> bool {
+        match self {
+            Self::Local(local) => local.lanes.state() == State::Running,
+            Self::Shared(shared) => shared.is_ready().await,
+        }
+    }
+
+    /// Waits until it has failed: it does not get over that.
+    pub async fn failed(&self) {
+        match self {
+            Self::Local(local) => drop(local.lanes.stopped().await),
+            Self::Shared(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends it in order. Says how that was.
+    pub async fn stop(&self) -> State {
+        match self {
+            Self::Local(local) => local.lanes.stop().await,
+            Self::Shared(shared) => shared.stop().await,
+        }
+    }
+}

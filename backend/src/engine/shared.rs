@@ -1,0 +1,216 @@
+//! A process's part in an engine on a store that many share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cartgate_ledger::{CommandId, JournalEntry, Reservation};
+use cartgate_policy::Sku;
+use tokio::task::AbortHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::hot_items::HotItem;
+use crate::lanes::{
+    BucketDepths, Buckets, Front, FrontSettings, HotLaneState, LaneDepth, Later, PostBox, State,
+    Worker,
+};
+use crate::store::redis::{Api, Post, PostError, PostReply, RedisStore};
+use crate::store::tenure::{Answer, EntryId, Route, SharedStore as _, Stream};
+use crate::store::{StockRow, StoreError};
+
+/// How often those who wait are looked after.
+const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
+
+/// How long to wait before listening again when that could not be done.
+const LISTEN_AGAIN: Duration = Duration::from_millis(250);
+
+/// How many entries of answers are read at a time.
+const ANSWERS_MAX: usize = 100;
+
+/// A process's part in the engine: it posts what its callers ask for, or owns buckets, or both.
+pub struct Shared {
+    store: Arc<RedisStore>,
+    api: Arc<Api>,
+    front: Arc<Front>,
+    worker: Mutex<Option<Worker>>,
+    tasks: [AbortHandle; 2],
+}
+
+impl PostBox for Api {
+    fn post<'a>(&'a self, bucket: u16, post: &'a Post) -> Later<'a, Result<PostReply, PostError>> {
+        Box::pin(self.post(bucket, post))
+    }
+
+    fn answers(
+        &self,
+        bucket: u16,
+        after: EntryId,
+    ) -> Later<'_, Result<Vec<(EntryId, Vec<Answer>)>, StoreError>> {
+        Box::pin(self.answers(bucket, after, ANSWERS_MAX))
+    }
+}
+
+impl Shared {
+    /// Begins to post to a store and to listen to its answers, in the tokio runtime that this is
+    /// called in.
+    pub fn start(store: Arc<RedisStore>, settings: FrontSettings, worker: Option<Worker>) -> Self {
+        let api = Arc::new(store.api());
+        let buckets = Buckets::new(store.buckets());
+        let front = Arc::new(Front::new(buckets, settings, Arc::clone(&api) as Arc<dyn PostBox>));
+        let listening = tokio::spawn(listen(Arc::clone(&api), Arc::clone(&front)));
+        let looking_after = tokio::spawn(look_after(Arc::clone(&front)));
+        let tasks = [listening.abort_handle(), looking_after.abort_handle()];
+        Self { store, api, front, worker: Mutex::new(worker), tasks }
+    }
+
+    pub(super) fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    pub(super) fn buckets(&self) -> Buckets {
+        Buckets::new(self.store.buckets())
+    }
+
+    pub(super) fn secret(&self) -> [u8; 32] {
+        self.store.secret()
+    }
+
+    pub(super) fn durability(&self) -> &'static str {
+        self.store.durability().name()
+    }
+
+    fn bucket(&self, sku: &Sku) -> u16 {
+        self.buckets().of_sku(sku)
+    }
+
+    pub(super) async fn reservation(
+        &self,
+        id: CommandId,
+    ) -> Result<Option<(Sku, Reservation)>, StoreError> {
+        match self.buckets().of_id(id) {
+            Some(bucket) => self.api.reservation(bucket, id).await,
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn is_ticketed(&self, id: CommandId) -> Result<bool, StoreError> {
+        match self.buckets().of_id(id) {
+            Some(bucket) => Ok(self.api.ticketed(bucket, id).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    pub(super) async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError> {
+        self.api.stock(self.bucket(sku), sku).await
+    }
+
+    pub(super) async fn journal(
+        &self,
+        sku: &Sku,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        self.api.journal(self.bucket(sku), sku, after, limit).await
+    }
+
+    pub(super) async fn hot_items(&self) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
+        let mut all = BTreeMap::new();
+        for bucket in self.buckets().all() {
+            all.extend(self.api.hot_items(bucket).await?);
+        }
+        Ok(all)
+    }
+
+    pub(super) async fn hot_item(&self, sku: &Sku) -> Result<Option<HotItem>, StoreError> {
+        let items = self.api.hot_items(self.bucket(sku)).await?;
+        Ok(items.into_iter().find(|(of, _)| of == sku).map(|(_, item)| item))
+    }
+
+    pub(super) async fn hot_lane(&self, sku: &Sku) -> Result<Option<HotLaneState>, StoreError> {
+        let bucket = self.bucket(sku);
+        let (_, routes) = self.api.routes(bucket).await?;
+        let Some((_, route)) = routes.into_iter().find(|(of, _)| of == sku) else {
+            return Ok(None);
+        };
+        let own = Stream::Hot(sku.clone());
+        let depths = self.api.depths(bucket).await?;
+        let reserve = depths.into_iter().find(|(stream, _)| *stream == own);
+        let depth = LaneDepth {
+            reserve: reserve.map_or(0, |(_, depth)| usize::try_from(depth).unwrap_or(usize::MAX)),
+            ..LaneDepth::default()
+        };
+        Ok(Some(HotLaneState { depth, is_open: route == Route::Open }))
+    }
+
+    pub(super) async fn depths(&self) -> Vec<BucketDepths> {
+        let mut all = Vec::new();
+        for bucket in self.buckets().all() {
+            // What cannot be asked is left out.
+            let Ok(depths) = self.api.depths(bucket).await else { continue };
+            let mut of_bucket = BucketDepths { bucket, ..BucketDepths::default() };
+            for (stream, depth) in depths {
+                let depth = usize::try_from(depth).unwrap_or(usize::MAX);
+                match stream {
+                    Stream::Settle => of_bucket.normal.settle = depth,
+                    Stream::Normal => of_bucket.normal.reserve = depth,
+                    Stream::Hot(sku) => {
+                        let depth = LaneDepth { reserve: depth, ..LaneDepth::default() };
+                        of_bucket.hot.push((sku, depth));
+                    }
+                }
+            }
+            all.push(of_bucket);
+        }
+        all
+    }
+
+    pub(super) async fn is_ready(&self) -> bool {
+        self.api.routes(0).await.is_ok()
+    }
+
+    /// Gives the worker's buckets to the others.
+    pub(super) async fn stop(&self) -> State {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Its turns end first: that takes a moment, and a panic in there has been reported.
+        let _ = tokio::task::spawn_blocking(move || drop(worker)).await;
+        State::Drained
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Hears answers as they are published.
+async fn listen(api: Arc<Api>, front: Arc<Front>) {
+    loop {
+        match api.hear(front.process()).await {
+            Ok(mut hearing) => {
+                while let Some(published) = hearing.next().await {
+                    match published {
+                        Ok(published) => front.hear(published.answers),
+                        Err(error) => warn(&error, "a published answer cannot be read"),
+                    }
+                }
+            }
+            Err(error) => warn(&error, "answers cannot be listened to"),
+        }
+        sleep(LISTEN_AGAIN).await;
+    }
+}
+
+fn warn(error: &StoreError, what: &str) {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(error, "{what}");
+}
+
+async fn look_after(front: Arc<Front>) {
+    let mut ticks = interval(LOOK_AFTER_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        front.look_after().await;
+    }
+}

@@ -1,0 +1,81 @@
+//! How what became of commands comes back to those who wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Front;
+use super::waiting::CallerReply;
+use crate::lanes::EnqueueError;
+use crate::store::StoreError;
+use crate::store::tenure::{Answer, EntryId, ReplyTo, Told};
+
+/// Whoever waits for so long is looked after: the answer may have been published while nobody
+/// listened.
+const OVERDUE: Duration = Duration::from_secs(1);
+
+impl Front {
+    /// Brings answers to those who wait for them. They may come more than once, and be others'.
+    pub fn hear(self: &Arc<Self>, answers: Vec<Answer>) {
+        for Answer { reply: ReplyTo { process, number }, told } in answers {
+            if process == self.process {
+                self.hear_one(number, told);
+            }
+        }
+    }
+
+    fn hear_one(self: &Arc<Self>, number: u64, told: Told) {
+        let Some(caller) = self.waiting.remove(number) else { return };
+        match (caller.reply, told) {
+            (CallerReply::Outcome(replies), Told::Outcome(outcome)) => {
+                if let Some(unheard) = replies.tell(outcome) {
+                    self.cancel(caller.sku, &unheard);
+                }
+            }
+            (CallerReply::Change(reply), Told::HotItemWritten) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(Ok(()));
+            }
+            (reply @ CallerReply::Change(_), Told::TooManyHotItems) => {
+                let max = self.settings.lanes.hot_items_max;
+                reply.refuse(EnqueueError::TooManyHotItems { max });
+            }
+            (reply, told) => {
+                tracing::error!(?told, "an answer to another question");
+                reply.refuse(EnqueueError::Stopped);
+            }
+        }
+    }
+
+    /// Reads from the store what those who have waited for long may have missed, and sends away
+    /// those who have waited too long. To be called again and again, every second or so.
+    pub async fn look_after(self: &Arc<Self>) {
+        for caller in self.waiting.take_older(self.settings.patience) {
+            caller.reply.refuse(EnqueueError::Stopped);
+        }
+        for (bucket, posted_at) in self.waiting.overdue(OVERDUE) {
+            // No answer comes before its command.
+            let earliest = EntryId { ms: posted_at.0.saturating_sub(1), number: u64::MAX };
+            let read = self.answers_read().get(&bucket).copied().unwrap_or_default();
+            if let Err(error) = self.read_answers(bucket, read.max(earliest)).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, bucket, "answers cannot be read");
+            }
+        }
+    }
+
+    async fn read_answers(self: &Arc<Self>, bucket: u16, after: EntryId) -> Result<(), StoreError> {
+        let mut after = after;
+        loop {
+            let entries = self.post_box.answers(bucket, after).await?;
+            let Some((last, _)) = entries.last() else { return Ok(()) };
+            after = *last;
+            self.answers_read().insert(bucket, after);
+            entries.into_iter().for_each(|(_, answers)| self.hear(answers));
+        }
+    }
+
+    fn answers_read(&self) -> MutexGuard<'_, HashMap<u16, EntryId>> {
+        self.answers_read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,126 @@
+//! What is posted at once, sorted by the streams that it enters.
+
+use cartgate_ledger::Command;
+use tokio::sync::oneshot;
+
+use super::Routes;
+use super::outbox::Outgoing;
+use super::waiting::Waiting;
+use crate::lanes::LaneSettings;
+use crate::store::redis::{Group, Post, TicketFor};
+use crate::store::tenure::{Posted, PostedCommand, Stream};
+
+/// The most in one group. All of a group is refused if there is no room for it, so a large one would
+/// leave room unused.
+const GROUP_MAX: usize = 256;
+
+/// What is posted at once, and who waits for it.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) post: Post,
+    /// Who waits for what is in each of the post's groups.
+    numbers: Vec<Vec<Option<u64>>>,
+    /// Who waits for each of its tickets.
+    tickets: Vec<oneshot::Sender<()>>,
+    /// Wishes for tickets whose commands are posted no earlier than this.
+    pub(super) early: Vec<Outgoing>,
+}
+
+impl Batch {
+    /// Sorts what is to be posted. Each group keeps the order.
+    pub(super) fn sort(
+        outgoing: Vec<Outgoing>,
+        routes: &Routes,
+        settings: &LaneSettings,
+        waiting: &Waiting,
+    ) -> Self {
+        let mut batch = Self::default();
+        batch.post.routes_version = routes.version;
+        for one in outgoing {
+            match one {
+                Outgoing::Posted { posted, number, is_bounded } => {
+                    let stream = stream_of(&posted, routes);
+                    let max = if is_bounded { queue_max(&stream, settings) } else { u64::MAX };
+                    batch.add(stream, max, posted, number);
+                }
+                Outgoing::Ticket { sku, id, number, reply } => match waiting.claim_by(number) {
+                    Some(Some(claim_by)) => {
+                        let until = claim_by.plus_ms(settings.ticket_ttl_ms);
+                        batch.post.tickets.push(TicketFor { sku, id, claim_by, until });
+                        batch.tickets.push(reply);
+                    }
+                    Some(None) => batch.early.push(Outgoing::Ticket { sku, id, number, reply }),
+                    // It has heard the outcome.
+                    None => {}
+                },
+            }
+        }
+        batch
+    }
+
+    /// The same by other routes.
+    pub(super) fn sort_again(self, routes: &Routes) -> Self {
+        let Self { post: Post { groups, tickets: wishes, .. }, numbers, tickets, early } = self;
+        let post = Post { routes_version: routes.version, tickets: wishes, ..Post::default() };
+        let mut batch = Self { post, tickets, early, ..Self::default() };
+        for (group, numbers) in groups.into_iter().zip(numbers) {
+            for (posted, number) in group.posted.into_iter().zip(numbers) {
+                batch.add(stream_of(&posted, routes), group.depth_max, posted, number);
+            }
+        }
+        batch
+    }
+
+    fn add(&mut self, stream: Stream, max: u64, posted: Posted, number: Option<u64>) {
+        let groups = &mut self.post.groups;
+        // The last of a stream, so that its order is kept.
+        let last =
+            groups.iter().rposition(|group| group.stream == stream && group.depth_max == max);
+        let place = last.filter(|place| groups[*place].posted.len() < GROUP_MAX);
+        let place = place.unwrap_or_else(|| {
+            groups.push(Group { stream, posted: Vec::new(), depth_max: max });
+            self.numbers.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[place].posted.push(posted);
+        self.numbers[place].push(number);
+    }
+
+    /// The callers in the groups that `is_done` says, or does not say, were posted.
+    pub(super) fn numbers(&self, done: bool, is_done: &[bool]) -> Vec<u64> {
+        let groups = self.numbers.iter().zip(is_done).filter(|(_, is)| **is == done);
+        groups.flat_map(|(numbers, _)| numbers.iter().copied().flatten()).collect()
+    }
+
+    /// All callers.
+    pub(super) fn all_numbers(&self) -> Vec<u64> {
+        self.numbers.iter().flatten().copied().flatten().collect()
+    }
+
+    /// Tells those whose tickets are given. The others hear their commands' outcome.
+    pub(super) fn give_tickets(self, is_given: &[bool]) {
+        for (reply, is_given) in self.tickets.into_iter().zip(is_given) {
+            if *is_given {
+                // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
+                let _ = reply.send(());
+            }
+        }
+    }
+}
+
+fn stream_of(posted: &Posted, routes: &Routes) -> Stream {
+    match posted {
+        Posted::Command(PostedCommand { sku, command: Command::Reserve(_), .. }) => {
+            routes.stream(sku)
+        }
+        _ => Stream::Settle,
+    }
+}
+
+fn queue_max(stream: &Stream, settings: &LaneSettings) -> u64 {
+    let max = match stream {
+        Stream::Settle => settings.settle_queue_max,
+        Stream::Normal | Stream::Hot(_) => settings.reserve_queue_max,
+    };
+    u64::try_from(max).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,269 @@
+//! An API process's side of the engine: it posts what its callers ask for into the streams of its
+//! bucket, and brings them what became of it.
+//!
+//! ```text
+//! callers ─> Outbox of the bucket ─> PostBox::post ─> streams ─> the bucket's owner, anywhere
+//!    ^           one post at a time                                      │ commit
+//!    └── Waiting <── published, or read from the store <── answers <─────┘
+//! ```
+//!
+//! Whoever waits has a number. An answer names the process and the number, so that it is the same
+//! whichever worker sends it, how often, and by which way.
+
+mod answers;
+mod batch;
+mod outbox;
+mod waiting;
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use cartgate_ledger::{Command, CommandId, Outcome, Reservation};
+use cartgate_policy::Sku;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::hot_items::HotItem;
+use crate::lanes::queued::{Replies, Reply};
+use crate::lanes::waiter::{Queue, Waiter};
+use crate::lanes::{Buckets, EnqueueError, LaneSettings};
+use crate::random;
+use crate::store::StoreError;
+use crate::store::redis::{Post, PostError, PostReply};
+use crate::store::tenure::{Answer, EntryId, Posted, PostedCommand, ReplyTo, Stream};
+
+use batch::Batch;
+use outbox::{Outbox, Outgoing};
+use waiting::{CallerReply, Waiting};
+
+/// How often a post is sorted again because routes have changed in between.
+const SORTS_MAX: usize = 8;
+
+/// What an API process does with a store that many share.
+pub trait PostBox: Send + Sync {
+    /// Puts something into the streams of a bucket, in one step.
+    fn post<'a>(&'a self, bucket: u16, post: &'a Post) -> Later<'a, Result<PostReply, PostError>>;
+
+    /// What was answered in a bucket after that entry, in order; not necessarily all of it.
+    fn answers(
+        &self,
+        bucket: u16,
+        after: EntryId,
+    ) -> Later<'_, Result<Vec<(EntryId, Vec<Answer>)>, StoreError>>;
+}
+
+/// Something that takes its time.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How an API process treats its callers.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontSettings {
+    /// The lanes' bounds.
+    pub lanes: LaneSettings,
+    /// How long reserve commands are good without a ticket, in milliseconds.
+    pub good_for_ms: u64,
+    /// The longest that anybody waits.
+    pub patience: Duration,
+}
+
+/// An API process's side of the engine.
+pub struct Front {
+    process: u64,
+    buckets: Buckets,
+    settings: FrontSettings,
+    post_box: Arc<dyn PostBox>,
+    outboxes: Box<[Outbox]>,
+    routes: Box<[RwLock<Arc<Routes>>]>,
+    waiting: Waiting,
+    /// How far each bucket's answers have been read.
+    answers_read: Mutex<HashMap<u16, EntryId>>,
+    runtime: Handle,
+}
+
+/// Which SKUs of a bucket have reserve streams of their own, as far as this process knows.
+#[derive(Default)]
+struct Routes {
+    version: u64,
+    own: BTreeSet<Sku>,
+}
+
+impl Routes {
+    fn stream(&self, sku: &Sku) -> Stream {
+        if self.own.contains(sku) { Stream::Hot(sku.clone()) } else { Stream::Normal }
+    }
+}
+
+impl Front {
+    /// A process that posts from tasks of the tokio runtime that it is made in.
+    pub fn new(buckets: Buckets, settings: FrontSettings, post_box: Arc<dyn PostBox>) -> Self {
+        Self {
+            process: u64::from_ne_bytes(random::bytes()),
+            buckets,
+            settings,
+            post_box,
+            outboxes: buckets.all().map(|_| Outbox::default()).collect(),
+            routes: buckets.all().map(|_| RwLock::default()).collect(),
+            waiting: Waiting::default(),
+            answers_read: Mutex::default(),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// The process, as answers name it.
+    pub fn process(&self) -> u64 {
+        self.process
+    }
+
+    /// How many callers wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Puts a command on its way into its stream, for the caller to wait on.
+    pub fn submit(self: &Arc<Self>, sku: Sku, command: Command, request_id: &Arc<str>) -> Waiter {
+        let (reply, outcome) = Reply::new();
+        let (id, bucket) = (command.id(), self.buckets.of_sku(&sku));
+        let reply = CallerReply::Outcome(Replies::one(reply));
+        let number = self.waiting.add(bucket, sku.clone(), reply);
+        let posted = self.command(sku.clone(), command, Arc::clone(request_id), Some(number));
+        self.send(bucket, Outgoing::Posted { posted, number: Some(number), is_bounded: true });
+        Waiter::new(sku, id, outcome, Queue::Elsewhere(Arc::clone(self), number))
+    }
+
+    /// Makes a SKU a hot item, or one no more. Returns once that is written.
+    ///
+    /// # Errors
+    /// As [`Lanes::change_hot_item`](crate::lanes::Lanes::change_hot_item).
+    pub async fn change_hot_item(
+        self: &Arc<Self>,
+        sku: Sku,
+        item: Option<HotItem>,
+    ) -> Result<(), EnqueueError> {
+        let (reply, written) = oneshot::channel();
+        let bucket = self.buckets.of_sku(&sku);
+        let number = self.waiting.add(bucket, sku.clone(), CallerReply::Change(reply));
+        let posted = Posted::HotItem { sku, item, reply: self.reply_to(number) };
+        self.send(bucket, Outgoing::Posted { posted, number: Some(number), is_bounded: true });
+        written.await.unwrap_or(Err(EnqueueError::Stopped))
+    }
+
+    /// Asks for a ticket for a command that waits. The sender is dropped if there is none: then its
+    /// outcome is on its way.
+    pub(crate) fn ask_ticket(
+        self: &Arc<Self>,
+        sku: Sku,
+        id: CommandId,
+        number: u64,
+    ) -> oneshot::Receiver<()> {
+        let (reply, ticket) = oneshot::channel();
+        let bucket = self.buckets.of_sku(&sku);
+        self.send(bucket, Outgoing::Ticket { sku, id, number, reply });
+        ticket
+    }
+
+    /// A caller waits no more, since it has a ticket.
+    pub(crate) fn leave_with_ticket(&self, number: u64) {
+        drop(self.waiting.remove(number));
+    }
+
+    /// A caller waits no more; if it has not heard anything yet, it has hung up.
+    pub(crate) fn hang_up(self: &Arc<Self>, sku: &Sku, id: Option<CommandId>, number: u64) {
+        let (Some(_), Some(id)) = (self.waiting.remove(number), id) else { return };
+        let posted = Posted::HangUp { sku: sku.clone(), id, reply: self.reply_to(number) };
+        self.send_unheard(self.buckets.of_sku(sku), posted);
+    }
+
+    /// Gives back the hold in an outcome that nobody hears of.
+    pub(crate) fn cancel(self: &Arc<Self>, sku: Sku, outcome: &Outcome) {
+        let Outcome::Held(Reservation { id, attempt, .. }) = outcome else { return };
+        let command = Command::Cancel { id: *id, attempt: *attempt, even_claimed: false };
+        let bucket = self.buckets.of_sku(&sku);
+        self.send_unheard(bucket, self.command(sku, command, "hung-up".into(), None));
+    }
+
+    fn command(
+        &self,
+        sku: Sku,
+        command: Command,
+        request_id: Arc<str>,
+        number: Option<u64>,
+    ) -> Posted {
+        let reply = number.map(|number| self.reply_to(number));
+        let good_for_ms = self.settings.good_for_ms;
+        Posted::Command(PostedCommand { sku, command, request_id, reply, good_for_ms })
+    }
+
+    fn reply_to(&self, number: u64) -> ReplyTo {
+        ReplyTo { process: self.process, number }
+    }
+
+    /// Sends what needs no room: there is at most one for each caller that has gone.
+    fn send_unheard(self: &Arc<Self>, bucket: u16, posted: Posted) {
+        self.send(bucket, Outgoing::Posted { posted, number: None, is_bounded: false });
+    }
+
+    fn send(self: &Arc<Self>, bucket: u16, outgoing: Outgoing) {
+        if self.outbox(bucket).push(outgoing) {
+            let front = Arc::clone(self);
+            self.runtime.spawn(async move {
+                while let Some(outgoing) = front.outbox(bucket).take() {
+                    front.post(bucket, outgoing).await;
+                }
+            });
+        }
+    }
+
+    async fn post(self: &Arc<Self>, bucket: u16, outgoing: Vec<Outgoing>) {
+        let lanes = &self.settings.lanes;
+        let mut batch = Batch::sort(outgoing, &self.routes(bucket), lanes, &self.waiting);
+        for early in std::mem::take(&mut batch.early) {
+            self.outbox(bucket).push(early);
+        }
+        for _ in 0..SORTS_MAX {
+            match self.post_box.post(bucket, &batch.post).await {
+                Ok(PostReply::Posted { at, groups, tickets }) => {
+                    let good_for_ms = self.settings.good_for_ms;
+                    self.waiting.note_posted(&batch.numbers(true, &groups), at, good_for_ms);
+                    let full = EnqueueError::Full { depth: lanes.reserve_queue_max };
+                    self.refuse(&batch.numbers(false, &groups), full);
+                    return batch.give_tickets(&tickets);
+                }
+                Ok(PostReply::Moved { routes_version: version, own_lanes }) => {
+                    let routes = Routes { version, own: own_lanes.into_iter().collect() };
+                    batch = batch.sort_again(&routes);
+                    self.note_routes(bucket, routes);
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, bucket, "commands cannot be posted");
+                    break;
+                }
+            }
+        }
+        // They may be in the stream or not: whoever repeats with the same key finds out.
+        self.refuse(&batch.all_numbers(), EnqueueError::Stopped);
+    }
+
+    fn refuse(&self, numbers: &[u64], error: EnqueueError) {
+        for caller in numbers.iter().filter_map(|number| self.waiting.remove(*number)) {
+            caller.reply.refuse(error);
+        }
+    }
+
+    fn outbox(&self, bucket: u16) -> &Outbox {
+        &self.outboxes[usize::from(bucket)]
+    }
+
+    fn routes(&self, bucket: u16) -> Arc<Routes> {
+        let routes = self.routes[usize::from(bucket)].read();
+        Arc::clone(&routes.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note_routes(&self, bucket: u16, routes: Routes) {
+        let known = self.routes[usize::from(bucket)].write();
+        *known.unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+    }
+}
