@@ -409,7 +409,7 @@ mod tests {
         );
         check("listen = \"localhost\"", Err("invalid socket address syntax"));
         check("roles = [\"api\"]", Err("a process without `store` does everything"));
-        check("store = \"localhost\"", Err("redis://"));
+        check("store = \"localhost\"", Err("store = \"localhost\""));
         check("[redis]\nprefix = \"{x}\"", Err("redis.prefix: set it to 1 to 32 letters"));
         check("[redis]\ntimeout_ms = 1", Err("redis.timeout_ms = 1 is out of range"));
         check("buckets = 5000", Err("buckets = 5000 is out of range: set it to 1 up to 4096"));
