@@ -52,7 +52,12 @@ impl SharedWorld<'_> {
 
     /// Something was written: lines have only become shorter, from their fronts, and what was taken
     /// was taken in their order. Whoever has hung up may vanish from anywhere.
-    pub(super) fn check_written(&mut self, written: &[Written]) -> Checked {
+    /// Tickets that were good still, `ended_tickets`, end only with what they are for.
+    pub(super) fn check_written(
+        &mut self,
+        written: &[Written],
+        ended_tickets: &[CommandId],
+    ) -> Checked {
         for sku in 0..SKUS.len() {
             let after = self.line(sku);
             let before = std::mem::replace(&mut self.lines[sku], after.clone());
@@ -67,6 +72,10 @@ impl SharedWorld<'_> {
                 }
             }
             ensure!(left.next().is_none(), "{after:?} have changed their places");
+            for id in ended_tickets {
+                let waits = after.iter().any(|waiting| waiting.id == *id);
+                ensure!(!waits || gone.contains(id), "{id} waits, and its ticket is taken back");
+            }
             let (mut gone, name) = (gone.into_iter(), wish::sku(sku));
             for id in written.iter().flat_map(|w| line::decided(&w.turn.commit, &name)) {
                 ensure!(gone.any(|gone| gone == id), "{id} is decided out of its turn");

@@ -62,7 +62,11 @@ impl SharedWorld<'_> {
         if written.is_empty() && !has_failed_over {
             return Ok(());
         }
+        let mut ended_tickets = Vec::new();
         for Written { at, turn, .. } in &written {
+            let is_good =
+                |id: &&CommandId| self.oracle.ticketed.get(id).is_some_and(|until| *until >= *at);
+            ended_tickets.extend(turn.commit.unticketed.iter().filter(is_good));
             for id in &turn.commit.unticketed {
                 let is_decided = turn.commit.reservations.iter().any(|(_, r)| r.id == *id);
                 let name = if is_decided { "a ticket is decided" } else { "a void ticket" };
@@ -76,7 +80,7 @@ impl SharedWorld<'_> {
                 self.coverage.count("route", route_name(change.route));
             }
         }
-        self.check_written(&written)
+        self.check_written(&written, &ended_tickets)
     }
 
     pub(super) fn register(&mut self, sku: &Sku, item: Option<HotItem>) {
