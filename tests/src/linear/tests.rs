@@ -204,6 +204,21 @@ fn a_hold_that_somebody_was_told_of_stays() {
 }
 
 #[test]
+fn a_hold_goes_back_before_a_ticket_is_given_for_its_order() {
+    let ticket = Action::Ticket { order: 1 };
+    let ticketed = |tale: Tale, ms| tale.told(ms, ms + 1, reserve(1), queued(1));
+    let lost = Tale::of(1).unheard(2, reserve(1));
+    let gone = lost.clone().shows(3, 4, [0, 1, 0, 2]).shows(5, 6, [1, 0, 0, 3]);
+    let again = ticketed(gone, 7).told(9, 10, ticket.clone(), held(1));
+    again.clone().is_accepted();
+    again.shows(11, 12, [0, 1, 0, 4]).is_accepted();
+    // What was taken for the ticket stays.
+    let taken = ticketed(lost, 3).shows(7, 8, [0, 1, 0, 2]);
+    taken.clone().told(9, 10, ticket, held(1)).is_accepted();
+    taken.shows(9, 10, [1, 0, 0, 3]).is_refused();
+}
+
+#[test]
 fn a_hold_expires_at_its_time() {
     let tale = Tale::of(1).holds(2, 3, 1);
     // Not before.
