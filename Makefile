@@ -28,9 +28,11 @@ drill: wasm envoy ## rehearse a sale, judge it, report it; ARGS="--help" says wh
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests
 	@target/release/drill $(ARGS)
 
-test: wasm envoy ## every test, with a real Envoy
+test: wasm envoy ## every test, with a real Envoy; and what holds on every store, on Redis as well
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
+	CARTGATE_TEST_STORE=redis cargo test --locked --package cartgate-tests \
+	    --test api --test sale --test linearizability
 
 lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configurations, scripts
 	cargo fmt --all --check

@@ -31,7 +31,7 @@ pub mod site;
 pub mod upstream;
 
 pub use envoy::{Envoy, EnvoyConfig};
-pub use service::{Service, ServiceOptions};
+pub use service::{Service, ServiceOptions, StoreKind};
 pub use shop::{Answer, Order, Shop};
 pub use site::{Edge, Site};
 pub use upstream::Upstream;

@@ -3,10 +3,14 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use clap::ValueEnum;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use crate::process::{Process, StartError};
+use crate::redis::{Redis, RedisOptions};
 use crate::{client, paths, ports};
 
 /// A running `cartgate serve`.
@@ -15,6 +19,43 @@ pub struct Service {
     /// The process, to stop, kill or wait for.
     pub process: Process,
     address: SocketAddr,
+    // After the process: what it writes to is there for as long as it is.
+    _store: Store,
+}
+
+/// What a service keeps its data in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// The store that is part of it.
+    #[default]
+    Embedded,
+    /// Redis, which many services may share.
+    Redis,
+}
+
+impl StoreKind {
+    /// What `$CARTGATE_TEST_STORE` names: suites that hold on every store run on one after the other.
+    ///
+    /// # Panics
+    /// It names none.
+    pub fn from_env() -> Self {
+        let named = std::env::var("CARTGATE_TEST_STORE").ok().filter(|name| !name.is_empty());
+        named.map_or_else(Self::default, |name| {
+            Self::from_str(&name, false).expect("CARTGATE_TEST_STORE is embedded or redis")
+        })
+    }
+}
+
+/// Where a service's data are.
+#[derive(Clone, Debug)]
+enum Store {
+    /// In its directory.
+    Embedded,
+    /// On what somebody else has started.
+    At(String),
+    /// On a Redis of its own, which is started with the first service that needs it, and ends with
+    /// the last that may come back to it.
+    Own { options: RedisOptions, redis: Arc<OnceCell<Redis>> },
 }
 
 /// How to start the service.
@@ -26,6 +67,8 @@ pub struct ServiceOptions {
     log: Option<&'static str>,
     own_group: bool,
     under: Vec<String>,
+    store: Store,
+    roles: Option<&'static str>,
 }
 
 impl ServiceOptions {
@@ -39,7 +82,34 @@ impl ServiceOptions {
             log: Some("info,cartgate=debug,fjall=warn,lsm_tree=warn"),
             own_group: false,
             under: Vec::new(),
+            store: Store::Embedded,
+            roles: None,
         }
+    }
+
+    /// Keeps its data on what is there already: `redis://..`.
+    pub fn store(mut self, url: &str) -> Self {
+        self.store = Store::At(url.to_owned());
+        self
+    }
+
+    /// Keeps its data in a store of this kind that nobody else has. Clones of these options share
+    /// it: a service that is started again finds what it had.
+    pub fn own_store(mut self, kind: StoreKind) -> Self {
+        self.store = match kind {
+            StoreKind::Embedded => Store::Embedded,
+            StoreKind::Redis => {
+                let options = RedisOptions::new(&self.dir.join("redis"));
+                Store::Own { options, redis: Arc::default() }
+            }
+        };
+        self
+    }
+
+    /// What it does of all that there is to do on a shared store: `api`, `worker`.
+    pub fn roles(mut self, roles: &'static str) -> Self {
+        self.roles = Some(roles);
+        self
     }
 
     /// Where its data are.
@@ -78,7 +148,18 @@ impl ServiceOptions {
         self
     }
 
-    fn command(&self) -> Result<Command, StartError> {
+    /// The URL of its store, which is there then; `None`: it has one in itself.
+    async fn store_url(&self) -> Result<Option<String>, StartError> {
+        Ok(match &self.store {
+            Store::Embedded => None,
+            Store::At(url) => Some(url.clone()),
+            Store::Own { options, redis } => {
+                Some(redis.get_or_try_init(|| Redis::start(options)).await?.url())
+            }
+        })
+    }
+
+    async fn command(&self) -> Result<Command, StartError> {
         let config = self.dir.join("cartgate.toml");
         let written =
             fs::create_dir_all(&self.dir).and_then(|()| fs::write(&config, &self.settings));
@@ -95,6 +176,12 @@ impl ServiceOptions {
         command.arg("serve").arg("--config").arg(config);
         command.arg("--listen").arg(self.address.to_string());
         command.arg("--data").arg(self.data());
+        if let Some(url) = self.store_url().await? {
+            command.arg("--store").arg(url);
+        }
+        if let Some(roles) = self.roles {
+            command.arg("--roles").arg(roles);
+        }
         match self.log {
             Some(directives) => command.env("RUST_LOG", directives),
             None => command.env_remove("RUST_LOG"),
@@ -112,19 +199,19 @@ impl Service {
     /// # Errors
     /// It is not built, or does not become ready; the error carries the end of its log.
     pub async fn start(options: &ServiceOptions) -> Result<Self, StartError> {
-        let mut service = Self::spawn(options)?;
+        let mut service = Self::spawn(options).await?;
         service.until_ready().await?;
         Ok(service)
     }
 
-    /// Starts the service, and does not wait for anything.
+    /// Starts the service, and waits for nothing but its store.
     ///
     /// # Errors
     /// It is not built, or cannot be run.
-    pub fn spawn(options: &ServiceOptions) -> Result<Self, StartError> {
+    pub async fn spawn(options: &ServiceOptions) -> Result<Self, StartError> {
         let log = options.dir.join("log/cartgate.log");
-        let process = Process::spawn("cartgate", options.command()?, &log, None)?;
-        Ok(Self { process, address: options.address })
+        let process = Process::spawn("cartgate", options.command().await?, &log, None)?;
+        Ok(Self { process, address: options.address, _store: options.store.clone() })
     }
 
     /// Waits until it is ready.

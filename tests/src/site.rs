@@ -4,7 +4,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::StartError;
-use crate::{Envoy, EnvoyConfig, Service, ServiceOptions, Shop, Upstream};
+use crate::{Envoy, EnvoyConfig, Service, ServiceOptions, Shop, StoreKind, Upstream};
 
 /// Envoy with the filter, and the service behind it. Stopped when dropped.
 #[derive(Debug)]
@@ -18,13 +18,14 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts both. `settings` are the service's, in TOML; `config` is Envoy's.
+    /// Starts both, on the store that [`StoreKind::from_env`] says. `settings` are the service's, in TOML; `config` is Envoy's.
     ///
     /// # Errors
     /// One of them does not start.
     pub async fn start(settings: &str, config: EnvoyConfig) -> Result<Self, StartError> {
         let dir = temp_dir();
-        let service = Service::start(&ServiceOptions::new(dir.path()).settings(settings)).await?;
+        let options = ServiceOptions::new(dir.path()).own_store(StoreKind::from_env());
+        let service = Service::start(&options.settings(settings)).await?;
         let config = config.upstream(service.address());
         let envoy = Envoy::start(dir.path(), config, 1).await?;
         Ok(Self { envoy, service, _dir: dir })

@@ -2,7 +2,7 @@
 //! each SKU's is linearizable (`cartgate_tests::linear` says what that means here), also while the
 //! service is killed and started again, and while SKUs are made hot items and taken back.
 //!
-//! `CARTGATE_HISTORIES` records so many of each kind, instead of one. A failure prints its seed and
+//! `CARTGATE_TEST_STORE` says which store they are of. `CARTGATE_HISTORIES` records so many of each kind, instead of one. A failure prints its seed and
 //! the answers that contradict one another, and leaves the whole history in
 //! `target/linearizability`.
 
@@ -23,7 +23,8 @@ use cartgate_tests::linear::{
 };
 use cartgate_tests::paths::repo_root;
 use cartgate_tests::random::Random;
-use cartgate_tests::{Service, ServiceOptions};
+use cartgate_tests::{Service, ServiceOptions, StoreKind};
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 /// How many configurations are looked at for one history before the search is given up. Honest
@@ -44,7 +45,7 @@ const SLOW: &str = "hold_ms = 300\nwait_ms = 10\nbuckets = 1\n[lanes]\nreserves_
 async fn histories_are_linearizable() {
     for mut random in seeds() {
         let dir = tempfile::tempdir().unwrap();
-        let options = ServiceOptions::new(dir.path()).settings(QUICK);
+        let options = options(&dir).settings(QUICK);
         let service = Service::start(&options).await.unwrap();
         let recording = record(plan(&mut random), service.address()).await;
         judge("quick", &recording);
@@ -56,7 +57,7 @@ async fn histories_are_linearizable() {
 async fn histories_of_one_bucket_with_tickets_are_linearizable() {
     for mut random in seeds() {
         let dir = tempfile::tempdir().unwrap();
-        let options = ServiceOptions::new(dir.path()).settings(SLOW);
+        let options = options(&dir).settings(SLOW);
         let service = Service::start(&options).await.unwrap();
         let recording = record(plan(&mut random), service.address()).await;
         judge("slow", &recording);
@@ -68,7 +69,7 @@ async fn histories_of_one_bucket_with_tickets_are_linearizable() {
 async fn histories_are_linearizable_over_kill_9() {
     for mut random in seeds() {
         let dir = tempfile::tempdir().unwrap();
-        let options = ServiceOptions::new(dir.path()).settings(SLOW);
+        let options = options(&dir).settings(SLOW);
         let mut service = Service::start(&options).await.unwrap();
         let (plan, mut fate) = (plan(&mut random), random.split());
         let recording = tokio::spawn(record(plan, service.address()));
@@ -95,7 +96,7 @@ async fn histories_are_linearizable_over_kill_9() {
 async fn a_falsified_answer_is_found_out() {
     let mut random = Random::from_env();
     let dir = tempfile::tempdir().unwrap();
-    let options = ServiceOptions::new(dir.path()).settings(QUICK);
+    let options = options(&dir).settings(QUICK);
     let service = Service::start(&options).await.unwrap();
     let plan = Plan { lasts: Duration::from_millis(500), ..plan(&mut random) };
     let recording = record(plan, service.address()).await;
@@ -168,6 +169,11 @@ fn falsify(operation: &mut Operation) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// A service on the store that this run is about.
+fn options(dir: &TempDir) -> ServiceOptions {
+    ServiceOptions::new(dir.path()).own_store(StoreKind::from_env())
 }
 
 fn seeds() -> impl Iterator<Item = Random> {

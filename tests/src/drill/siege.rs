@@ -171,7 +171,7 @@ impl Siege {
     /// Starts the service on the same data. Sometimes it takes more than one start.
     async fn start_again(&mut self) -> Result<(), DrillError> {
         while self.random.below(STARTS_PER_KILL) == 0 {
-            let mut service = Service::spawn(&self.options).map_err(TargetError::Start)?;
+            let mut service = Service::spawn(&self.options).await.map_err(TargetError::Start)?;
             sleep(Duration::from_millis(self.random.below(START_MS))).await;
             service.process.kill().await.map_err(DrillError::Stop)?;
         }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cartgate_tests::client::{RawConnection, http};
 use cartgate_tests::process::eventually;
 use cartgate_tests::random::Random;
-use cartgate_tests::{Service, ServiceOptions, Shop};
+use cartgate_tests::{Service, Shop};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::carts::{cart, shelf};
-use super::{assert_problem, counters};
+use super::{assert_problem, counters, options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_carts_never_both_have_the_last_units() {
@@ -93,7 +93,7 @@ type Told = BTreeMap<String, Option<(u16, Value)>>;
 async fn a_service_that_dies_leaves_no_half_of_a_cart() {
     let mut random = Random::from_env();
     let dir = tempfile::tempdir().unwrap();
-    let options = ServiceOptions::new(dir.path()).settings("wait_ms = 900\nunclaimed_ms = 1000");
+    let options = options(&dir).settings("wait_ms = 900\nunclaimed_ms = 1000");
     let mut told = Told::new();
     for round in 1..=ROUNDS {
         let mut service = Service::start(&options).await.unwrap();

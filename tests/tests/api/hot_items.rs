@@ -1,10 +1,10 @@
 //! Hot items: the registry, and the terms of their sale.
 
-use cartgate_tests::{Answer, Order, Service, ServiceOptions, Shop};
+use cartgate_tests::{Answer, Order, Service, Shop};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{SKU, assert_problem, call, counters, post, put, service};
+use super::{SKU, assert_problem, call, counters, options, post, put, service};
 
 async fn register(service: &Service, sku: &str, terms: Value) -> Answer {
     put(service, &format!("/v1/hot-items/{sku}"), terms).await
@@ -74,7 +74,7 @@ async fn the_registry_is_listed_page_by_page_and_has_a_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_registry_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let options = ServiceOptions::new(dir.path());
+    let options = options(&dir);
     let mut service = Service::start(&options).await.unwrap();
     let terms = json!({"reserves_per_s": 9, "customer_cap": 1, "opens_at": "2030-01-01T00:00:00Z"});
     let new = register(&service, SKU, terms).await;

@@ -1,5 +1,6 @@
 //! The service by itself, route by route: what each answers, what each refuses, and what is left
-//! behind; bad input, full lanes, hang-ups, and a stop.
+//! behind; bad input, full lanes, hang-ups, and a stop. All of it holds on every store:
+//! `CARTGATE_TEST_STORE` says which.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -14,7 +15,7 @@ mod stock;
 mod tickets;
 
 use cartgate_tests::client::http;
-use cartgate_tests::{Answer, Order, Service, ServiceOptions, Shop};
+use cartgate_tests::{Answer, Order, Service, ServiceOptions, Shop, StoreKind};
 use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,11 +25,15 @@ const SKU: &str = "SNEAKER-1";
 /// A service with ten units in stock.
 async fn service(settings: &str) -> (TempDir, Service, Shop) {
     let dir = tempfile::tempdir().unwrap();
-    let options = ServiceOptions::new(dir.path()).settings(settings);
-    let service = Service::start(&options).await.unwrap();
+    let service = Service::start(&options(&dir).settings(settings)).await.unwrap();
     let shop = Shop::at(service.address());
     assert_eq!(shop.set_stock(SKU, 10).await.unwrap().status, 200);
     (dir, service, shop)
+}
+
+/// A service on the store that this run of the suite is about.
+fn options(dir: &TempDir) -> ServiceOptions {
+    ServiceOptions::new(dir.path()).own_store(StoreKind::from_env())
 }
 
 /// Any request with a JSON body (none if it is `Null`), and an `Idempotency-Key` if there is one.

@@ -55,7 +55,6 @@ async fn metrics_have_these_names() {
         "cartgate_batch_size histogram",
         "cartgate_commit_seconds histogram",
         "cartgate_tenures_begun counter",
-        "cartgate_tenures_ended counter",
         "cartgate_holds gauge",
         "cartgate_hot_items gauge",
         "cartgate_lane_depth gauge",
