@@ -174,6 +174,8 @@ pub enum Posted {
         id: CommandId,
         /// Until when it is good.
         until: UnixMs,
+        /// Who has asked for it.
+        reply: ReplyTo,
     },
     /// Who has sent this reserve command waits no more.
     HangUp {
@@ -233,6 +235,8 @@ pub struct Answer {
 pub enum Told {
     /// A command's outcome.
     Outcome(Outcome),
+    /// The command still waited when its owner heard of the ticket: what becomes of it is kept.
+    Ticketed,
     /// The registry was changed as asked.
     HotItemWritten,
     /// There is no room for another hot item.

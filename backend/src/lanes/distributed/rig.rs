@@ -1,7 +1,7 @@
 //! A test's bucket on the model of a shared store: an owner that runs only when the test says so, and
 //! an API process that posts and listens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cartgate_ledger::{Command, CommandId, Outcome, UnixMs};
@@ -27,13 +27,21 @@ pub(super) struct SharedRig {
     next_number: u64,
     /// What callers were told, by their numbers.
     pub(super) told: BTreeMap<u64, Vec<Told>>,
+    /// Whose tickets are good.
+    ticketed: BTreeSet<u64>,
 }
 
 impl SharedRig {
     /// A store at time 1,000 with `units` of `A`.
     pub(super) fn new(units: u64, settings: LaneSettings) -> Self {
         let store = Arc::new(SharedMemory::new(1, UnixMs(1_000)));
-        let mut rig = Self { store, settings, next_number: 0, told: BTreeMap::new() };
+        let mut rig = Self {
+            store,
+            settings,
+            next_number: 0,
+            told: BTreeMap::new(),
+            ticketed: BTreeSet::new(),
+        };
         let number = rig.settle(rig::set(units));
         let mut owner = rig.owner(1);
         owner.turn().unwrap();
@@ -115,11 +123,12 @@ impl SharedRig {
         assert!(self.post(Stream::Settle, Posted::HangUp { sku: rig::sku(), id, reply }));
     }
 
-    /// Asks for a ticket that is good for as long again. Whether there is one.
-    pub(super) fn ticket(&mut self, id: CommandId, came_at: UnixMs) -> bool {
+    /// A caller asks for a ticket that is good for as long again. Whether it comes in time.
+    pub(super) fn ticket(&mut self, id: CommandId, number: u64, came_at: UnixMs) -> bool {
         let claim_by = came_at.plus_ms(WAIT_MS);
         let until = self.store.now().plus_ms(2 * WAIT_MS);
-        let wish = TicketWish { sku: rig::sku(), id, claim_by, until };
+        let reply = ReplyTo { process: PROCESS, number };
+        let wish = TicketWish { sku: rig::sku(), id, claim_by, until, reply };
         let posting = self.store.post(0, Post { tickets: vec![wish], ..Post::default() });
         matches!(posting, Posting::Done { tickets, .. } if tickets == [true])
     }
@@ -127,8 +136,18 @@ impl SharedRig {
     /// Hears what was published.
     pub(super) fn hear(&mut self) {
         for answer in self.store.heard() {
-            self.told.entry(answer.reply.number).or_default().push(answer.told);
+            let number = answer.reply.number;
+            match answer.told {
+                Told::Ticketed => drop(self.ticketed.insert(number)),
+                told => self.told.entry(number).or_default().push(told),
+            }
         }
+    }
+
+    /// Whether a caller was told that its ticket is good.
+    pub(super) fn has_ticket(&mut self, number: u64) -> bool {
+        self.hear();
+        self.ticketed.contains(&number)
     }
 
     /// What a caller was told, if it was: the same each time.

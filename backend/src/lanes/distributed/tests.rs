@@ -213,11 +213,12 @@ fn a_ticket_outlives_its_owner_and_its_callers_patience() {
     let came_at = rig.store.now();
     let callers: Vec<_> = (1..=3).map(|number| rig.reserve(number)).collect();
     owner.turn().unwrap();
-    assert!(rig.ticket(id(2), came_at));
+    assert!(rig.ticket(id(2), callers[1], came_at));
+    assert!(!rig.has_ticket(callers[1]));
     owner.turn().unwrap();
-    assert_eq!(rig.store.tickets(0).len(), 1);
+    assert_eq!((rig.store.tickets(0).len(), rig.has_ticket(callers[1])), (1, true));
     rig.advance(WAIT_MS + 1);
-    assert!(!rig.ticket(id(3), came_at), "it is too late for one");
+    assert!(!rig.ticket(id(3), callers[2], came_at), "it is too late for one");
     let mut owner = rig.owner(2);
     for _ in 0..3 {
         crate::lanes::pacer::PACE_CLOCK.with(|c| c.advance(std::time::Duration::from_secs(2)));
@@ -228,18 +229,19 @@ fn a_ticket_outlives_its_owner_and_its_callers_patience() {
     assert!(rig.store.tickets(0).is_empty());
 }
 
-/// It crossed the outcome on its way: nothing would ever end it.
+/// It crossed the outcome on its way: nothing would ever end it. Nobody is told that it is good: of a
+/// refusal that cannot be repeated nothing is kept.
 #[test]
 fn a_ticket_for_what_is_decided_is_taken_back() {
     let mut rig = SharedRig::new(5, SETTINGS);
     let mut owner = rig.owner(1);
     let came_at = rig.store.now();
-    rig.reserve(1);
+    let caller = rig.reserve(1);
     owner.turn().unwrap();
-    assert!(rig.ticket(id(1), came_at));
+    assert!(rig.ticket(id(1), caller, came_at));
     assert_eq!(rig.store.tickets(0).len(), 1);
     owner.turn().unwrap();
-    assert!(rig.store.tickets(0).is_empty());
+    assert!(rig.store.tickets(0).is_empty() && !rig.has_ticket(caller));
     assert_eq!(rig.store.depth(0, &Stream::Settle), 0);
 }
 
@@ -251,7 +253,7 @@ fn whoever_hangs_up_takes_nothing_unless_there_is_a_ticket() {
     let came_at = rig.store.now();
     let callers: Vec<_> = (1..=4).map(|number| rig.reserve(number)).collect();
     owner.turn().unwrap();
-    rig.ticket(id(2), came_at);
+    rig.ticket(id(2), callers[1], came_at);
     rig.hang_up(id(2), callers[1]);
     rig.hang_up(id(3), callers[2]);
     rig.hang_up(id(4), callers[2]);

@@ -187,10 +187,10 @@ impl Window {
         match posted {
             Posted::Command(command) => return self.come_command(origin, command, at),
             Posted::Handoff(sku) => return self.come_mark(origin, sku),
-            Posted::Ticket { sku, id, until } => {
+            Posted::Ticket { sku, id, until, reply } => {
                 let found = self.queues_of(&sku).find_map(|queue| queue.get_mut(id));
                 let is_found = found.map(|queued| queued.ticket(until)).is_some();
-                self.tickets.give(id, until, is_found);
+                self.tickets.give(id, until, reply, is_found);
             }
             Posted::HangUp { sku, id, reply } => {
                 let found = self.queues_of(&sku).find_map(|queue| queue.get_mut(id));

@@ -1,6 +1,6 @@
 //! What must be so, judged from what was asked, what was written, and what customers were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cartgate_ledger::{
     Adjustment, Cause, Claim, Command, CommandId, Fingerprint, Outcome, Reservation,
@@ -27,6 +27,8 @@ pub(super) struct Oracle {
     pub(super) adjustments: BTreeMap<CommandId, AdjustRecord>,
     /// Commands that a ticket was given for and that wait, and until when.
     pub(super) ticketed: BTreeMap<CommandId, UnixMs>,
+    /// Commands whose tickets somebody was told, or may be told, to be good.
+    pub(super) good_tickets: BTreeSet<CommandId>,
     /// The latest time that there has been.
     pub(super) latest: UnixMs,
     /// How often the engine was started again.
@@ -131,6 +133,7 @@ impl Oracle {
             records,
             adjustments,
             ticketed,
+            good_tickets: BTreeSet::new(),
             latest: now,
             life: 0,
             coverage: Coverage::default(),
@@ -215,6 +218,7 @@ impl Oracle {
         commit.unticketed.iter().try_for_each(|id| self.check_unticketed(*id, commit, now))?;
         for ticketed in &commit.ticketed {
             self.ticket(ticketed.reserve.id, ticketed.reserve.claim_by);
+            self.good_tickets.insert(ticketed.reserve.id);
         }
         self.ticketed.retain(|id, _| !commit.unticketed.contains(id));
         commit.skus.iter().try_for_each(|changed| self.check_holds(&changed.sku))?;
@@ -228,12 +232,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whoever has a ticket can find out what became of it, unless it came too late for anything.
+    /// Whoever was told that a ticket is good can find out what became of it, unless it came too late
+    /// for anything.
     fn check_unticketed(&self, id: CommandId, commit: &Commit, now: UnixMs) -> Checked {
         let stands = self.records.get(&id).and_then(|record| record.stands.as_ref());
         let is_told = stands.is_some() || commit.forgotten.iter().any(|end| end.id == id);
         let is_lapsed = self.ticketed.get(&id).is_some_and(|until| *until < now);
-        ensure!(is_told || is_lapsed, "nothing says what became of the ticket {id}");
+        let was_good = self.good_tickets.contains(&id);
+        ensure!(is_told || is_lapsed || !was_good, "nothing says what became of the ticket {id}");
         Ok(())
     }
 

@@ -78,8 +78,7 @@
 //!
 //! A failover may lose what was acknowledged, whatever `WAIT` said. What this process has committed
 //! and does not find again it notes in `lost`, and logs ([`Lost`]); what only a process knew that
-//! died with the server, nobody misses. A ticket is as durable as the server's own disk is: it is
-//! not waited for.
+//! died with the server, nobody misses.
 
 mod address;
 mod api;

@@ -13,7 +13,7 @@ use super::reply::{self, Replies, nonce_text};
 use super::scripts::POST;
 use crate::store::StoreError;
 use crate::store::encoding::{encode, parse_sku};
-use crate::store::tenure::{Posted, Stream};
+use crate::store::tenure::{Posted, ReplyTo, Stream};
 
 /// What is put into the streams of a bucket, in one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct TicketFor {
     pub claim_by: UnixMs,
     /// Until when it is good with one.
     pub until: UnixMs,
+    /// Who asks for it: told by the owner that it is good, if the command still waits by then.
+    pub reply: ReplyTo,
 }
 
 /// What came of a post.
@@ -111,8 +113,8 @@ pub(super) fn call(keys: &Keys, post: &Post) -> Result<Cmd, StoreError> {
         call.arg(stream_name(stream)).arg(posted.len()).arg(*depth_max).arg(encode(posted)?);
     }
     call.arg(post.tickets.len());
-    for TicketFor { sku, id, claim_by, until } in &post.tickets {
-        let posted = Posted::Ticket { sku: sku.clone(), id: *id, until: *until };
+    for TicketFor { sku, id, claim_by, until, reply } in &post.tickets {
+        let posted = Posted::Ticket { sku: sku.clone(), id: *id, until: *until, reply: *reply };
         call.arg(&id.0[..]).arg(claim_by.0).arg(put_ticket(*until, sku)?);
         call.arg(encode(&[posted].as_slice())?);
     }

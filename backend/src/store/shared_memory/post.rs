@@ -4,7 +4,7 @@ use cartgate_ledger::{CommandId, UnixMs};
 use cartgate_policy::Sku;
 
 use super::bucket::Bucket;
-use crate::store::tenure::{Posted, Stream};
+use crate::store::tenure::{Posted, ReplyTo, Stream};
 
 /// What is to be posted at once.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,7 @@ pub(crate) struct TicketWish {
     /// Until when the command is good without one: later there is none.
     pub(crate) claim_by: UnixMs,
     pub(crate) until: UnixMs,
+    pub(crate) reply: ReplyTo,
 }
 
 /// What came of a post.
@@ -67,14 +68,14 @@ impl Bucket {
     }
 
     fn post_ticket(&mut self, wish: TicketWish, now: UnixMs, nonce: u64) -> bool {
-        let TicketWish { sku, id, claim_by, until } = wish;
+        let TicketWish { sku, id, claim_by, until, reply } = wish;
         if now > claim_by {
             return false;
         }
         let longer = self.tickets.entry(id).or_insert(until);
         *longer = until.max(*longer);
         *self.depths.entry(Stream::Settle).or_default() += 1;
-        let ticket = vec![Posted::Ticket { sku, id, until }];
+        let ticket = vec![Posted::Ticket { sku, id, until, reply }];
         self.streams.entry(Stream::Settle).or_default().add(now, nonce, ticket);
         true
     }

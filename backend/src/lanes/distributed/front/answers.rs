@@ -25,6 +25,9 @@ impl Front {
     }
 
     fn hear_one(self: &Arc<Self>, number: u64, told: Told) {
+        if told == Told::Ticketed {
+            return self.waiting.give_ticket(number);
+        }
         let Some(caller) = self.waiting.remove(number) else { return };
         match (caller.reply, told) {
             (CallerReply::Outcome(replies), Told::Outcome(outcome)) => {

@@ -1,14 +1,13 @@
 //! What is posted at once, sorted by the streams that it enters.
 
 use cartgate_ledger::Command;
-use tokio::sync::oneshot;
 
 use super::Routes;
 use super::outbox::Outgoing;
 use super::waiting::Waiting;
 use crate::lanes::LaneSettings;
 use crate::store::redis::{Group, Post, TicketFor};
-use crate::store::tenure::{Posted, PostedCommand, Stream};
+use crate::store::tenure::{Posted, PostedCommand, ReplyTo, Stream};
 
 /// The most in one group. All of a group is refused if there is no room for it, so a large one would
 /// leave room unused.
@@ -20,8 +19,6 @@ pub(super) struct Batch {
     pub(super) post: Post,
     /// Who waits for what is in each of the post's groups.
     numbers: Vec<Vec<Option<u64>>>,
-    /// Who waits for each of its tickets.
-    tickets: Vec<oneshot::Sender<()>>,
     /// Wishes for tickets whose commands are posted no earlier than this.
     pub(super) early: Vec<Outgoing>,
 }
@@ -29,6 +26,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Sorts what is to be posted. Each group keeps the order.
     pub(super) fn sort(
+        process: u64,
         outgoing: Vec<Outgoing>,
         routes: &Routes,
         settings: &LaneSettings,
@@ -43,13 +41,13 @@ impl Batch {
                     let max = if is_bounded { queue_max(&stream, settings) } else { u64::MAX };
                     batch.add(stream, max, posted, number);
                 }
-                Outgoing::Ticket { sku, id, number, reply } => match waiting.claim_by(number) {
+                Outgoing::Ticket { sku, id, number } => match waiting.claim_by(number) {
                     Some(Some(claim_by)) => {
                         let until = claim_by.plus_ms(settings.ticket_ttl_ms);
-                        batch.post.tickets.push(TicketFor { sku, id, claim_by, until });
-                        batch.tickets.push(reply);
+                        let reply = ReplyTo { process, number };
+                        batch.post.tickets.push(TicketFor { sku, id, claim_by, until, reply });
                     }
-                    Some(None) => batch.early.push(Outgoing::Ticket { sku, id, number, reply }),
+                    Some(None) => batch.early.push(Outgoing::Ticket { sku, id, number }),
                     // It has heard the outcome.
                     None => {}
                 },
@@ -60,9 +58,9 @@ impl Batch {
 
     /// The same by other routes.
     pub(super) fn sort_again(self, routes: &Routes) -> Self {
-        let Self { post: Post { groups, tickets: wishes, .. }, numbers, tickets, early } = self;
-        let post = Post { routes_version: routes.version, tickets: wishes, ..Post::default() };
-        let mut batch = Self { post, tickets, early, ..Self::default() };
+        let Self { post: Post { groups, tickets, .. }, numbers, early } = self;
+        let post = Post { routes_version: routes.version, tickets, ..Post::default() };
+        let mut batch = Self { post, early, ..Self::default() };
         for (group, numbers) in groups.into_iter().zip(numbers) {
             for (posted, number) in group.posted.into_iter().zip(numbers) {
                 batch.add(stream_of(&posted, routes), group.depth_max, posted, number);
@@ -95,16 +93,6 @@ impl Batch {
     /// All callers.
     pub(super) fn all_numbers(&self) -> Vec<u64> {
         self.numbers.iter().flatten().copied().flatten().collect()
-    }
-
-    /// Tells those whose tickets are given. The others hear their commands' outcome.
-    pub(super) fn give_tickets(self, is_given: &[bool]) {
-        for (reply, is_given) in self.tickets.into_iter().zip(is_given) {
-            if *is_given {
-                // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
-                let _ = reply.send(());
-            }
-        }
     }
 }
 

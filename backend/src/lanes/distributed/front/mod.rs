@@ -150,17 +150,17 @@ impl Front {
         written.await.unwrap_or(Err(EnqueueError::Stopped))
     }
 
-    /// Asks for a ticket for a command that waits. The sender is dropped if there is none: then its
-    /// outcome is on its way.
+    /// Asks for a ticket for a command that waits. Nothing comes if there is none: then its outcome is
+    /// on its way.
     pub(crate) fn ask_ticket(
         self: &Arc<Self>,
         sku: Sku,
         id: CommandId,
         number: u64,
     ) -> oneshot::Receiver<()> {
-        let (reply, ticket) = oneshot::channel();
+        let ticket = self.waiting.want_ticket(number);
         let bucket = self.buckets.of_sku(&sku);
-        self.send(bucket, Outgoing::Ticket { sku, id, number, reply });
+        self.send(bucket, Outgoing::Ticket { sku, id, number });
         ticket
     }
 
@@ -218,18 +218,18 @@ impl Front {
 
     async fn post(self: &Arc<Self>, bucket: u16, outgoing: Vec<Outgoing>) {
         let lanes = &self.settings.lanes;
-        let mut batch = Batch::sort(outgoing, &self.routes(bucket), lanes, &self.waiting);
+        let mut batch =
+            Batch::sort(self.process, outgoing, &self.routes(bucket), lanes, &self.waiting);
         for early in std::mem::take(&mut batch.early) {
             self.outbox(bucket).push(early);
         }
         for _ in 0..SORTS_MAX {
             match self.post_box.post(bucket, &batch.post).await {
-                Ok(PostReply::Posted { at, groups, tickets }) => {
+                Ok(PostReply::Posted { at, groups, .. }) => {
                     let good_for_ms = self.settings.good_for_ms;
                     self.waiting.note_posted(&batch.numbers(true, &groups), at, good_for_ms);
                     let full = EnqueueError::Full { depth: lanes.reserve_queue_max };
-                    self.refuse(&batch.numbers(false, &groups), full);
-                    return batch.give_tickets(&tickets);
+                    return self.refuse(&batch.numbers(false, &groups), full);
                 }
                 Ok(PostReply::Moved { routes_version: version, own_lanes }) => {
                     let routes = Routes { version, own: own_lanes.into_iter().collect() };

@@ -9,7 +9,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
-use tokio::sync::oneshot;
 
 use crate::store::tenure::Posted;
 
@@ -44,7 +43,6 @@ pub(super) enum Outgoing {
         id: CommandId,
         /// Who waits for the command.
         number: u64,
-        reply: oneshot::Sender<()>,
     },
 }
 

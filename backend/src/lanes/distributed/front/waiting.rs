@@ -28,6 +28,8 @@ pub(super) struct Caller {
     /// a ticket; `None`: it is on its way there.
     posted_at: Option<(UnixMs, UnixMs)>,
     pub(super) reply: CallerReply,
+    /// Tells it that its ticket is good, if it has asked for one.
+    ticket: Option<oneshot::Sender<()>>,
 }
 
 /// What it waits for.
@@ -55,7 +57,8 @@ impl Waiting {
     /// Adds a caller, and returns its number.
     pub(super) fn add(&self, bucket: u16, sku: Sku, reply: CallerReply) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let caller = Caller { bucket, sku, since: Instant::now(), posted_at: None, reply };
+        let (since, posted_at, ticket) = (Instant::now(), None, None);
+        let caller = Caller { bucket, sku, since, posted_at, reply, ticket };
         self.callers().insert(number, caller);
         number
     }
@@ -63,6 +66,22 @@ impl Waiting {
     /// Takes a caller out: it hears something now, or has gone.
     pub(super) fn remove(&self, number: u64) -> Option<Caller> {
         self.callers().remove(&number)
+    }
+
+    /// A caller asks for a ticket, and is told here that it is good.
+    pub(super) fn want_ticket(&self, number: u64) -> oneshot::Receiver<()> {
+        let (sender, ticket) = oneshot::channel();
+        if let Some(caller) = self.callers().get_mut(&number) {
+            caller.ticket = Some(sender);
+        }
+        ticket
+    }
+
+    /// A caller's ticket is good.
+    pub(super) fn give_ticket(&self, number: u64) {
+        let ticket = self.callers().get_mut(&number).and_then(|caller| caller.ticket.take());
+        // A caller that has gone can still ask for the outcome, if it kept the key.
+        let _ = ticket.map(|ticket| ticket.send(()));
     }
 
     /// Notes that what these wait for is in the stream.

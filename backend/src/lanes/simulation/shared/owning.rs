@@ -13,9 +13,11 @@ use crate::lanes::distributed::owner::Owner;
 use crate::lanes::simulation::wish::{self};
 use crate::lanes::simulation::{Checked, Violation};
 use crate::metrics::Metrics;
-use crate::store::StoreError;
 use crate::store::shared_memory::Written;
-use crate::store::tenure::{Posted, ReplyTo, Route, SharedStore as _, Tenure, WorkerId};
+use crate::store::tenure::{
+    Posted, ReplyTo, Route, SharedStore as _, Tenure, Told, TurnCommit, WorkerId,
+};
+use crate::store::{Store as _, StoreError};
 
 /// The buckets that a worker believes to own.
 pub(super) type Owned = BTreeMap<u16, (Arc<dyn Tenure>, Owner)>;
@@ -73,6 +75,7 @@ impl SharedWorld<'_> {
                 self.coverage.count("commit", name);
             }
             self.oracle.committed(&turn.commit, *at)?;
+            self.check_tickets(turn)?;
             for (sku, item) in &turn.commit.hot_items {
                 self.register(sku, *item);
             }
@@ -81,6 +84,32 @@ impl SharedWorld<'_> {
             }
         }
         self.check_written(&written, &ended_tickets)
+    }
+
+    /// Whoever is told that a ticket is good can ask for the outcome, before it is there and then; or
+    /// is told the outcome as well.
+    fn check_tickets(&mut self, turn: &TurnCommit) -> Checked {
+        let good = turn.answers.iter().filter(|answer| answer.told == Told::Ticketed);
+        for good in good {
+            let Some(id) = self.asked_by(good.reply) else { continue };
+            self.oracle.good_tickets.insert(id);
+            let is_told = turn.answers.iter().any(|answer| {
+                answer.reply == good.reply && matches!(answer.told, Told::Outcome(_))
+            });
+            if is_told || self.oracle.ticketed.contains_key(&id) {
+                continue;
+            }
+            let bucket = self.buckets.of_id(id).unwrap_or_default();
+            let kept = self.store.data(bucket).reservation(id).map_err(wrong)?;
+            ensure!(kept.is_some(), "the ticket of {id} is said to be good, and leads nowhere");
+        }
+        Ok(())
+    }
+
+    /// The reserve command that a caller waits for.
+    fn asked_by(&self, ReplyTo { process, number }: ReplyTo) -> Option<CommandId> {
+        let process = self.processes.iter().find(|its| its.id == process)?;
+        process.callers.get(&number)?.asked.reserve_id()
     }
 
     pub(super) fn register(&mut self, sku: &Sku, item: Option<HotItem>) {

@@ -80,6 +80,7 @@ impl Process {
                 self.callers.remove(&number);
                 Ok(cancel(&outcome).map_or(Heard::Nothing, |posted| Heard::Ghost(sku, posted)))
             }
+            Told::Ticketed => Ok(Heard::Ticket),
             told @ (Told::HotItemWritten | Told::TooManyHotItems) => {
                 let change = self.changers.remove(&number);
                 Ok(change.map_or(Heard::Nothing, |index| Heard::Change(index, told)))
@@ -115,6 +116,8 @@ impl Process {
 /// What a process has heard.
 pub(super) enum Heard {
     Nothing,
+    /// A ticket is good.
+    Ticket,
     /// A hold of somebody who has gone: this gives it back.
     Ghost(usize, Command),
     /// What became of a change of the registry.

@@ -250,6 +250,10 @@ impl<'a> SharedWorld<'a> {
         let Some(process) = self.processes.iter_mut().find(is_its) else { return Ok(()) };
         match process.hear(answer).map_err(Violation)? {
             Heard::Nothing => Ok(()),
+            Heard::Ticket => {
+                self.coverage.count("reserve", "a ticket is good");
+                Ok(())
+            }
             Heard::Ghost(sku, command) => self.give_back(sku, command),
             Heard::Change(index, told) => {
                 let (sku, item) = self.changes[index];
@@ -331,7 +335,9 @@ impl<'a> SharedWorld<'a> {
         let (id, claim_by) = (reserve.id, reserve.claim_by);
         let (sku, now, ttl_ms) =
             (caller.asked.sku, self.store.now(), self.setting.lanes.ticket_ttl_ms);
-        let wish = TicketWish { sku: wish::sku(sku), id, claim_by, until: now.plus_ms(ttl_ms) };
+        let reply = ReplyTo { process: self.processes[process].id, number };
+        let until = now.plus_ms(ttl_ms);
+        let wish = TicketWish { sku: wish::sku(sku), id, claim_by, until, reply };
         let bucket = self.bucket(sku);
         let posting = self.store.post(bucket, Post { tickets: vec![wish], ..Post::default() });
         if !matches!(posting, Posting::Done { tickets, .. } if tickets == [true]) {

@@ -84,6 +84,7 @@ async fn a_ticket_is_given_while_its_command_is_good() {
         id: id(number),
         claim_by,
         until: at.plus_ms(60_000),
+        reply: ReplyTo { process: 7, number: number.into() },
     };
     let tickets = vec![
         ticket(1, at.plus_ms(60_000)),
@@ -103,7 +104,12 @@ async fn a_ticket_is_given_while_its_command_is_good() {
     let tenure = rig.acquire(1);
     let arrived = read(&tenure);
     let settle = &arrived.entries.iter().find(|(stream, _)| *stream == Stream::Settle).unwrap().1;
-    let told = |number| Posted::Ticket { sku: sku("A"), id: id(number), until };
+    let told = |number| Posted::Ticket {
+        sku: sku("A"),
+        id: id(number),
+        until,
+        reply: ReplyTo { process: 7, number: number.into() },
+    };
     assert_eq!(settle[0].posted, [told(1), told(3)]);
     let mut known = tenure.progress().unwrap().tickets;
     known.sort();
