@@ -164,7 +164,7 @@ impl Engine {
     ) -> Result<(), EnqueueError> {
         match self {
             Self::Local(local) => local.lanes.change_hot_item(sku, item).await,
-            Self::Shared(shared) => shared.front().change_hot_item(sku, item).await,
+            Self::Shared(shared) => shared.change_hot_item(sku, item).await,
         }
     }
 

@@ -11,8 +11,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::hot_items::HotItem;
 use crate::lanes::{
-    BucketDepths, Buckets, Front, FrontSettings, HotLaneState, LaneDepth, Later, PostBox, State,
-    Worker,
+    BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
+    PostBox, State, Worker,
 };
 use crate::store::redis::{Api, Post, PostError, PostReply, RedisStore};
 use crate::store::tenure::{Answer, EntryId, Route, SharedStore as _, Stream};
@@ -32,6 +32,7 @@ pub struct Shared {
     store: Arc<RedisStore>,
     api: Arc<Api>,
     front: Arc<Front>,
+    hot_items_max: usize,
     worker: Mutex<Option<Worker>>,
     tasks: [AbortHandle; 2],
 }
@@ -55,12 +56,13 @@ impl Shared {
     /// called in.
     pub fn start(store: Arc<RedisStore>, settings: FrontSettings, worker: Option<Worker>) -> Self {
         let api = Arc::new(store.api());
-        let buckets = Buckets::new(store.buckets());
+        let (buckets, hot_items_max) =
+            (Buckets::new(store.buckets()), settings.lanes.hot_items_max);
         let front = Arc::new(Front::new(buckets, settings, Arc::clone(&api) as Arc<dyn PostBox>));
         let listening = tokio::spawn(listen(Arc::clone(&api), Arc::clone(&front)));
         let looking_after = tokio::spawn(look_after(Arc::clone(&front)));
         let tasks = [listening.abort_handle(), looking_after.abort_handle()];
-        Self { store, api, front, worker: Mutex::new(worker), tasks }
+        Self { store, api, front, hot_items_max, worker: Mutex::new(worker), tasks }
     }
 
     pub(super) fn front(&self) -> &Arc<Front> {
@@ -119,6 +121,23 @@ impl Shared {
             all.extend(self.api.hot_items(bucket).await?);
         }
         Ok(all)
+    }
+
+    /// An owner sees to it that its bucket has no more than may be. That all buckets together do not
+    /// is seen to here; two processes that are asked at once may go beyond it by one.
+    pub(super) async fn change_hot_item(
+        &self,
+        sku: Sku,
+        item: Option<HotItem>,
+    ) -> Result<(), EnqueueError> {
+        let max = self.hot_items_max;
+        if item.is_some() {
+            let registry = self.hot_items().await.map_err(|_| EnqueueError::Stopped)?;
+            if registry.len() >= max && !registry.contains_key(&sku) {
+                return Err(EnqueueError::TooManyHotItems { max });
+            }
+        }
+        self.front.change_hot_item(sku, item).await
     }
 
     pub(super) async fn hot_item(&self, sku: &Sku) -> Result<Option<HotItem>, StoreError> {
