@@ -222,11 +222,13 @@ impl BucketLanes {
             self.take_change(change, taken);
         }
         taken.settle.extend(self.normal.settle.drain(..));
-        taken.reserve(|drained| self.normal.drain(quantum, now, drained));
+        // A repeat joins what waits, or asks the store: none comes here once it has a hold.
+        let is_held = |_: &Queued| false;
+        taken.reserve(|drained| self.normal.drain(quantum, now, is_held, drained));
         for hot in self.hot.values_mut() {
             taken.settle.extend(hot.lane.settle.drain(..));
             if !matches!(hot.phase, Phase::Joining) {
-                taken.reserve(|drained| hot.lane.drain(quantum, now, drained));
+                taken.reserve(|drained| hot.lane.drain(quantum, now, is_held, drained));
             }
         }
         self.take_tickets(ticket_until, taken);

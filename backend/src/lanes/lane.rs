@@ -40,17 +40,25 @@ impl Lane {
         self.pacer = Pacer::new(reserves_per_s);
     }
 
-    /// Takes at most `max` reserve commands, as pacing allows.
-    pub(super) fn drain(&mut self, max: usize, now: UnixMs, drained: &mut Drained) {
+    /// Takes at most `max` reserve commands, as pacing allows. `is_held` says whether a command's hold
+    /// is there already.
+    pub(super) fn drain(
+        &mut self,
+        max: usize,
+        now: UnixMs,
+        is_held: impl Fn(&Queued) -> bool,
+        drained: &mut Drained,
+    ) {
         let mut left = max;
         while let Some(place) = self.reserve.front() {
             // A mark, and what nobody waits for, cost no pace; neither does what is too late to
-            // take anything: else a lane under a flood would be busy with nothing but the past. And
-            // what was put back has had its share of it.
+            // take anything, or repeats what has taken it: else a lane under a flood would be busy
+            // with nothing but the past. And what was put back has had its share of it.
             let is_paced = match place {
                 Place::Handoff(_) => false,
                 Place::Command(queued) => {
-                    !queued.was_taken && !queued.is_abandoned() && !queued.is_lapsed(now)
+                    let takes = !queued.is_abandoned() && !queued.is_lapsed(now);
+                    takes && !queued.was_taken && !is_held(queued)
                 }
             };
             if left == 0 {

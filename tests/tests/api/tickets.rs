@@ -9,7 +9,7 @@ use super::{SKU, assert_problem, call, counters, keyed, put, service};
 
 /// A lane so slow, and waits so short, that every order but the first gets a ticket; and time enough
 /// to ask for the outcome.
-const SETTINGS: &str = "wait_ms = 20\nunclaimed_ms = 3000\n[lanes]\nreserves_per_s = 5\n";
+const SETTINGS: &str = "wait_ms = 100\nunclaimed_ms = 3000\n[lanes]\nreserves_per_s = 5\n";
 
 async fn ticket(shop: &Shop, order: &Order) -> Answer {
     let queued = shop.reserve(order).await.unwrap();

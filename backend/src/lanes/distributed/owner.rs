@@ -87,7 +87,10 @@ impl Owner {
         let hot_items = self.change_hot_items(&mut answers);
         let quantum =
             (self.batch_max / self.busy_lanes.max(1)).max(self.decider.limits.quantum_min);
-        let mut taken = self.window.take(quantum, now);
+        let stocks = &self.decider.stocks;
+        let mut taken = self.window.take(quantum, now, |queued| {
+            queued.command.id().is_some_and(|id| stocks.has_hold(&queued.sku, id))
+        });
         self.busy_lanes = taken.busy_lanes;
         self.metrics.hung_up.inc_by(taken.hung_up);
         let (mut commit, decided, deferred) = self.decide(&mut taken, hot_items, now)?;

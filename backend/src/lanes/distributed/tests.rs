@@ -245,6 +245,21 @@ fn a_ticket_for_what_is_decided_is_taken_back() {
     assert_eq!(rig.store.depth(0, &Stream::Settle), 0);
 }
 
+/// It takes nothing: else whoever asks again faster than the lane goes would never hear.
+#[test]
+fn a_repeat_of_what_is_held_costs_no_pace() {
+    let settings = LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
+    let mut rig = SharedRig::new(5, settings);
+    let mut owner = rig.owner(1);
+    let first = rig.reserve(1);
+    owner.turn().unwrap();
+    let repeats: Vec<_> = (0..3).map(|_| rig.reserve(1)).collect();
+    let other = rig.reserve(2);
+    owner.turn().unwrap();
+    assert!([first].into_iter().chain(repeats).all(|caller| rig.is_held(caller)));
+    assert_eq!(rig.outcome(other), None);
+}
+
 #[test]
 fn whoever_hangs_up_takes_nothing_unless_there_is_a_ticket() {
     let mut rig =

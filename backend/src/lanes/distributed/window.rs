@@ -262,13 +262,18 @@ impl Window {
     }
 
     /// The work of a turn at `now`: all settle commands, and at most `quantum` reserve commands of
-    /// each lane.
-    pub(super) fn take(&mut self, quantum: usize, now: UnixMs) -> Taken {
+    /// each lane. `is_held` says whether a command repeats one whose hold is there.
+    pub(super) fn take(
+        &mut self,
+        quantum: usize,
+        now: UnixMs,
+        is_held: impl Fn(&Queued) -> bool,
+    ) -> Taken {
         let mut taken = Taken::default();
         taken.settle.extend(self.normal.settle.drain(..));
-        taken.reserve(|drained| self.normal.drain(quantum, now, drained));
+        taken.reserve(|drained| self.normal.drain(quantum, now, &is_held, drained));
         for hot in self.hot.values_mut().filter(|hot| hot.route != Route::Joining) {
-            taken.reserve(|drained| hot.lane.drain(quantum, now, drained));
+            taken.reserve(|drained| hot.lane.drain(quantum, now, &is_held, drained));
         }
         for queued in &mut taken.reserve {
             // A ticket is for all who repeat the command.
