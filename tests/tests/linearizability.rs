@@ -96,7 +96,7 @@ async fn histories_are_linearizable_over_kill_9() {
 async fn a_falsified_answer_is_found_out() {
     let mut random = Random::from_env();
     let dir = tempfile::tempdir().unwrap();
-    let options = options(&dir).settings(QUICK);
+    let options = ServiceOptions::new(dir.path()).settings(QUICK);
     let service = Service::start(&options).await.unwrap();
     let plan = Plan { lasts: Duration::from_millis(500), ..plan(&mut random) };
     let recording = record(plan, service.address()).await;
