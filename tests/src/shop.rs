@@ -145,6 +145,14 @@ impl Shop {
         call(self.client.get(self.url(path))).await
     }
 
+    /// What the service counts, as text.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn metrics(&self) -> Result<String, reqwest::Error> {
+        self.client.get(self.url("/metrics")).send().await?.text().await
+    }
+
     /// A SKU's counters and version.
     ///
     /// # Errors

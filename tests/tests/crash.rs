@@ -13,8 +13,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use cartgate_tests::drill::round::Noticed;
 use cartgate_tests::drill::scenario::{Overrides, Scenario};
-use cartgate_tests::drill::siege::{Kill, Round, Siege};
+use cartgate_tests::drill::siege::{Round, Siege};
 use cartgate_tests::drill::verdict::Check;
 use cartgate_tests::paths::repo_root;
 use cartgate_tests::process::eventually;
@@ -49,10 +50,10 @@ async fn survive(kills: usize, name: &str) {
         seen.extend(round.kills);
     }
     // A service that nobody called would survive anything.
-    let is_idle = |kill: &&Kill| kill.answers_before == 0 || kill.answers_after == 0;
-    let idle: Vec<&Kill> = seen.iter().filter(is_idle).collect();
+    let is_idle = |kill: &&Noticed| kill.answers_before == 0 || kill.answers_after == 0;
+    let idle: Vec<&Noticed> = seen.iter().filter(is_idle).collect();
     assert!(idle.is_empty(), "killed without load: {idle:?}");
-    let hit = seen.iter().filter(|kill| kill.in_flight > 0).count();
+    let hit = seen.iter().filter(|kill| kill.unanswered > 0).count();
     assert!(hit * 2 > kills, "only {hit} of {kills} kills met calls under way");
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +25,13 @@ use super::wire::Outgoing;
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Connections to one place, from one address.
+/// Connections to one system, from one address.
 #[derive(Debug)]
 pub struct Pool {
-    peer: SocketAddr,
+    /// Its processes, any of which will do.
+    peers: Vec<SocketAddr>,
+    /// How often one was tried: each connection begins with the next.
+    tried: AtomicUsize,
     from: Option<IpAddr>,
     open_max: usize,
     state: Mutex<State>,
@@ -42,9 +46,10 @@ struct State {
 }
 
 impl Pool {
-    /// Connections to `peer`, at most `open_max`, from the address `from` if that matters.
-    pub fn new(peer: SocketAddr, from: Option<IpAddr>, open_max: usize) -> Arc<Self> {
-        Arc::new(Self { peer, from, open_max, state: Mutex::default() })
+    /// Connections to any of `peers`, at most `open_max`, from the address `from` if that matters.
+    pub fn new(peers: &[SocketAddr], from: Option<IpAddr>, open_max: usize) -> Arc<Self> {
+        let (peers, tried) = (peers.to_vec(), AtomicUsize::new(0));
+        Arc::new(Self { peers, tried, from, open_max, state: Mutex::default() })
     }
 
     /// The right to one connection; `None` if all are in use.
@@ -59,16 +64,29 @@ impl Pool {
         Some(Lease { pool: self.clone(), connection: idle })
     }
 
+    /// Connects to the next process; if that is not there, to another.
     async fn connect(&self) -> Result<Connection, CallError> {
+        let mut error = CallError::NotConnected;
+        for _ in &self.peers {
+            let next = self.tried.fetch_add(1, Ordering::Relaxed);
+            match self.connect_to(self.peers[next % self.peers.len()]).await {
+                Err(failed) => error = failed,
+                connected => return connected,
+            }
+        }
+        Err(error)
+    }
+
+    async fn connect_to(&self, peer: SocketAddr) -> Result<Connection, CallError> {
         let stream = async {
-            let socket = match self.peer {
+            let socket = match peer {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
                 SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
             if let Some(from) = self.from {
                 socket.bind((from, 0).into())?;
             }
-            let stream = socket.connect(self.peer).await?;
+            let stream = socket.connect(peer).await?;
             stream.set_nodelay(true)?;
             io::Result::Ok(stream)
         };
@@ -174,8 +192,6 @@ pub enum CallError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use hyper::Request;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -213,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_pool_is_filled_and_then_used_in_turns() {
         let (address, count) = peer(100).await;
-        let pool = Pool::new(address, None, 2);
+        let pool = Pool::new(&[address], None, 2);
         for _ in 0..6 {
             let mut lease = pool.lease().unwrap();
             assert_eq!(ask(&mut lease).await.unwrap(), "ok");
@@ -225,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn who_finds_all_connections_in_use_gets_none() {
         let (address, _) = peer(100).await;
-        let pool = Pool::new(address, None, 2);
+        let pool = Pool::new(&[address], None, 2);
         let (first, second) = (pool.lease(), pool.lease());
         assert!(first.is_some() && second.is_some() && pool.lease().is_none());
         drop(first);
@@ -235,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_was_closed_is_opened_again() {
         let (address, count) = peer(1).await;
-        let pool = Pool::new(address, None, 1);
+        let pool = Pool::new(&[address], None, 1);
         for _ in 0..3 {
             let mut lease = pool.lease().unwrap();
             assert_eq!(ask(&mut lease).await.unwrap(), "ok");
@@ -248,10 +264,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_one_process_is_gone_another_is_asked() {
+        let ((one, of_one), (other, of_other)) = (peer(100).await, peer(100).await);
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let pool = Pool::new(&[one, gone, other], None, 6);
+        for _ in 0..6 {
+            let mut lease = pool.lease().unwrap();
+            assert_eq!(ask(&mut lease).await.unwrap(), "ok");
+            lease.give_back();
+        }
+        let counts = [of_one, of_other].map(|count| count.load(Ordering::Relaxed));
+        assert!(counts[0] + counts[1] == 6 && !counts.contains(&0), "{counts:?}");
+    }
+
+    #[tokio::test]
     async fn a_bot_comes_from_its_own_address() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let from: IpAddr = "127.0.0.9".parse().unwrap();
-        let pool = Pool::new(listener.local_addr().unwrap(), Some(from), 1);
+        let pool = Pool::new(&[listener.local_addr().unwrap()], Some(from), 1);
         let mut lease = pool.lease().unwrap();
         let (connected, accepted) = tokio::join!(lease.connect(), listener.accept());
         connected.unwrap();

@@ -1,6 +1,6 @@
 //! The open loop: customers come when the schedule says, whatever becomes of those before them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub async fn run(
     let street = Arc::new(Street {
         clock: Clock::start(lasts),
         host: target.host().to_owned(),
-        people: Pool::new(target.edge(), None, scenario.connections_max),
+        people: Pool::new(target.edges(), None, scenario.connections_max),
         bots: bots(scenario, target),
         counts: counts.clone(),
         notes,
@@ -79,12 +79,13 @@ fn keep_time(cast: impl Iterator<Item = Arrival>, street: &Arc<Street>, runtime:
 /// The bots' addresses are loopback's, where everybody can have as many as they like; a system
 /// elsewhere sees them all come from here.
 fn bots(scenario: &Scenario, target: &Target) -> Vec<Arc<Pool>> {
-    let edge = target.edge();
-    let has_loopback = edge.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let edges = target.edges();
+    let is_here = |edge: &SocketAddr| edge.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let has_loopback = edges.iter().all(is_here);
     let pool = |number: u8| {
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, number.saturating_add(2)));
         let from = has_loopback.then_some(address);
-        Pool::new(edge, from, scenario.bots.connections_each)
+        Pool::new(edges, from, scenario.bots.connections_each)
     };
     (0..scenario.bots.addresses).map(pool).collect()
 }

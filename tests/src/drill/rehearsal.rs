@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 
 use super::cast::{Assortment, Cast};
 use super::evidence::{EvidenceError, Witness};
+use super::fleet::FleetError;
 use super::load;
 use super::open_files::{self, TooFewFiles};
 use super::record::Record;
@@ -174,6 +175,9 @@ pub enum DrillError {
     /// What was started could not be stopped.
     #[error("cannot watch over processes: {0}")]
     Stop(#[source] io::Error),
+    /// A part of what is drilled is broken, and nobody has done that.
+    #[error("{0}")]
+    Fleet(#[from] FleetError),
     /// There is no room for the crowd.
     #[error("{0}")]
     Files(#[from] TooFewFiles),

@@ -45,7 +45,8 @@ const SHOWN_MAX: usize = 200;
 /// The system.
 #[derive(Debug)]
 pub struct Target {
-    edge: SocketAddr,
+    /// Where customers go: to any of these.
+    edges: Vec<SocketAddr>,
     /// The edge, as its URL names it.
     host: String,
     service: SocketAddr,
@@ -70,7 +71,7 @@ impl Target {
         let envoy = Envoy::start(dir, config, ENVOY_WORKERS).await?;
         let (edge, address) = (envoy.address(), service.address());
         let host = edge.to_string();
-        Ok(Self { edge, host, service: address, own: Some((envoy, service)) })
+        Ok(Self { edges: vec![edge], host, service: address, own: Some((envoy, service)) })
     }
 
     /// A system that runs already.
@@ -80,12 +81,18 @@ impl Target {
     pub async fn at(edge: &str, service: &str) -> Result<Self, TargetError> {
         let (host, edge) = resolve(edge).await?;
         let (_, service) = resolve(service).await?;
-        Ok(Self { edge, host, service, own: None })
+        Ok(Self { edges: vec![edge], host, service, own: None })
     }
 
-    /// Where customers go.
-    pub fn edge(&self) -> SocketAddr {
-        self.edge
+    /// Processes of one system that run already, with no edge before them: `service`, and others.
+    pub fn processes(service: SocketAddr, others: &[SocketAddr]) -> Self {
+        let edges = [&[service], others].concat();
+        Self { edges, host: service.to_string(), service, own: None }
+    }
+
+    /// Where customers go: to any of these.
+    pub fn edges(&self) -> &[SocketAddr] {
+        &self.edges
     }
 
     /// What customers call it: `host:port` as the URL has it, for gateways that route by name.
@@ -122,7 +129,7 @@ impl Target {
     }
 
     async fn ask_edge(&self, call: &Call) -> Result<(StatusCode, Bytes), CallError> {
-        let mut lease = Pool::new(self.edge, None, 1).lease().ok_or(CallError::NotConnected)?;
+        let mut lease = Pool::new(&self.edges, None, 1).lease().ok_or(CallError::NotConnected)?;
         lease.connect().await?;
         let request = wire::request(&self.host, call, false).map_err(CallError::Request)?;
         lease.ask(request).await

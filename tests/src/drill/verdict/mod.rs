@@ -21,6 +21,7 @@ mod book;
 mod calls;
 mod finding;
 mod limit;
+mod lost;
 mod order;
 mod outcomes;
 mod promises;
@@ -36,6 +37,7 @@ use self::book::Books;
 use self::calls::Calls;
 pub(super) use self::calls::{is_decision, is_unknown};
 pub use self::finding::{Check, Checked, Verdict, Violation};
+pub use self::lost::Lost;
 use super::record::{Record, ReservationEvidence, SkuEvidence};
 
 /// What is to be judged.
