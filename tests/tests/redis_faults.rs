@@ -166,7 +166,7 @@ async fn whoever_waited_in_a_process_that_died_hears_from_another() {
     let other = Shop::at(services[2].address());
     eventually("the order in its stream", || async {
         let metrics = other.metrics().await.ok()?;
-        metrics.contains("cartgate_lane_depth{queue=\"reserve\"} 1").then_some(())
+        metrics.contains("queue=\"reserve\"} 1").then_some(())
     })
     .await;
     services[1].process.kill().await.unwrap();
