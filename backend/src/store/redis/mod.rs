@@ -53,7 +53,8 @@
 //! Each is a script, and so atomic; its parameters are described in `scripts/`.
 //!
 //! 1. *Post* stamps commands and puts them into streams, unless one is full, or the caller sorted
-//!    them by routes that are no more. Refused when Redis is out of memory.
+//!    them by routes that are no more. With reserve commands in it, it is refused when Redis is out
+//!    of memory.
 //! 2. *Acquire* takes a lease that is free, has passed, or is the worker's own: a new epoch, a new
 //!    nonce.
 //! 3. *Renew* keeps it or gives it back, if epoch and nonce are still these. The same request tells

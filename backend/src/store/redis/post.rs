@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::ask::put_ticket;
 use super::keys::{Keys, stream_name};
 use super::reply::{self, Replies, nonce_text};
-use super::scripts::POST;
+use super::scripts::{POST, POST_SETTLE};
 use crate::store::StoreError;
 use crate::store::encoding::{encode, parse_sku};
 use crate::store::tenure::{Posted, ReplyTo, Stream};
@@ -83,7 +83,7 @@ pub enum PostError {
         /// When it may be asked again.
         retry_after: Duration,
     },
-    /// The store has no room: nothing was posted.
+    /// The store has no room for reserve commands: nothing was posted, not even what is none.
     #[error("the store is out of memory")]
     OutOfMemory,
     /// The store refused it: nothing was posted.
@@ -101,9 +101,10 @@ pub(super) fn call(keys: &Keys, post: &Post) -> Result<Cmd, StoreError> {
         .map(|name| keys.key(name))
         .collect();
     all.extend(post.groups.iter().map(|group| keys.stream(&group.stream)));
-    let mut call = POST.call(&all);
+    let has_reserve = post.groups.iter().any(|group| group.stream != Stream::Settle);
+    let mut call = if has_reserve { &POST } else { &POST_SETTLE }.call(&all);
     call.arg(nonce_text(u64::from_ne_bytes(crate::random::bytes())));
-    if post.groups.iter().any(|group| group.stream != Stream::Settle) {
+    if has_reserve {
         call.arg(post.routes_version);
     } else {
         call.arg("");

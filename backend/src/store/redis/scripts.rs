@@ -13,12 +13,15 @@ pub(super) struct Step {
 pub(super) static OPEN: Step = Step::new(include_str!("scripts/open.lua"));
 pub(super) static ACQUIRE: Step = Step::new(include_str!("scripts/acquire.lua"));
 pub(super) static RENEW: Step = Step::new(include_str!("scripts/renew.lua"));
-pub(super) static POST: Step = Step::new(include_str!("scripts/post.lua"));
+pub(super) static POST: Step = Step::new(concat!("#!lua\n", include_str!("scripts/post.lua")));
+/// The same for what must also get through when memory is full.
+pub(super) static POST_SETTLE: Step =
+    Step::new(concat!("#!lua flags=allow-oom\n", include_str!("scripts/post.lua")));
 pub(super) static COMMIT: Step = Step::new(include_str!("scripts/commit.lua"));
 pub(super) static REPORT: Step = Step::new(include_str!("scripts/report.lua"));
 
 /// All of them: what a server forgets, it forgets together.
-static ALL: [&Step; 6] = [&OPEN, &ACQUIRE, &RENEW, &POST, &COMMIT, &REPORT];
+static ALL: [&Step; 7] = [&OPEN, &ACQUIRE, &RENEW, &POST, &POST_SETTLE, &COMMIT, &REPORT];
 
 impl Step {
     const fn new(code: &'static str) -> Self {

@@ -84,6 +84,26 @@ impl Batch {
         self.numbers[place].push(number);
     }
 
+    /// Leaves out the reserve commands, for which there is no room. Returns who waits for them.
+    pub(super) fn leave_out_reserves(&mut self) -> Vec<u64> {
+        let groups = std::mem::take(&mut self.post.groups);
+        let mut refused = Vec::new();
+        for (group, numbers) in groups.into_iter().zip(std::mem::take(&mut self.numbers)) {
+            if group.stream == Stream::Settle {
+                self.post.groups.push(group);
+                self.numbers.push(numbers);
+            } else {
+                refused.extend(numbers.into_iter().flatten());
+            }
+        }
+        refused
+    }
+
+    /// Whether there is nothing to post.
+    pub(super) fn is_empty(&self) -> bool {
+        self.post.groups.is_empty() && self.post.tickets.is_empty()
+    }
+
     /// The callers in the groups that `is_done` says, or does not say, were posted.
     pub(super) fn numbers(&self, done: bool, is_done: &[bool]) -> Vec<u64> {
         let groups = self.numbers.iter().zip(is_done).filter(|(_, is)| **is == done);

@@ -236,6 +236,14 @@ impl Front {
                     batch = batch.sort_again(&routes);
                     self.note_routes(bucket, routes);
                 }
+                Err(PostError::OutOfMemory) => {
+                    tracing::warn!(bucket, "the store is out of memory: orders are refused");
+                    let refused = batch.leave_out_reserves();
+                    self.refuse(&refused, EnqueueError::Stopped);
+                    if batch.is_empty() {
+                        return;
+                    }
+                }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(error, bucket, "commands cannot be posted");

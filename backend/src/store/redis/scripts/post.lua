@@ -1,4 +1,3 @@
-#!lua
 -- Puts what callers ask for into a bucket's streams.
 --
 -- KEYS  meta routes depths tickets settle, then the stream of each group.
@@ -10,7 +9,8 @@
 --       otherwise {'posted', now, {1 or 0 by group}, {1 or 0 by ticket}}, 0 for a stream that is
 --       full, a ticket that comes too late.
 --
--- Redis refuses it when it is out of memory: nothing has happened then.
+-- With reserve commands in it, Redis refuses it when it is out of memory: nothing has happened then.
+-- Without, it is called by another name, and may exceed maxmemory: whoever has paid must get through.
 local meta, routes, depths, tickets, settle = unpack(KEYS, 1, 5)
 local at = 0
 

@@ -122,7 +122,7 @@ async fn a_ticket_is_given_while_its_command_is_good() {
     assert_eq!(depths, [(Stream::Settle, 2), (Stream::Normal, 2)]);
 }
 
-/// A server that is out of memory takes no more to do; but what is under way gets done, and that
+/// A server that is out of memory takes no more orders; but what settles them is taken, and what is under way gets done, and that
 /// makes room.
 #[tokio::test]
 async fn out_of_memory_posts_are_refused_and_turns_go_on() {
@@ -130,10 +130,13 @@ async fn out_of_memory_posts_are_refused_and_turns_go_on() {
     rig.post(Stream::Normal, 1..3).await;
     let tenure = rig.acquire(1);
     rig.run(&["CONFIG", "SET", "maxmemory", "1"]);
-    let groups = vec![Group { stream: Stream::Settle, posted: vec![reserve(3)], depth_max: 9 }];
-    let post = Post { groups, ..Post::default() };
-    let error = rig.api.post(0, &post).await.unwrap_err();
+    let post = |stream| {
+        let groups = vec![Group { stream, posted: vec![reserve(3)], depth_max: 9 }];
+        Post { groups, ..Post::default() }
+    };
+    let error = rig.api.post(0, &post(Stream::Normal)).await.unwrap_err();
     assert!(matches!(error, PostError::OutOfMemory), "{error}");
+    rig.api.post(0, &post(Stream::Settle)).await.unwrap();
 
     let entries = in_lane(read(&tenure));
     let steps = vec![step(Stream::Normal, None, &entries)];
@@ -142,7 +145,7 @@ async fn out_of_memory_posts_are_refused_and_turns_go_on() {
     tenure.release().unwrap();
     rig.acquire(2);
     rig.run(&["CONFIG", "SET", "maxmemory", "0"]);
-    rig.api.post(0, &post).await.unwrap();
+    rig.api.post(0, &post(Stream::Normal)).await.unwrap();
 }
 
 /// A server that starts again, or is told to, has forgotten all scripts.
