@@ -117,11 +117,12 @@ impl Ground {
 
     /// The servers that run.
     pub(super) fn servers(&self) -> Vec<&Redis> {
-        match self {
+        let all: Vec<_> = match self {
             Self::Single(redis) => vec![redis],
             Self::Pair(pair) => vec![&pair.primary, &pair.replica],
             Self::Cluster(cluster) => cluster.nodes.iter().collect(),
-        }
+        };
+        all.into_iter().filter(|server| server.process.id().is_some()).collect()
     }
 
     /// The server that has a key now. Of a pair, that is the one which is no replica.

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::open_files;
 use super::rehearsal::DrillError;
 use super::results;
-use super::round::{Moment, Noticed, Played, noticed};
+use super::round::{Moment, Noticed, PATIENCE, Played, noticed};
 use super::scenario::Scenario;
 use super::target::{Target, TargetError};
 use super::verdict::Verdict;
@@ -95,7 +95,8 @@ impl Siege {
         results::make_room(&out)?;
         let scenario = Scenario { seed: self.random.next_u64(), ..self.scenario.clone() };
         let target = Target::processes(self.service.address(), &[]);
-        let round = Played::until(self.kill_often(kills), &scenario, &target, &out).await?;
+        let round =
+            Played::until(self.kill_often(kills), &scenario, &target, &out, PATIENCE).await?;
         Ok(Round {
             kills: noticed(&round.outcome.load, &round.met),
             calls: round.calls,

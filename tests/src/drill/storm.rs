@@ -15,7 +15,7 @@ use super::fleet::{Fleet, FleetError, Ground, GroundKind};
 use super::open_files;
 use super::rehearsal::DrillError;
 use super::results;
-use super::round::{Moment, Noticed, Played, noticed};
+use super::round::{Moment, Noticed, PATIENCE, Played, noticed};
 use super::scenario::Scenario;
 use super::target::Target;
 use super::verdict::{Lost, Verdict};
@@ -35,6 +35,10 @@ const LAG_MS: (u64, u64) = (50, 500);
 
 /// How long customers still come after the last fault.
 const CALM: Duration = Duration::from_millis(2_500);
+
+/// How long books may take where something was lost: two thirds of it go by in asking for tickets
+/// that nobody knows any more.
+const PATIENCE_WITH_LOST: Duration = Duration::from_secs(9);
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +170,9 @@ impl Storm {
         let scenario = Scenario { seed: self.random.next_u64(), ..self.scenario.clone() };
         let addresses = self.fleet.addresses();
         let target = Target::processes(addresses[0], &addresses[1..]);
-        let played = Played::until(self.happen(faults), &scenario, &target, &out).await?;
+        let loses = faults.contains(&Fault::FailOver);
+        let patience = if loses { PATIENCE_WITH_LOST } else { PATIENCE };
+        let played = Played::until(self.happen(faults), &scenario, &target, &out, patience).await?;
         let noticed = noticed(&played.outcome.load, &played.met);
         let lost = self.fleet.lost().await?;
         let (verdict, excused) = played.outcome.verdict.excuse(&played.outcome.load.records, &lost);
