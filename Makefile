@@ -13,20 +13,23 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run drill test lint clean test-simulation test-crash test-browser test-bare-root \
+.PHONY: help run drill test lint clean test-simulation test-crash test-faults test-browser test-bare-root \
     bench-engine bench-redis bench-smoke prerequisites test-prerequisites bench-prerequisites bench-programs \
     wasm envoy cargo-deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
-run: wasm envoy ## build, then serve the demo: the service, and Envoy with the filter in front
+run: wasm envoy ## build, then serve the demo: the service, Envoy with the filter in front; STORE=redis
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests
-	@exec target/release/demo
+	@exec target/release/demo $(ON_STORE)
 
-drill: wasm envoy ## rehearse a sale, judge it, report it; ARGS="--help" says what else it can do
+drill: wasm envoy ## rehearse a sale, judge it, report it; STORE=redis; ARGS="--help" says more
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests
-	@target/release/drill $(ARGS)
+	@target/release/drill $(ON_STORE) $(ARGS)
+
+# What `STORE=redis` says to the two above: they start a Redis of their own.
+ON_STORE := $(if $(STORE),--store $(STORE))
 
 test: wasm envoy ## every test, with a real Envoy; and what holds on every store, on Redis as well
 	cargo build --locked --workspace --all-targets
@@ -61,6 +64,11 @@ test-crash: prerequisites ## a hundred kill -9 of the service under load, and ma
 	cargo test --locked --package cartgate-tests --test crash -- --ignored --nocapture
 	CARTGATE_HISTORIES=$(or $(HISTORIES),25) cargo test --locked --package cartgate-tests \
 	    --test linearizability -- --nocapture
+
+test-faults: prerequisites ## a hundred and ten faults of processes and Redis in sales (minutes); CARTGATE_SEED=
+	cargo build --locked --package cartgate-backend
+	cargo test --locked --package cartgate-tests --test redis_faults -- --ignored --nocapture \
+	    --test-threads 1
 
 test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chromium, fonts-noto-cjk)
 	cargo build --locked --package cartgate-backend
@@ -121,7 +129,9 @@ prerequisites:
 
 # Servers that tests start, called as their packages are; `REDIS_SERVER=/path/to/valkey-server make
 # test` uses one of yours.
-test test-prerequisites: SERVERS := $(if $(REDIS_SERVER),,redis-server)
+test test-faults test-prerequisites: SERVERS := $(if $(REDIS_SERVER),,redis-server)
+
+run drill: SERVERS := $(if $(REDIS_SERVER),,$(if $(filter redis,$(STORE)),redis-server))
 
 test-prerequisites: prerequisites
 

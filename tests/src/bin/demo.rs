@@ -1,14 +1,18 @@
 //! The demo that `make run` starts: the service, Envoy with the filter in front of it, and a few
-//! products in stock. It runs until Ctrl-C, or until one of the two ends by itself.
+//! products in stock; with `--store redis`, a Redis as well. It runs until Ctrl-C, or until one of
+//! them ends by itself.
 
 use std::fs;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 
 use cartgate_tests::process::{Process, StartError};
-use cartgate_tests::{Envoy, Service, ServiceOptions, Shop, paths, ports};
+use cartgate_tests::redis::{Redis, RedisOptions};
+use cartgate_tests::{Envoy, Service, ServiceOptions, Shop, StoreKind, paths, ports};
+use clap::Parser;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -21,9 +25,24 @@ const ADMIN_PORT: u16 = 9901;
 const CATALOGUE: [(&str, u64); 3] =
     [("LIMITED-SNEAKER", 20), ("TEE-WHITE-M", 500), ("DENIM-501", 200)];
 
+/// The service, and Envoy with the filter in front of it.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// What the service keeps its data in: a store of its own, or a Redis that is started with it
+    #[arg(long, value_enum, default_value_t)]
+    store: StoreKind,
+}
+
+/// What the demo consists of.
+struct Parts {
+    envoy: Envoy,
+    service: Service,
+    redis: Option<Redis>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
+    match run(Arguments::parse().store).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -33,7 +52,7 @@ async fn main() -> ExitCode {
 }
 
 /// Starts everything, and returns once everything has stopped.
-async fn run() -> Result<(), DemoError> {
+async fn run(store: StoreKind) -> Result<(), DemoError> {
     let mut stop = StopSignals::listen().map_err(DemoError::Signals)?;
     for port in [SERVICE_PORT, ENVOY_PORT, ADMIN_PORT] {
         if !ports::is_free(ports::loopback(port)) {
@@ -42,23 +61,36 @@ async fn run() -> Result<(), DemoError> {
     }
     let dir = paths::repo_root().join("run");
     clear_logs(&dir.join("log")).map_err(DemoError::Log)?;
-    let (mut service, mut envoy) = tokio::select! {
-        started = start(&dir) => started?,
+    let Parts { mut envoy, mut service, mut redis } = tokio::select! {
+        started = start(store, &dir) => started?,
         // Dropping what has started so far kills it.
         () = stop.received() => return Ok(()),
     };
     println!("{}", welcome());
+    let mut redis = redis.as_mut().map(|redis| &mut redis.process);
     let ended = tokio::select! {
         () = stop.received() => Ok(()),
         status = service.process.wait() => Err(DemoError::ended(&service.process, status)),
         status = envoy.process.wait() => Err(DemoError::ended(&envoy.process, status)),
+        ended = redis_to_end(redis.as_deref_mut()) => Err(ended),
     };
     println!("stopping");
-    // Envoy first, so that no request finds the service gone.
-    for process in [&mut envoy.process, &mut service.process] {
+    // Envoy first, so that no request finds the service gone; and its store last.
+    for process in [&mut envoy.process, &mut service.process].into_iter().chain(redis) {
         process.stop().await.map_err(DemoError::Signals)?;
     }
     ended
+}
+
+/// Waits until Redis ends by itself, if there is one.
+async fn redis_to_end(redis: Option<&mut Process>) -> DemoError {
+    match redis {
+        Some(redis) => {
+            let status = redis.wait().await;
+            DemoError::ended(redis, status)
+        }
+        None => pending().await,
+    }
 }
 
 /// Data are kept between runs, logs are not.
@@ -69,14 +101,22 @@ fn clear_logs(dir: &Path) -> io::Result<()> {
     }
 }
 
-async fn start(dir: &Path) -> Result<(Service, Envoy), DemoError> {
-    println!("starting the service");
+async fn start(store: StoreKind, dir: &Path) -> Result<Parts, DemoError> {
     let address = ports::loopback(SERVICE_PORT);
-    let service = Service::start(&ServiceOptions::new(dir).listen(address).own_group()).await?;
+    let mut options = ServiceOptions::new(dir).listen(address).own_group();
+    let mut redis = None;
+    if store == StoreKind::Redis {
+        println!("starting Redis");
+        let started = Redis::start(&RedisOptions::new(&dir.join("redis")).own_group()).await?;
+        options = options.store(&started.url());
+        redis = Some(started);
+    }
+    println!("starting the service");
+    let service = Service::start(&options).await?;
     fill_stock(address).await?;
     println!("starting Envoy");
     let envoy = Envoy::start_as_shipped(dir).await?;
-    Ok((service, envoy))
+    Ok(Parts { envoy, service, redis })
 }
 
 async fn fill_stock(service: SocketAddr) -> Result<(), DemoError> {
@@ -128,7 +168,7 @@ cartgate is running.
   for shoppers   {shoppers}  Envoy with the filter; reservations and tickets only
   for the shop   {service}   the service itself: stock, journal, /metrics
   Envoy's admin  http://127.0.0.1:{ADMIN_PORT}
-  logs           run/log/    data: run/data/, kept between runs
+  logs           run/log/    data: run/data/ or run/redis/, kept between runs
 
 In stock the first time: {sneaker} {sneakers}, {tee} {tees}, {denim} {denims}. Try, in another terminal:
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{self, PathBuf};
 use std::process::ExitCode;
 
+use cartgate_tests::StoreKind;
 use cartgate_tests::drill::evidence::PATIENCE;
 use cartgate_tests::drill::rehearsal::{Place, Plan, rehearse};
 use cartgate_tests::drill::scenario::{Overrides, Scenario};
@@ -31,6 +32,11 @@ struct Arguments {
     /// there, so nobody else may be buying these products meanwhile
     #[arg(long, value_name = "URL", requires = "edge")]
     service: Option<String>,
+
+    /// What the service that it starts keeps its data in. With redis the drill starts a server, an API
+    /// process and two workers, and kills one of these in the middle of the sale
+    #[arg(long, value_enum, default_value_t, conflicts_with = "edge")]
+    store: StoreKind,
 
     /// Another seed than the scenario's: another schedule
     #[arg(long, value_name = "N")]
@@ -60,9 +66,10 @@ async fn main() -> ExitCode {
 
 /// Whether the verdict holds.
 async fn run(arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
-    let Arguments { scenario, edge, service, seed, duration_s, out } = arguments;
-    let place = edge.zip(service).map_or(Place::Own, |(edge, service)| Place::At { edge, service });
-    let default = if matches!(place, Place::Own) { "sale" } else { "demo" };
+    let Arguments { scenario, edge, service, store, seed, duration_s, out } = arguments;
+    let at = edge.zip(service).map(|(edge, service)| Place::At { edge, service });
+    let place = at.unwrap_or(Place::Own(store));
+    let default = if matches!(place, Place::Own(_)) { "sale" } else { "demo" };
     let path = scenario.unwrap_or_else(|| {
         repo_root().join("tests/scenarios").join(default).with_extension("toml")
     });

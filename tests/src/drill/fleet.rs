@@ -13,9 +13,6 @@ use crate::process::StartError;
 use crate::redis::{Cluster, Pair, Partition, Redis, RedisOptions};
 use crate::{Service, ServiceOptions};
 
-/// How many buckets SKUs are spread over: few enough for a fault to meet most of what goes on.
-const BUCKETS: u16 = 8;
-
 /// What a fleet stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroundKind {
@@ -25,6 +22,21 @@ pub enum GroundKind {
     Pair,
     /// Three primaries and their replicas.
     Cluster,
+}
+
+/// What a fleet is made of.
+#[derive(Clone, Debug)]
+pub struct FleetPlan {
+    /// What it stands on.
+    pub ground: GroundKind,
+    /// How many API processes there are.
+    pub apis: usize,
+    /// How many workers.
+    pub workers: usize,
+    /// How many buckets SKUs are spread over.
+    pub buckets: u16,
+    /// Settings of all processes, as a TOML file has them.
+    pub settings: String,
 }
 
 /// The servers themselves.
@@ -41,9 +53,11 @@ pub struct Fleet {
     pub(super) apis: Vec<Member>,
     /// They own buckets.
     pub(super) workers: Vec<Member>,
+    buckets: u16,
 }
 
 /// A process of the system.
+#[derive(Debug)]
 pub(super) struct Member {
     options: ServiceOptions,
     pub(super) service: Service,
@@ -56,21 +70,16 @@ impl Fleet {
     ///
     /// # Errors
     /// One of them does not start.
-    pub async fn start(
-        kind: GroundKind,
-        apis: usize,
-        workers: usize,
-        settings: &str,
-        dir: &Path,
-    ) -> Result<Self, FleetError> {
-        let ground = Ground::start(kind, &dir.join("redis")).await?;
-        let settings = format!("buckets = {BUCKETS}\n{settings}");
-        let mut fleet = Self { ground, apis: Vec::new(), workers: Vec::new() };
-        for number in 0..workers {
+    pub async fn start(plan: &FleetPlan, dir: &Path) -> Result<Self, FleetError> {
+        let FleetPlan { buckets, ref settings, .. } = *plan;
+        let ground = Ground::start(plan.ground, &dir.join("redis")).await?;
+        let settings = format!("buckets = {buckets}\n{settings}");
+        let mut fleet = Self { ground, apis: Vec::new(), workers: Vec::new(), buckets };
+        for number in 0..plan.workers {
             let dir = dir.join(format!("worker-{number}"));
             fleet.workers.push(Member::start(&fleet.ground, &dir, "worker", &settings).await?);
         }
-        for number in 0..apis {
+        for number in 0..plan.apis {
             let dir = dir.join(format!("api-{number}"));
             fleet.apis.push(Member::start(&fleet.ground, &dir, "api", &settings).await?);
         }
@@ -88,7 +97,7 @@ impl Fleet {
     /// A server does not answer, or nobody can read what it says.
     pub async fn lost(&self) -> Result<Vec<Lost>, FleetError> {
         let mut all = Vec::new();
-        for bucket in 0..BUCKETS {
+        for bucket in 0..self.buckets {
             let key = format!("{{cg:{bucket}}}:lost");
             let server = self.ground.server_of(&key).await;
             let found: Vec<(String, String)> = server.ask(&["HGETALL", &key]).await?;
@@ -101,8 +110,19 @@ impl Fleet {
     }
 
     /// The name of a key of a bucket, any of them.
-    pub(super) fn key_of_bucket(number: u64) -> String {
-        format!("{{cg:{}}}:meta", number % u64::from(BUCKETS))
+    pub(super) fn key_of_bucket(&self, number: u64) -> String {
+        format!("{{cg:{}}}:meta", number % u64::from(self.buckets))
+    }
+
+    /// Stops all processes in order, those first that answer callers.
+    ///
+    /// # Errors
+    /// One of them does not.
+    pub async fn stop(&mut self) -> Result<(), FleetError> {
+        for member in self.apis.iter_mut().chain(&mut self.workers) {
+            member.stop().await?;
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ use super::results::{self, Books, Hollow, Outcome, RoomError, WriteError};
 use super::scenario::Scenario;
 use super::target::{Target, TargetError};
 use super::verdict::{Case, judge};
+use crate::StoreKind;
 
 /// What is to be rehearsed, and where.
 #[derive(Clone, Debug)]
@@ -35,8 +36,8 @@ pub struct Plan {
 /// The system to be drilled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// One that the drill starts.
-    Own,
+    /// One that the drill starts, on such a store.
+    Own(StoreKind),
     /// One that runs already.
     At {
         /// The URL of its edge.
@@ -64,14 +65,15 @@ pub async fn rehearse(plan: &Plan) -> Result<Rehearsed, DrillError> {
     let Plan { scenario, place, out, .. } = plan;
     open_files::allow(scenario)?;
     results::make_room(out)?;
-    let (target, run) = match place {
-        Place::Own => (Target::start(scenario, out).await?, String::new()),
+    let (mut target, run) = match place {
+        Place::Own(store) => (Target::start(*store, scenario, out).await?, String::new()),
         Place::At { edge, service } => (Target::at(edge, service).await?, run_name()),
     };
     target.probe().await?;
-    let outcome = play(plan, &target, &run).await?;
+    let mishap = target.mishap(Duration::from_secs(scenario.duration_s.into()) / 2);
+    let outcome = play(plan, &target, &run, mishap).await?;
     outcome.save(out)?;
-    target.stop().await.map_err(DrillError::Stop)?;
+    target.stop().await?;
     outcome.weigh()?;
     Ok(outcome.report(plan)?)
 }
@@ -82,13 +84,20 @@ fn run_name() -> String {
     format!("{:x}", since_1970.as_secs())
 }
 
-async fn play(plan: &Plan, target: &Target, run: &str) -> Result<Outcome, DrillError> {
+async fn play(
+    plan: &Plan,
+    target: &Target,
+    run: &str,
+    mishap: impl Future<Output = Result<(), FleetError>>,
+) -> Result<Outcome, DrillError> {
     let Plan { scenario, patience, .. } = plan;
     let assortment = Assortment::new(scenario, run);
     let limits = assortment.limits(scenario);
     let journal_from = target.stock(scenario, &assortment).await?;
     let cast = Cast::new(scenario, &assortment);
-    let mut load = load::run(scenario, cast, target).await.map_err(DrillError::Broke)?;
+    let (load, mishap) = tokio::join!(load::run(scenario, cast, target), mishap);
+    let mut load = load.map_err(DrillError::Broke)?;
+    mishap?;
     let path = results::save_load(plan, &assortment, &load)?;
     eprintln!("reading the journals, and judging {} calls", load.records.len());
     let skus: Vec<&str> = assortment.skus().collect();

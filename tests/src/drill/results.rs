@@ -17,6 +17,7 @@ use super::record::{Answer, Record, Role};
 use super::rehearsal::{Place, Plan, Rehearsed};
 use super::report::{self, Basics, Meta, Summary};
 use super::verdict::{Check, Checked, Limit, Limits, Verdict};
+use crate::StoreKind;
 
 /// Says that a drill has made the directory, and may clear it.
 const MARKER: &str = ".drill";
@@ -199,7 +200,12 @@ fn meta(plan: &Plan, outcome: &Outcome) -> Meta {
     let began_at = i64::try_from(load.began_at_ms).unwrap_or_default();
     let limit = |of: Limit| format!("{}/s, burst {}", of.per_second, of.burst);
     let target = match place {
-        Place::Own => "a service and an Envoy of its own".to_owned(),
+        Place::Own(StoreKind::Embedded) => "a service and an Envoy of its own".to_owned(),
+        Place::Own(StoreKind::Redis) => {
+            "a Redis, an API process, two workers and an Envoy of its own; a worker was killed in \
+             the middle"
+                .to_owned()
+        }
         Place::At { edge, service } => format!("{edge}, with the service at {service}"),
     };
     let facts = [

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::fleet::{Fleet, FleetError, Ground, GroundKind};
+use super::fleet::{Fleet, FleetError, FleetPlan, Ground, GroundKind};
 use super::open_files;
 use super::rehearsal::DrillError;
 use super::results;
@@ -20,6 +20,9 @@ use super::scenario::Scenario;
 use super::target::Target;
 use super::verdict::{Lost, Verdict};
 use crate::random::Random;
+
+/// How many buckets SKUs are spread over: few enough for a fault to meet most of what goes on.
+const BUCKETS: u16 = 8;
 
 /// How long nothing happens between two faults, in milliseconds.
 const PEACE_MS: (u64, u64) = (300, 1_200);
@@ -133,7 +136,7 @@ impl Storm {
     /// # Errors
     /// A part does not start.
     pub async fn start(
-        kind: GroundKind,
+        ground: GroundKind,
         (apis, workers): (usize, usize),
         scenario: Scenario,
         random: Random,
@@ -142,7 +145,8 @@ impl Storm {
         open_files::allow(&scenario)?;
         results::make_room(&out)?;
         let settings = scenario.service.to_toml();
-        let fleet = Fleet::start(kind, apis, workers, &settings, &out.join("data")).await?;
+        let plan = FleetPlan { ground, apis, workers, buckets: BUCKETS, settings };
+        let fleet = Fleet::start(&plan, &out.join("data")).await?;
         Ok(Self { scenario, random, out, fleet, rounds: 0 })
     }
 
@@ -248,7 +252,7 @@ impl Storm {
     }
 
     async fn restart_redis(&mut self) -> Result<(), FleetError> {
-        let key = Fleet::key_of_bucket(self.random.next_u64());
+        let key = self.fleet.key_of_bucket(self.random.next_u64());
         match &mut self.fleet.ground {
             Ground::Single(redis) => redis.restart().await?,
             Ground::Pair(pair) => pair.primary.restart().await?,
@@ -263,7 +267,7 @@ impl Storm {
 
     /// A bucket's slot goes to a replica of its primary, or to another primary.
     async fn move_on(&mut self, fault: Fault) -> Result<(), FleetError> {
-        let key = Fleet::key_of_bucket(self.random.next_u64());
+        let key = self.fleet.key_of_bucket(self.random.next_u64());
         let Ground::Cluster(cluster) = &self.fleet.ground else { return Ok(()) };
         let slot = cluster.slot_of(&key).await;
         let primary = cluster.primary_of(slot).await;

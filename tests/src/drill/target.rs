@@ -1,7 +1,6 @@
 //! The system that is drilled: one that the drill starts, or one that runs already.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,17 +14,18 @@ use thiserror::Error;
 use tokio::net::lookup_host;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::cast::Assortment;
 use super::connection::{CallError, Pool};
+use super::fleet::{Fleet, FleetError, FleetPlan, GroundKind};
 use super::record::{Answer, Call};
 use super::scenario::Scenario;
 use super::verdict::Limit;
 use super::wire;
 use crate::process::StartError;
 use crate::shop::Called;
-use crate::{Envoy, EnvoyConfig, Service, ServiceOptions, Shop};
+use crate::{Envoy, EnvoyConfig, Service, ServiceOptions, Shop, StoreKind};
 
 /// Envoy's worker threads: two, since a limit must hold across threads.
 const ENVOY_WORKERS: u32 = 2;
@@ -51,27 +51,64 @@ pub struct Target {
     host: String,
     service: SocketAddr,
     /// Stopped when dropped.
-    own: Option<(Envoy, Service)>,
+    own: Option<(Envoy, Back)>,
+}
+
+/// What the drill has started behind the edge.
+#[derive(Debug)]
+enum Back {
+    Alone(Service),
+    Fleet(Fleet),
+}
+
+impl Back {
+    /// Starts a service with a store of its own; or, on Redis, one that answers callers and two that
+    /// own buckets, with the server.
+    async fn start(store: StoreKind, settings: String, dir: &Path) -> Result<Self, TargetError> {
+        match store {
+            StoreKind::Embedded => {
+                let options = ServiceOptions::new(dir).settings(&settings);
+                Ok(Self::Alone(Service::start(&options).await?))
+            }
+            StoreKind::Redis => {
+                let (ground, apis, workers, buckets) = (GroundKind::Single, 1, 2, 64);
+                let plan = FleetPlan { ground, apis, workers, buckets, settings };
+                Ok(Self::Fleet(Fleet::start(&plan, &dir.join("data")).await?))
+            }
+        }
+    }
+
+    /// Where callers go.
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Alone(service) => service.address(),
+            Self::Fleet(fleet) => fleet.addresses()[0],
+        }
+    }
 }
 
 impl Target {
     /// Starts a service without data, and Envoy with the scenario's limits in front of it. Their
-    /// data and logs go below `dir`.
+    /// data and logs go below `dir`. On Redis, the service is several processes.
     ///
     /// # Errors
     /// One of them does not start.
-    pub async fn start(scenario: &Scenario, dir: &Path) -> Result<Self, TargetError> {
-        let options = ServiceOptions::new(dir).settings(&scenario.service.to_toml());
-        let service = Service::start(&options).await?;
+    pub async fn start(
+        store: StoreKind,
+        scenario: &Scenario,
+        dir: &Path,
+    ) -> Result<Self, TargetError> {
+        let back = Back::start(store, scenario.service.to_toml(), dir).await?;
+        let service = back.address();
         let shipped = EnvoyConfig::shipped()?;
         let mut filter = shipped.filter_settings().unwrap_or_default();
         filter["default_limit"] = limit(scenario.default_limit);
         filter["limits"] = json!({ scenario.hot.sku.as_str(): limit(scenario.hot.limit) });
-        let config = shipped.upstream(service.address()).filter_configuration(&filter);
+        let config = shipped.upstream(service).filter_configuration(&filter);
         let envoy = Envoy::start(dir, config, ENVOY_WORKERS).await?;
-        let (edge, address) = (envoy.address(), service.address());
+        let edge = envoy.address();
         let host = edge.to_string();
-        Ok(Self { edges: vec![edge], host, service: address, own: Some((envoy, service)) })
+        Ok(Self { edges: vec![edge], host, service, own: Some((envoy, back)) })
     }
 
     /// A system that runs already.
@@ -169,12 +206,33 @@ impl Target {
     ///
     /// # Errors
     /// The operating system cannot tell how they ended.
-    pub async fn stop(self) -> io::Result<()> {
-        if let Some((mut envoy, mut service)) = self.own {
-            envoy.process.stop().await?;
-            service.process.stop().await?;
+    pub async fn stop(self) -> Result<(), FleetError> {
+        let Some((mut envoy, back)) = self.own else { return Ok(()) };
+        envoy.process.stop().await.map_err(FleetError::Stop)?;
+        match back {
+            Back::Alone(mut service) => {
+                service.process.stop().await.map(drop).map_err(FleetError::Stop)
+            }
+            Back::Fleet(mut fleet) => fleet.stop().await,
         }
-        Ok(())
+    }
+
+    /// What happens to the system in the middle of a sale: if there are several workers one of them
+    /// is killed, and does not come back.
+    pub fn mishap(
+        &mut self,
+        after: Duration,
+    ) -> impl Future<Output = Result<(), FleetError>> + use<> {
+        let doomed = match &mut self.own {
+            Some((_, Back::Fleet(fleet))) => fleet.workers.pop(),
+            _ => None,
+        };
+        async move {
+            let Some(mut doomed) = doomed else { return Ok(()) };
+            sleep(after).await;
+            eprintln!("killing a worker");
+            doomed.kill().await
+        }
     }
 }
 
@@ -219,6 +277,9 @@ pub enum TargetError {
     /// A part does not start.
     #[error("{0}")]
     Start(#[from] StartError),
+    /// One of several processes does not start.
+    #[error("{0}")]
+    Fleet(#[from] FleetError),
     /// Nobody is at the edge.
     #[error(
         "the edge {host} does not answer: {source}. Is it running, and is this its shoppers' port?"

@@ -19,6 +19,7 @@ pub struct RedisOptions {
     settings: String,
     user: Option<User>,
     certificate: Option<Certificate>,
+    own_group: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ impl RedisOptions {
             settings: String::new(),
             user: None,
             certificate: None,
+            own_group: false,
         }
     }
 
@@ -70,6 +72,12 @@ impl RedisOptions {
     pub(super) fn cluster_node(self) -> Self {
         let bus = ports::free_address().port();
         self.settings(&format!("cluster-enabled yes\ncluster-port {bus}"))
+    }
+
+    /// Keeps the terminal's Ctrl-C from the server, for a parent that stops it in order.
+    pub fn own_group(mut self) -> Self {
+        self.own_group = true;
+        self
     }
 
     /// Where its data are.
@@ -110,6 +118,9 @@ impl RedisOptions {
         let mut command = Command::new(paths::redis_server()?);
         // It names its files relative to where it runs.
         command.arg("redis.conf").current_dir(&self.dir);
+        if self.own_group {
+            command.process_group(0);
+        }
         Ok(command)
     }
 
