@@ -217,6 +217,11 @@ fn put_routes(call: &mut Cmd, routes: &[RouteChange]) {
         let nonce = || nonce_text(u64::from_ne_bytes(crate::random::bytes()));
         call.arg(change.mark_in.as_ref().map(|_| nonce()).unwrap_or_default());
     }
+    // Only with a mark do posts go elsewhere. No counter: what a failover has lost may have had the
+    // number of what comes after it, and a process that knows those routes would post by them.
+    let has_mark = routes.iter().any(|change| change.mark_in.is_some());
+    let version = has_mark.then(|| u64::from_ne_bytes(crate::random::bytes()).to_string());
+    call.arg(version.unwrap_or_default());
 }
 
 fn put_answers(call: &mut Cmd, answers: &[Answer]) -> Result<(), StoreError> {

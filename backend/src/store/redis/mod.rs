@@ -22,7 +22,7 @@
 //!
 //! | key             | type   | content                                      | until when            |
 //! |-----------------|--------|----------------------------------------------|-----------------------|
-//! | `meta`          | hash   | the lease: `worker`, `epoch`, `nonce`, `until_ms`; `routes_version` | for ever |
+//! | `meta`          | hash   | the lease: `worker`, `epoch`, `nonce`, `until_ms`; `routes_version`, another random number with each mark | for ever |
 //! | `stock`         | hash   | SKU: [`StockRow`](super::StockRow)           | for ever              |
 //! | `held`          | hash   | id: SKU, reservation                         | its hold ends         |
 //! | `ended`         | hash   | id: SKU, reservation                         | it is forgotten       |

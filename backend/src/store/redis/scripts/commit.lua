@@ -108,7 +108,6 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local has_mark = false
 for _ = 1, count() do
   local sku, name, route, nonce = take(), take(), take(), take()
   local stream = next_key()
@@ -123,11 +122,10 @@ for _ = 1, count() do
   if nonce ~= '' then
     local stamp = string.format('%.0f', now)
     redis.call('XADD', next_key(), '*', 'n', nonce, 't', stamp, 'h', sku)
-    has_mark = true
   end
 end
--- Only with a mark do posts go elsewhere.
-if has_mark then redis.call('HINCRBY', meta, 'routes_version', 1) end
+local routes_version = take()
+if routes_version ~= '' then redis.call('HSET', meta, 'routes_version', routes_version) end
 
 local told = take()
 if told == '' then return { 'committed', '' } end

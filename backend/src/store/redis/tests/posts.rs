@@ -4,9 +4,9 @@ use super::*;
 use crate::store::redis::{PostError, TicketFor};
 use crate::store::tenure::{Route, RouteChange};
 
-fn promote() -> TurnCommit {
-    let change =
-        RouteChange { sku: sku("A"), route: Some(Route::Joining), mark_in: Some(Stream::Normal) };
+fn promote(name: &str) -> TurnCommit {
+    let (route, mark_in) = (Some(Route::Joining), Some(Stream::Normal));
+    let change = RouteChange { sku: sku(name), route, mark_in };
     TurnCommit { routes: vec![change], ..TurnCommit::default() }
 }
 
@@ -34,16 +34,38 @@ async fn what_is_posted_is_read_in_order() {
 async fn a_stale_route_posts_nothing() {
     let mut rig = Rig::new();
     let tenure = rig.acquire(1);
-    tenure.commit_turn(&promote()).unwrap();
+    tenure.commit_turn(&promote("A")).unwrap();
     let before = rig.dump();
-    let expected = PostReply::Moved { routes_version: 1, own_lanes: vec![sku("A")] };
+    let (routes_version, _) = rig.api.routes(0).await.unwrap();
+    let expected = PostReply::Moved { routes_version, own_lanes: vec![sku("A")] };
     assert_eq!(rig.post(Stream::Normal, 1..2).await, expected);
     assert!(rig.dump() == before);
     let hot = Stream::Hot(sku("A"));
-    assert!(matches!(rig.post_by(1, hot.clone(), 1..2).await, PostReply::Posted { .. }));
+    assert!(matches!(
+        rig.post_by(routes_version, hot.clone(), 1..2).await,
+        PostReply::Posted { .. }
+    ));
 
     // What settles has one stream, whatever the routes are.
     assert!(matches!(rig.post(Stream::Settle, 1..2).await, PostReply::Posted { .. }));
+}
+
+/// A failover may lose that a SKU was given a stream, and another SKU is given one then: whoever has
+/// heard of the first knows nothing of the second, and would post where nobody reads.
+#[tokio::test]
+async fn routes_that_were_lost_are_not_taken_for_those_that_came_after() {
+    let mut rig = Rig::new();
+    rig.acquire(1).commit_turn(&promote("A")).unwrap();
+    let (lost_version, _) = rig.api.routes(0).await.unwrap();
+    rig.run(&["DEL", "{cg:0}:routes", "{cg:0}:lane"]);
+    rig.run(&["HDEL", "{cg:0}:meta", "routes_version"]);
+
+    rig.acquire(1).commit_turn(&promote("B")).unwrap();
+    let hot = Stream::Hot(sku("A"));
+    let reply = rig.post_by(lost_version, hot, 1..2).await;
+    let (routes_version, _) = rig.api.routes(0).await.unwrap();
+    assert_eq!(reply, PostReply::Moved { routes_version, own_lanes: vec![sku("B")] });
+    assert_eq!(rig.ask::<u8>(&["EXISTS", "{cg:0}:lane:A"]), 0);
 }
 
 #[tokio::test]
