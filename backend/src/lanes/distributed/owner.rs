@@ -101,7 +101,7 @@ impl Owner {
             let reply = queued.replies.waits_elsewhere()?;
             Some(Answer { reply, told: Told::Outcome(outcome.clone()) })
         }));
-        let ticketed = self.window.tickets.take_good().into_iter();
+        let ticketed = self.window.tickets.take_good(now);
         answers.extend(ticketed.map(|reply| Answer { reply, told: Told::Ticketed }));
         let rows_before = self.rows_before(&commit);
         let steps = self.window.steps();

@@ -19,8 +19,8 @@ pub(super) struct Tickets {
     unfound: BTreeSet<(UnixMs, CommandId)>,
     /// Who has asked for those, in this tenure.
     askers: IdMap<Vec<ReplyTo>>,
-    /// Who is to be told with the next commit that a ticket is good.
-    good: Vec<ReplyTo>,
+    /// Who is to be told with the next commit that a ticket is good, and until when it is.
+    good: Vec<(ReplyTo, UnixMs)>,
 }
 
 impl Tickets {
@@ -42,23 +42,26 @@ impl Tickets {
         self.unfound.remove(&(*given, id));
         *given = until.max(*given);
         if is_found {
-            self.good.push(asker);
+            self.good.push((asker, *given));
         } else {
             self.unfound.insert((*given, id));
             self.askers.entry(id).or_default().push(asker);
         }
     }
 
-    /// Takes out who is to be told that a ticket is good.
-    pub(super) fn take_good(&mut self) -> Vec<ReplyTo> {
-        std::mem::take(&mut self.good)
+    /// Takes out who is to be told that a ticket is good. Its time may have passed before anybody read
+    /// of it.
+    pub(super) fn take_good(&mut self, now: UnixMs) -> impl Iterator<Item = ReplyTo> {
+        let good = std::mem::take(&mut self.good).into_iter();
+        good.filter(move |(_, until)| *until >= now).map(|(asker, _)| asker)
     }
 
     /// A command has been read. Until when it is good, if it has a ticket.
     pub(super) fn find(&mut self, id: CommandId) -> Option<UnixMs> {
         let until = self.until(id)?;
         self.unfound.remove(&(until, id));
-        self.good.extend(self.askers.remove(&id).into_iter().flatten());
+        let askers = self.askers.remove(&id).into_iter().flatten();
+        self.good.extend(askers.map(|asker| (asker, until)));
         Some(until)
     }
 

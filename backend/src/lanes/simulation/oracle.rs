@@ -235,9 +235,11 @@ impl Oracle {
     /// Whoever was told that a ticket is good can find out what became of it, unless it came too late
     /// for anything.
     fn check_unticketed(&self, id: CommandId, commit: &Commit, now: UnixMs) -> Checked {
+        // On a shared store a repeat is a command of its own, and may be decided after the ticket ended.
+        let Some(until) = self.ticketed.get(&id) else { return Ok(()) };
         let stands = self.records.get(&id).and_then(|record| record.stands.as_ref());
         let is_told = stands.is_some() || commit.forgotten.iter().any(|end| end.id == id);
-        let is_lapsed = self.ticketed.get(&id).is_some_and(|until| *until < now);
+        let is_lapsed = *until < now;
         let was_good = self.good_tickets.contains(&id);
         ensure!(is_told || is_lapsed || !was_good, "nothing says what became of the ticket {id}");
         Ok(())
