@@ -65,10 +65,10 @@ test-crash: prerequisites ## a hundred kill -9 of the service under load, and ma
 	CARTGATE_HISTORIES=$(or $(HISTORIES),25) cargo test --locked --package cartgate-tests \
 	    --test linearizability -- --nocapture
 
-test-faults: prerequisites ## a hundred and ten faults of processes and Redis in sales (minutes); CARTGATE_SEED=
+test-faults: prerequisites ## a hundred faults of processes and Redis in sales (minutes); CARTGATE_SEED=
 	cargo build --locked --package cartgate-backend
-	cargo test --locked --package cartgate-tests --test redis_faults -- --ignored --nocapture \
-	    --test-threads 1
+	cargo test --locked --package cartgate-tests --test redis_faults outlives -- --ignored \
+	    --nocapture --test-threads 1
 
 test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chromium, fonts-noto-cjk)
 	cargo build --locked --package cartgate-backend

@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_is_shipped_is_valid() {
-        for name in ["sale", "short", "demo", "siege"] {
+        for name in ["sale", "short", "demo", "siege", "storm"] {
             assert_eq!(shipped(name).name, name);
         }
         assert_eq!((shipped("sale").duration_s, shipped("sale").hot.jump_factor), (60, 100.0));
