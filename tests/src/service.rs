@@ -48,6 +48,7 @@ impl StoreKind {
 
 /// Where a service's data are.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of them at most")]
 enum Store {
     /// In its directory.
     Embedded,

@@ -15,7 +15,7 @@ use crate::lanes::{
     PostBox, State, Worker,
 };
 use crate::store::redis::{Api, Post, PostError, PostReply, RedisStore};
-use crate::store::tenure::{Answer, EntryId, Route, SharedStore as _, Stream};
+use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream};
 use crate::store::{StockRow, StoreError};
 
 /// How often those who wait are looked after.
@@ -46,7 +46,7 @@ impl PostBox for Api {
         &self,
         bucket: u16,
         after: EntryId,
-    ) -> Later<'_, Result<Vec<(EntryId, Vec<Answer>)>, StoreError>> {
+    ) -> Later<'_, Result<Vec<AnswersEntry>, StoreError>> {
         Box::pin(self.answers(bucket, after, ANSWERS_MAX))
     }
 }

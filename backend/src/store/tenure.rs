@@ -230,6 +230,9 @@ pub struct Answer {
     pub told: Told,
 }
 
+/// What one commit has answered, and where in the bucket's stream of answers that is.
+pub type AnswersEntry = (EntryId, Vec<Answer>);
+
 /// What a caller in another process is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Told {

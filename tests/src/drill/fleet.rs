@@ -40,6 +40,7 @@ pub struct FleetPlan {
 }
 
 /// The servers themselves.
+#[expect(clippy::large_enum_variant, reason = "there are a few of them at most")]
 pub(super) enum Ground {
     Single(Redis),
     Pair(Pair),

@@ -56,6 +56,7 @@ pub struct Target {
 
 /// What the drill has started behind the edge.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of them at most")]
 enum Back {
     Alone(Service),
     Fleet(Fleet),

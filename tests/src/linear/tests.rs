@@ -209,7 +209,7 @@ fn a_hold_goes_back_before_a_ticket_is_given_for_its_order() {
     let ticketed = |tale: Tale, ms| tale.told(ms, ms + 1, reserve(1), queued(1));
     let lost = Tale::of(1).unheard(2, reserve(1));
     let gone = lost.clone().shows(3, 4, [0, 1, 0, 2]).shows(5, 6, [1, 0, 0, 3]);
-    let again = ticketed(gone, 7).told(9, 10, ticket.clone(), held(1));
+    let again = ticketed(gone, 7).told(9, 10, ticket, held(1));
     again.clone().is_accepted();
     again.shows(11, 12, [0, 1, 0, 4]).is_accepted();
     // What was taken for the ticket stays.

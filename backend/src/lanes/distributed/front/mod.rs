@@ -33,7 +33,7 @@ use crate::lanes::{Buckets, EnqueueError, LaneSettings};
 use crate::random;
 use crate::store::StoreError;
 use crate::store::redis::{Post, PostError, PostReply};
-use crate::store::tenure::{Answer, EntryId, Posted, PostedCommand, ReplyTo, Stream};
+use crate::store::tenure::{AnswersEntry, EntryId, Posted, PostedCommand, ReplyTo, Stream};
 
 use batch::Batch;
 use outbox::{Outbox, Outgoing};
@@ -52,7 +52,7 @@ pub trait PostBox: Send + Sync {
         &self,
         bucket: u16,
         after: EntryId,
-    ) -> Later<'_, Result<Vec<(EntryId, Vec<Answer>)>, StoreError>>;
+    ) -> Later<'_, Result<Vec<AnswersEntry>, StoreError>>;
 }
 
 /// Something that takes its time.
