@@ -18,6 +18,10 @@ use super::verdict::{Case, judge};
 /// How long a service that has lost nothing may take to show its books.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long books may take where something was lost: two thirds of it go by in asking for tickets
+/// that nobody knows any more.
+pub(super) const PATIENCE_WITH_LOST: Duration = Duration::from_secs(9);
+
 /// Something that was done to the system, by what customers noticed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noticed {

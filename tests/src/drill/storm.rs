@@ -15,7 +15,7 @@ use super::fleet::{Fleet, FleetError, FleetPlan, Ground, GroundKind};
 use super::open_files;
 use super::rehearsal::DrillError;
 use super::results;
-use super::round::{Moment, Noticed, PATIENCE, Played, noticed};
+use super::round::{Moment, Noticed, PATIENCE, PATIENCE_WITH_LOST, Played, noticed};
 use super::scenario::Scenario;
 use super::target::Target;
 use super::verdict::{Lost, Verdict};
@@ -38,10 +38,6 @@ const LAG_MS: (u64, u64) = (50, 500);
 
 /// How long customers still come after the last fault.
 const CALM: Duration = Duration::from_millis(2_500);
-
-/// How long books may take where something was lost: two thirds of it go by in asking for tickets
-/// that nobody knows any more.
-const PATIENCE_WITH_LOST: Duration = Duration::from_secs(9);
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
