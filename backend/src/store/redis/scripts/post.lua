@@ -11,6 +11,8 @@
 --
 -- With reserve commands in it, Redis refuses it when it is out of memory: nothing has happened then.
 -- Without, it is called by another name, and may exceed maxmemory: whoever has paid must get through.
+local PIECE = 4000 -- Arguments of one call: what Lua's stack has room for, an even number.
+
 local meta, routes, depths, tickets, settle = unpack(KEYS, 1, 5)
 local at = 0
 
@@ -48,7 +50,16 @@ for group = 1, tonumber(take()) do
   end
 end
 
-local is_given, given = {}, { 'n', nonce, 't', stamp }
+local is_given, given = {}, {}
+
+-- Puts the tickets that are given into the stream.
+local function tell_owner()
+  if #given == 0 then return end
+  redis.call('XADD', settle, '*', 'n', nonce, 't', stamp, unpack(given))
+  redis.call('HINCRBY', depths, 'settle', #given / 2)
+  given = {}
+end
+
 for ticket = 1, tonumber(take()) do
   local id, claim_by, value, data = take(), tonumber(take()), take(), take()
   is_given[ticket] = 0
@@ -56,10 +67,8 @@ for ticket = 1, tonumber(take()) do
     redis.call('HSET', tickets, id, value)
     given[#given + 1], given[#given + 2] = 'd', data
     is_given[ticket] = 1
+    if #given >= PIECE then tell_owner() end
   end
 end
-if #given > 4 then
-  redis.call('XADD', settle, '*', unpack(given))
-  redis.call('HINCRBY', depths, 'settle', (#given - 4) / 2)
-end
+tell_owner()
 return { 'posted', now, is_posted, is_given }

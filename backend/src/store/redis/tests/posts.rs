@@ -144,7 +144,29 @@ async fn a_ticket_is_given_while_its_command_is_good() {
     assert_eq!(depths, [(Stream::Settle, 2), (Stream::Normal, 2)]);
 }
 
-/// A server that is out of memory takes no more orders; but what settles them is taken, and what is under way gets done, and that
+/// A process whose callers' patience ends at once asks for as many.
+#[tokio::test]
+async fn thousands_of_tickets_are_given_in_one_step() {
+    let rig = Rig::new();
+    let PostReply::Posted { at, .. } = rig.post(Stream::Normal, 1..2).await else {
+        panic!("posted")
+    };
+    let claim_by = at.plus_ms(60_000);
+    let reply = ReplyTo { process: 7, number: 1 };
+    let wish = TicketFor { sku: sku("A"), id: id(1), claim_by, until: claim_by, reply };
+    let post = Post { tickets: vec![wish; 4_096], ..Post::default() };
+    let posted = rig.api.post(0, &post).await.unwrap();
+    assert!(matches!(posted, PostReply::Posted { tickets, .. } if tickets == [true; 4_096]));
+    let mut depths = rig.api.depths(0).await.unwrap();
+    depths.sort();
+    assert_eq!(depths, [(Stream::Settle, 4_096), (Stream::Normal, 1)]);
+    let arrived = read(&rig.acquire(1));
+    let (_, settle) = arrived.entries.iter().find(|(stream, _)| *stream == Stream::Settle).unwrap();
+    assert_eq!(settle.iter().map(|entry| entry.posted.len()).sum::<usize>(), 4_096);
+}
+
+/// A server that is out of memory takes no more orders; but what settles them is taken, and what is
+/// under way gets done, and that
 /// makes room.
 #[tokio::test]
 async fn out_of_memory_posts_are_refused_and_turns_go_on() {
