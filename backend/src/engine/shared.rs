@@ -153,11 +153,8 @@ impl Shared {
         };
         let own = Stream::Hot(sku.clone());
         let depths = self.api.depths(bucket).await?;
-        let reserve = depths.into_iter().find(|(stream, _)| *stream == own);
-        let depth = LaneDepth {
-            reserve: reserve.map_or(0, |(_, depth)| usize::try_from(depth).unwrap_or(usize::MAX)),
-            ..LaneDepth::default()
-        };
+        let depth = depths.into_iter().find(|(stream, _)| *stream == own);
+        let depth = reserves(depth.map_or(0, |(_, depth)| depth));
         Ok(Some(HotLaneState { depth, is_open: route == Route::Open }))
     }
 
@@ -168,14 +165,10 @@ impl Shared {
             let Ok(depths) = self.api.depths(bucket).await else { continue };
             let mut of_bucket = BucketDepths { bucket, ..BucketDepths::default() };
             for (stream, depth) in depths {
-                let depth = usize::try_from(depth).unwrap_or(usize::MAX);
                 match stream {
-                    Stream::Settle => of_bucket.normal.settle = depth,
-                    Stream::Normal => of_bucket.normal.reserve = depth,
-                    Stream::Hot(sku) => {
-                        let depth = LaneDepth { reserve: depth, ..LaneDepth::default() };
-                        of_bucket.hot.push((sku, depth));
-                    }
+                    Stream::Settle => of_bucket.normal.settle = count(depth),
+                    Stream::Normal => of_bucket.normal.reserve = count(depth),
+                    Stream::Hot(sku) => of_bucket.hot.push((sku, reserves(depth))),
                 }
             }
             all.push(of_bucket);
@@ -200,6 +193,15 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+/// The depth of a lane with so many reserve commands, all that is known of it.
+fn reserves(depth: u64) -> LaneDepth {
+    LaneDepth { reserve: count(depth), ..LaneDepth::default() }
+}
+
+fn count(depth: u64) -> usize {
+    usize::try_from(depth).unwrap_or(usize::MAX)
 }
 
 /// Hears answers as they are published.

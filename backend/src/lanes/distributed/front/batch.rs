@@ -2,9 +2,9 @@
 
 use cartgate_ledger::Command;
 
-use super::Routes;
 use super::outbox::Outgoing;
 use super::waiting::Waiting;
+use super::{FrontSettings, Routes};
 use crate::lanes::LaneSettings;
 use crate::store::redis::{Group, Post, TicketFor};
 use crate::store::tenure::{Posted, PostedCommand, ReplyTo, Stream};
@@ -29,7 +29,7 @@ impl Batch {
         process: u64,
         outgoing: Vec<Outgoing>,
         routes: &Routes,
-        settings: &LaneSettings,
+        settings: &FrontSettings,
         waiting: &Waiting,
     ) -> Self {
         let mut batch = Self::default();
@@ -38,12 +38,14 @@ impl Batch {
             match one {
                 Outgoing::Posted { posted, number, is_bounded } => {
                     let stream = stream_of(&posted, routes);
-                    let max = if is_bounded { queue_max(&stream, settings) } else { u64::MAX };
+                    let max =
+                        if is_bounded { queue_max(&stream, &settings.lanes) } else { u64::MAX };
                     batch.add(stream, max, posted, number);
                 }
-                Outgoing::Ticket { sku, id, number } => match waiting.claim_by(number) {
-                    Some(Some(claim_by)) => {
-                        let until = claim_by.plus_ms(settings.ticket_ttl_ms);
+                Outgoing::Ticket { sku, id, number } => match waiting.posted_at(number) {
+                    Some(Some(at)) => {
+                        let claim_by = at.plus_ms(settings.good_for_ms);
+                        let until = claim_by.plus_ms(settings.lanes.ticket_ttl_ms);
                         let reply = ReplyTo { process, number };
                         batch.post.tickets.push(TicketFor { sku, id, claim_by, until, reply });
                     }

@@ -117,11 +117,6 @@ impl Front {
         self.process
     }
 
-    /// How many callers wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// Puts a command on its way into its stream, for the caller to wait on.
     pub fn submit(self: &Arc<Self>, sku: Sku, command: Command, request_id: &Arc<str>) -> Waiter {
         let (reply, outcome) = Reply::new();
@@ -217,18 +212,16 @@ impl Front {
     }
 
     async fn post(self: &Arc<Self>, bucket: u16, outgoing: Vec<Outgoing>) {
-        let lanes = &self.settings.lanes;
-        let mut batch =
-            Batch::sort(self.process, outgoing, &self.routes(bucket), lanes, &self.waiting);
+        let (routes, settings) = (self.routes(bucket), &self.settings);
+        let mut batch = Batch::sort(self.process, outgoing, &routes, settings, &self.waiting);
         for early in std::mem::take(&mut batch.early) {
             self.outbox(bucket).push(early);
         }
         for _ in 0..SORTS_MAX {
             match self.post_box.post(bucket, &batch.post).await {
                 Ok(PostReply::Posted { at, groups, .. }) => {
-                    let good_for_ms = self.settings.good_for_ms;
-                    self.waiting.note_posted(&batch.numbers(true, &groups), at, good_for_ms);
-                    let full = EnqueueError::Full { depth: lanes.reserve_queue_max };
+                    self.waiting.note_posted(&batch.numbers(true, &groups), at);
+                    let full = EnqueueError::Full { depth: settings.lanes.reserve_queue_max };
                     return self.refuse(&batch.numbers(false, &groups), full);
                 }
                 Ok(PostReply::Moved { routes_version: version, own_lanes }) => {

@@ -24,9 +24,8 @@ pub(super) struct Caller {
     bucket: u16,
     pub(super) sku: Sku,
     since: Instant,
-    /// When its command came into the stream, by the store's clock, and until when it is good without
-    /// a ticket; `None`: it is on its way there.
-    posted_at: Option<(UnixMs, UnixMs)>,
+    /// When its command came into the stream, by the store's clock; `None`: it is on its way there.
+    posted_at: Option<UnixMs>,
     pub(super) reply: CallerReply,
     /// Tells it that its ticket is good, if it has asked for one.
     ticket: Option<oneshot::Sender<()>>,
@@ -85,20 +84,19 @@ impl Waiting {
     }
 
     /// Notes that what these wait for is in the stream.
-    pub(super) fn note_posted(&self, numbers: &[u64], at: UnixMs, good_for_ms: u64) {
+    pub(super) fn note_posted(&self, numbers: &[u64], at: UnixMs) {
         let mut callers = self.callers();
         for number in numbers {
             if let Some(caller) = callers.get_mut(number) {
-                caller.posted_at = Some((at, at.plus_ms(good_for_ms)));
+                caller.posted_at = Some(at);
             }
         }
     }
 
-    /// Until when the command of somebody who waits is good without a ticket. The inner `None`: it is
-    /// on its way into the stream.
-    pub(super) fn claim_by(&self, number: u64) -> Option<Option<UnixMs>> {
-        let caller = self.callers().get(&number)?.posted_at;
-        Some(caller.map(|(_, claim_by)| claim_by))
+    /// When the command of somebody who waits came into the stream. The inner `None`: it is on its way
+    /// there.
+    pub(super) fn posted_at(&self, number: u64) -> Option<Option<UnixMs>> {
+        Some(self.callers().get(&number)?.posted_at)
     }
 
     /// The buckets that somebody has waited on for so long, each with when the first of them came
@@ -106,7 +104,7 @@ impl Waiting {
     pub(super) fn overdue(&self, age: Duration) -> HashMap<u16, UnixMs> {
         let mut earliest = HashMap::new();
         for caller in self.callers().values().filter(|caller| caller.since.elapsed() >= age) {
-            let Some((posted_at, _)) = caller.posted_at else { continue };
+            let Some(posted_at) = caller.posted_at else { continue };
             let first = earliest.entry(caller.bucket).or_insert(posted_at);
             *first = posted_at.min(*first);
         }
@@ -117,11 +115,6 @@ impl Waiting {
     pub(super) fn take_older(&self, age: Duration) -> Vec<Caller> {
         let is_older = |_: &u64, caller: &mut Caller| caller.since.elapsed() >= age;
         self.callers().extract_if(is_older).map(|(_, caller)| caller).collect()
-    }
-
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.callers().len()
     }
 
     fn callers(&self) -> MutexGuard<'_, HashMap<u64, Caller>> {
