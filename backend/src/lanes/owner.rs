@@ -112,11 +112,8 @@ impl Owner {
         let (mut commit, decided, deferred) = self.decide(&mut taken, now)?;
         commit.ticketed = std::mem::take(&mut taken.ticketed);
         let is_idle = decided.is_empty() && commit.is_empty() && taken.is_idle();
-        // Whether it leaves nothing to do; else another turn finds out what.
-        let is_all = taken.is_idle()
-            && taken.paced_ms.is_none()
-            && deferred.is_empty()
-            && commit.forgotten.is_empty();
+        // Whether it leaves nothing to do, but for what is paced; else another turn finds out what.
+        let is_all = taken.is_idle() && deferred.is_empty() && commit.forgotten.is_empty();
         let unfound = std::mem::take(&mut taken.unfound);
         for request in unfound.into_iter().filter(|r| deferred.skus.contains(&r.sku)) {
             // Its command was taken, and is about to be put back.
@@ -128,15 +125,18 @@ impl Owner {
         }
         let took = self.commit(&commit)?;
         if !decided.is_empty() {
-            self.was_light = decided.len() < ANSWER_THERE_MIN && took < LIGHT_MAX;
+            // With a lane that is paced there is always somebody to be woken for: its next command.
+            let is_paced = taken.paced_ms.is_some();
+            self.was_light = decided.len() < ANSWER_THERE_MIN && took < LIGHT_MAX && !is_paced;
         }
         // What is behind the marks goes on, now that all before them is durable.
         let has_gone = |sku: &&Sku| self.shared.lanes_of(sku).hand_off(sku);
         self.hot_lanes -= handoffs.iter().filter(has_gone).count();
         self.register(&taken.changes);
         self.answer(decided);
+        let paced_ms = taken.paced_ms;
         taken.tell_written();
-        Ok(if is_all { self.rest(None) } else { Next::Turn })
+        Ok(if is_all { self.rest(paced_ms) } else { Next::Turn })
     }
 
     /// Answers callers. Many of them are answered by a thread of theirs: to wake a task costs a

@@ -34,28 +34,33 @@ type Limiter =
 pub(super) struct Pacer {
     limiter: Option<Limiter>,
     clock: PaceClock,
+    /// How much longer to wait than for the next command, in milliseconds: until about half of what
+    /// may come at once can, so that a turn need not be taken for each.
+    gather_ms: u64,
 }
 
 impl Pacer {
     /// A pacer for `per_s` commands per second; without a rate it lets everything through.
     pub(super) fn new(per_s: Option<NonZeroU32>) -> Self {
         let clock = pace_clock();
-        let limiter = per_s.map(|per_s| {
-            // What a twentieth of a second admits may come at once: enough to fill a batch, too
-            // little for those downstream to feel as a burst.
-            let burst = NonZeroU32::new(per_s.get() / 20).unwrap_or(NonZeroU32::MIN);
-            let quota = Quota::per_second(per_s).allow_burst(burst);
-            RateLimiter::direct_with_clock(quota, clock.clone())
-        });
-        Self { limiter, clock }
+        let Some(per_s) = per_s else { return Self { limiter: None, clock, gather_ms: 0 } };
+        // What a twentieth of a second admits may come at once: enough to fill a batch, too little
+        // for those downstream to feel as a burst.
+        let burst = NonZeroU32::new(per_s.get() / 20).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(per_s).allow_burst(burst);
+        let limiter = Some(RateLimiter::direct_with_clock(quota, clock.clone()));
+        let gather_ms = u64::from((burst.get() - 1) / 2) * 1_000 / u64::from(per_s.get());
+        Self { limiter, clock, gather_ms }
     }
 
-    /// Lets one command through, or says in how many milliseconds it can.
+    /// Lets one command through, or says in how many milliseconds to ask again: then at least one
+    /// can come.
     pub(super) fn admit(&self) -> Result<(), u64> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter.check().map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
-            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            ms.saturating_add(1 + self.gather_ms)
         })
     }
 }
@@ -79,6 +84,26 @@ mod tests {
         assert_eq!(admitted(1), 1);
         assert_eq!((0..1_000).map(|_| admitted(1)).sum::<usize>(), 40);
         assert_eq!(admitted(60_000), 2, "idle time is not saved up");
+    }
+
+    /// A turn for each would be a commit for each. Who asks when told to loses nothing of the rate.
+    #[test]
+    fn several_are_waited_for() {
+        let pacer = Pacer::new(NonZeroU32::new(200));
+        let (mut asked, mut admitted, mut ms) = (0, 0, 0);
+        while ms < 10_000 {
+            let wait = loop {
+                match pacer.admit() {
+                    Ok(()) => admitted += 1,
+                    Err(wait) => break wait,
+                }
+            };
+            asked += 1;
+            ms += wait;
+            pacer.clock.advance(Duration::from_millis(wait));
+        }
+        assert!((2_000..=2_010).contains(&admitted), "{admitted} in 10 s");
+        assert!(asked <= 410, "asked {asked} times");
     }
 
     #[test]
