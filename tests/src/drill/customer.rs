@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::cast::{Arrival, Holder, Impatience};
 use super::connection::{Lease, Pool};
+use super::evidence::is_open;
 use super::progress::Counts;
 use super::record::{Answer, Call, Record, Role, Settlement};
 use super::wire;
@@ -134,8 +135,9 @@ impl Customer<'_> {
             let scheduled_us = self.street.clock.now_us() + TICKET_EVERY_US;
             self.street.clock.until(scheduled_us).await?;
             let call = Call::Ticket { id: ticket.clone() };
-            let outcome = self.make(Intent { call, scheduled_us, hang_up_us: None }).await;
-            if let Some(Answer::Held { .. } | Answer::SoldOut { .. }) = outcome {
+            let intent = Intent { call: call.clone(), scheduled_us, hang_up_us: None };
+            let outcome = self.make(intent).await;
+            if outcome.as_ref().is_some_and(|answer| !is_open(&call, answer)) {
                 return outcome;
             }
             // Still queued; or an answer was lost, and the next may not be.

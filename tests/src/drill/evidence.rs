@@ -287,7 +287,7 @@ async fn ask_until_decided(
 }
 
 /// Whether asking again may bring more: an order that got a ticket is asked for by that.
-fn is_open(call: &Call, answer: &Answer) -> bool {
+pub(super) fn is_open(call: &Call, answer: &Answer) -> bool {
     match answer {
         Answer::Queued { .. } => matches!(call, Call::Ticket { .. }),
         Answer::Refused { status, .. } => *status >= 500,

@@ -15,12 +15,8 @@ use super::scenario::Scenario;
 use super::target::Target;
 use super::verdict::{Case, judge};
 
-/// How long a service that has lost nothing may take to show its books.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long books may take where something was lost: two thirds of it go by in asking for tickets
-/// that nobody knows any more.
-pub(super) const PATIENCE_WITH_LOST: Duration = Duration::from_secs(9);
+/// How long a service may take to show its books.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Something that was done to the system, by what customers noticed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +58,12 @@ pub(super) struct Played<T> {
 
 impl<T> Played<T> {
     /// Plays one sale with products of its own until `meeting` is over, and judges it. Results go to
-    /// `out`, whose name tells the products from those of other sales. The service has so much
-    /// `patience` to show its books.
+    /// `out`, whose name tells the products from those of other sales.
     pub(super) async fn until(
         meeting: impl Future<Output = Result<T, DrillError>>,
         scenario: &Scenario,
         target: &Target,
         out: &Path,
-        patience: Duration,
     ) -> Result<Self, DrillError> {
         let run = out.file_name().unwrap_or_default().to_string_lossy();
         let assortment = Assortment::new(scenario, &run);
@@ -89,7 +83,7 @@ impl<T> Played<T> {
         let path = results::save_records(out, &load.records)?;
         let (calls, met) = (load.records.len(), met?);
         let skus: Vec<&str> = assortment.skus().collect();
-        let witness = Witness::at(target.service()).patience(patience).repeat_everything();
+        let witness = Witness::at(target.service()).patience(PATIENCE).repeat_everything();
         let evidence = witness.gather(&skus, &mut load.records).await.map_err(|source| {
             let heard = Heard::last(&load.records);
             DrillError::Evidence { source, heard, path }

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::open_files;
 use super::rehearsal::DrillError;
 use super::results;
-use super::round::{Moment, Noticed, PATIENCE, PATIENCE_WITH_LOST, Played, noticed};
+use super::round::{Moment, Noticed, Played, noticed};
 use super::scenario::Scenario;
 use super::target::{Target, TargetError};
 use super::verdict::Verdict;
@@ -44,7 +44,6 @@ pub struct Siege {
     options: ServiceOptions,
     service: Service,
     sabotage: Sabotage,
-    patience: Duration,
     rounds: usize,
 }
 
@@ -76,13 +75,13 @@ impl Siege {
         results::make_room(&out)?;
         let options = ServiceOptions::new(&out).settings(&scenario.service.to_toml());
         let service = Service::start(&options).await.map_err(TargetError::Start)?;
-        let (sabotage, patience): (Sabotage, _) = (|_, _| {}, PATIENCE);
-        Ok(Self { scenario, random, out, options, service, sabotage, patience, rounds: 0 })
+        let sabotage: Sabotage = |_, _| {};
+        Ok(Self { scenario, random, out, options, service, sabotage, rounds: 0 })
     }
 
     /// Lets somebody at the data whenever the service is dead.
     pub fn sabotage(self, sabotage: Sabotage) -> Self {
-        Self { sabotage, patience: PATIENCE_WITH_LOST, ..self }
+        Self { sabotage, ..self }
     }
 
     /// Plays one sale with products of its own, until the service was killed so often, and judges
@@ -97,9 +96,7 @@ impl Siege {
         results::make_room(&out)?;
         let scenario = Scenario { seed: self.random.next_u64(), ..self.scenario.clone() };
         let target = Target::processes(self.service.address(), &[]);
-        let patience = self.patience;
-        let round =
-            Played::until(self.kill_often(kills), &scenario, &target, &out, patience).await?;
+        let round = Played::until(self.kill_often(kills), &scenario, &target, &out).await?;
         Ok(Round {
             kills: noticed(&round.outcome.load, &round.met),
             calls: round.calls,
