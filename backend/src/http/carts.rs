@@ -167,7 +167,7 @@ impl Cart<'_> {
         self.lines.iter_mut().for_each(Line::note_claim);
         for claim in claims {
             match claim.outcome().await? {
-                Outcome::Settled(claimed) if !claimed.is_forgone() => {}
+                Outcome::Settled(claimed) if !has_lapsed(&claimed) => {}
                 // It took so long that it went back.
                 _ => return Err(Failure::Line(Refused::unavailable())),
             }
@@ -214,7 +214,8 @@ impl Line {
             return Some(refusal);
         }
         match first.state {
-            _ if is_whole => None,
+            // An end that nobody had claimed before was no part of a cart that was held.
+            _ if is_whole && !has_lapsed(first) => None,
             ReservationState::Confirmed { quantity, .. } => {
                 Some(Refusal::AlreadyConfirmed { quantity })
             }
@@ -272,4 +273,9 @@ impl Line {
     fn refused(&self, refused: Refused) -> Refused {
         refused.with("line", self.index).with("sku", self.sku.as_str())
     }
+}
+
+/// Whether a line's hold went back before anybody was told of it.
+fn has_lapsed(line: &Reservation) -> bool {
+    line.is_forgone() || (!line.is_held() && is_unclaimed(line))
 }

@@ -324,6 +324,10 @@ impl BucketLanes {
         self.is_closed = true;
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     fn leave_tickets(&mut self) {
         let mut left = HashSet::new();
         // In the order in which a SKU's commands wait: none of them overtakes what is left.

@@ -106,10 +106,11 @@ impl Decider {
             return Ok(());
         }
         let written: HashSet<_> = commit.reservations.iter().map(|(_, r)| r.id).collect();
+        let known: HashSet<_> = commit.superseded.iter().chain(&commit.ended).copied().collect();
         for end in forgotten {
             if !written.contains(&end.id) {
                 commit.forgotten.push(end);
-            } else if !commit.superseded.contains(&end) && !commit.ended.contains(&end) {
+            } else if !known.contains(&end) {
                 commit.superseded.push(end);
             }
         }

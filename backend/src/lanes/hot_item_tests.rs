@@ -102,9 +102,9 @@ fn what_comes_while_a_lane_is_left_is_parked_and_found() {
     let late = waiters(&rig, 5..=8);
     let repeats = [3, 7].map(|n| rig.reserve(n).unwrap());
     rig.turns();
-    assert_eq!(order(&rig), [1, 2], "the change renewed the lane's pace");
+    assert_eq!(order(&rig), [1], "the lane keeps its pace to the end");
     let depth = rig.shared.hot_lane(&sku()).unwrap().depth;
-    assert_eq!(depth.reserve, 6);
+    assert_eq!(depth.reserve, 7);
     // Wanted again before it was gone: nothing is lost, nothing overtakes.
     rig.change_hot_item(&sku(), Some(item(Some(1_000_000))));
     rig.turns();
@@ -275,4 +275,17 @@ fn numbered(number: u32) -> cartgate_ledger::Command {
     reserve.id.0[..12].copy_from_slice(&[0xff; 12]);
     reserve.id.0[12..].copy_from_slice(&number.to_be_bytes());
     cartgate_ledger::Command::Reserve(reserve)
+}
+
+/// Its terms may change as often as they like, and nobody comes sooner.
+#[test]
+fn a_change_that_leaves_the_pace_lets_nothing_through() {
+    let mut rig = Rig::new(9, SETTINGS);
+    rig.change_hot_item(&sku(), Some(item(Some(1))));
+    let _waiters = waiters(&rig, 1..=2);
+    rig.turns();
+    let terms = Terms { closes_at: Some(UnixMs(99_000)), ..Terms::default() };
+    rig.change_hot_item(&sku(), Some(HotItem { terms, ..item(Some(1)) }));
+    rig.turns();
+    assert_eq!(order(&rig), [1]);
 }

@@ -26,7 +26,7 @@ pub(super) struct Drained {
     pub(super) handoffs: Vec<Sku>,
     /// Reserve commands whose callers had gone.
     pub(super) hung_up: Vec<Queued>,
-    /// Milliseconds until pacing lets the next reserve command through, if one is left.
+    /// Milliseconds until pacing, or the next turn, lets reserve commands through, if one is left.
     pub(super) paced_ms: Option<u64>,
 }
 
@@ -37,7 +37,10 @@ impl Lane {
     }
 
     pub(super) fn set_pace(&mut self, reserves_per_s: Option<NonZeroU32>) {
-        self.pacer = Pacer::new(reserves_per_s);
+        // The same pace goes on: what it has let through counts.
+        if self.pacer.per_s() != reserves_per_s {
+            self.pacer = Pacer::new(reserves_per_s);
+        }
     }
 
     /// Takes at most `max` reserve commands, as pacing allows. `is_held` says whether a command's hold

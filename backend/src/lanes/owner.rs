@@ -134,17 +134,21 @@ impl Owner {
         self.hot_lanes -= handoffs.iter().filter(has_gone).count();
         self.register(&taken.changes);
         self.answer(decided);
-        let paced_ms = taken.paced_ms;
+        // Counted from before the commit.
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let paced_ms = taken.paced_ms.map(|ms| ms.saturating_sub(took_ms));
         taken.tell_written();
         Ok(if is_all { self.rest(paced_ms) } else { Next::Turn })
     }
 
     /// Answers callers. Many of them are answered by a thread of theirs: to wake a task costs a
-    /// lock and perhaps a system call from here, and next to nothing from there.
+    /// lock and perhaps a system call from here, and next to nothing from there. When the lanes are
+    /// closed nobody would come for what is given back there.
     fn answer(&self, decided: Decided) {
         decided.note(&self.metrics);
+        let are_many = decided.len() >= ANSWER_THERE_MIN && !self.shared.is_closed();
         match &self.callers {
-            Some(callers) if decided.len() >= ANSWER_THERE_MIN => {
+            Some(callers) if are_many => {
                 let shared = Arc::clone(&self.shared);
                 drop(callers.spawn(async move { decided.answer(&shared) }));
             }
@@ -240,7 +244,7 @@ impl Owner {
         let now = (self.shared.clock)();
         let due_ms = self.decider.stocks.next_due().map(|(due, _)| due.0.saturating_sub(now.0));
         match [paced_ms, due_ms].into_iter().flatten().min() {
-            // What a sweep has left.
+            // What a sweep, or a share that was used up, has left; or the commit took that long.
             Some(0) => Next::Turn,
             _ if self.shared.each_lanes().all(|lanes| lanes.is_drained()) => Next::Stop,
             ms => Next::Sleep(ms.map_or(SLEEP_MAX, Duration::from_millis).min(SLEEP_MAX)),

@@ -26,7 +26,7 @@ impl Default for Retention {
     }
 }
 
-/// The most of each kind forgotten in one turn, so that no turn is long because of it. A turn that
+/// How many of each kind are forgotten in one turn, so that no turn is long because of it. A turn that
 /// forgot anything is followed by another.
 const FORGET_MAX: usize = 4_096;
 
@@ -65,8 +65,10 @@ impl Forgetting {
         for end in &commit.superseded {
             self.refusals.remove(end);
         }
-        let mut forgotten = self.forget_refusals(now);
-        self.refusals.extend(commit.ended.iter().filter(|e| e.kind == EndedKind::Refusal));
+        let coming = commit.ended.iter().filter(|end| end.kind == EndedKind::Refusal);
+        // More than come, whatever a turn may do: else there would be ever more of them.
+        let mut forgotten = self.forget_refusals(now, FORGET_MAX.max(2 * coming.clone().count()));
+        self.refusals.extend(coming);
         if now >= self.next_look {
             forgotten.extend(self.forget_holds(store, now)?);
         }
@@ -79,9 +81,9 @@ impl Forgetting {
         Ok(forgotten)
     }
 
-    fn forget_refusals(&mut self, now: UnixMs) -> Vec<Ended> {
+    fn forget_refusals(&mut self, now: UnixMs, max: usize) -> Vec<Ended> {
         let mut forgotten = Vec::new();
-        while forgotten.len() < FORGET_MAX
+        while forgotten.len() < max
             && let Some(first) = self.refusals.first()
         {
             let is_over = self.refusals.len() > self.retention.refusals_max;

@@ -106,6 +106,11 @@ impl Shared {
         self.idle.wake_for_work();
     }
 
+    /// Whether new commands are refused.
+    pub(super) fn is_closed(&self) -> bool {
+        self.each_lanes().all(|lanes| lanes.is_closed())
+    }
+
     /// Refuses what comes, and drops what waits.
     pub(super) fn discard(&self) {
         for mut lanes in self.each_lanes() {

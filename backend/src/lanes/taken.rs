@@ -36,7 +36,7 @@ pub(super) struct Taken {
     pub(super) hung_up: u64,
     /// Those of them that came up in this turn.
     pub(super) dropped: Vec<Queued>,
-    /// Milliseconds until pacing lets the next reserve command through, if one is left.
+    /// Milliseconds until pacing, or the next turn, lets reserve commands through, if one is left.
     pub(super) paced_ms: Option<u64>,
     /// Lanes that gave reserve commands.
     pub(super) busy_lanes: usize,

@@ -1,5 +1,6 @@
 //! The engine, one turn at a time.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use cartgate_ledger::{Command, Outcome, Refusal, ReservationState, UnixMs};
@@ -64,6 +65,21 @@ fn whoever_hung_up_takes_nothing_and_costs_no_pace() {
     assert!(is_held(third));
     assert_eq!((rig.state(1), rig.state(2)), (None, None));
     assert_eq!(rig.row().counters.held, 1);
+}
+
+/// No empty turn has to find out when the next one comes, and no caller takes the turn: the owner's
+/// thread has to come in any case.
+#[test]
+fn a_turn_that_leaves_what_is_paced_says_when_it_is_time() {
+    let settings = LaneSettings { reserves_per_s: NonZeroU32::new(20), ..SETTINGS };
+    let mut rig = Rig::new(9, settings);
+    let waiters: Vec<_> = (1..=2).map(|n| rig.reserve(n).unwrap()).collect();
+    assert_eq!(rig.owner.turn().unwrap(), Next::Sleep(Duration::from_millis(50)));
+    assert!(!rig.owner.was_light);
+    rig.advance(50);
+    assert_eq!(rig.owner.turn().unwrap(), Next::Sleep(Duration::from_millis(HOLD_MS - 50)));
+    assert!(rig.owner.was_light);
+    assert!(waiters.into_iter().all(is_held));
 }
 
 #[test]

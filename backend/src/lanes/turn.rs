@@ -47,6 +47,8 @@ pub(super) struct Turn<'a> {
     /// Reservations that changed in this turn, by their places in `skus`: the store does not know
     /// of it yet.
     changed: IdMap<(usize, usize)>,
+    /// Adjustments of this turn, likewise.
+    adjusted: IdMap<(usize, usize)>,
     superseded: Vec<Ended>,
     decided: Vec<(Queued, Outcome)>,
     deferred: Deferred,
@@ -82,7 +84,7 @@ impl<'a> Turn<'a> {
         limits: TurnLimits,
         commands: usize,
     ) -> Self {
-        let (skus, by_sku, superseded, deferred) = Default::default();
+        let (skus, by_sku, adjusted, superseded, deferred) = Default::default();
         let changed = IdMap::with_capacity_and_hasher(commands, Default::default());
         let decided = Vec::with_capacity(commands);
         Self {
@@ -94,6 +96,7 @@ impl<'a> Turn<'a> {
             skus,
             by_sku,
             changed,
+            adjusted,
             superseded,
             decided,
             deferred,
@@ -202,7 +205,10 @@ impl<'a> Turn<'a> {
                 commit.skus.push(SkuCommit { sku, row, entries: changes.entries });
             }
         }
-        superseded.retain(|end| !commit.ended.contains(end));
+        if !superseded.is_empty() {
+            let ended: HashSet<&Ended> = commit.ended.iter().collect();
+            superseded.retain(|end| !ended.contains(end));
+        }
         commit.superseded = superseded;
         (commit, Decided(decided), deferred)
     }
@@ -258,9 +264,8 @@ impl<'a> Turn<'a> {
     }
 
     fn recall_adjustment(&self, id: CommandId) -> Result<Memory, StoreError> {
-        let in_turn = self.skus.iter().flat_map(|(_, changes)| &changes.adjustments);
-        let found = match in_turn.clone().find(|adjustment| adjustment.id == id) {
-            Some(found) => Some(found.clone()),
+        let found = match self.adjusted.get(&id) {
+            Some((place, index)) => Some(self.skus[*place].1.adjustments[*index].clone()),
             None => self.store.adjustment(id)?,
         };
         Ok(found.map_or(Memory::Nothing, Memory::Adjustment))
@@ -276,10 +281,13 @@ impl<'a> Turn<'a> {
         let Some((_, changes)) = self.skus.get_mut(place) else {
             return Outcome::Refused(Refusal::UnknownSku);
         };
-        let seen = changes.reservations.len();
+        let seen = (changes.reservations.len(), changes.adjustments.len());
         let outcome = self.stocks.apply(sku, command, circumstances, changes);
-        for (index, reservation) in changes.reservations.iter().enumerate().skip(seen) {
+        for (index, reservation) in changes.reservations.iter().enumerate().skip(seen.0) {
             self.changed.insert(reservation.id, (place, index));
+        }
+        for (index, adjustment) in changes.adjustments.iter().enumerate().skip(seen.1) {
+            self.adjusted.insert(adjustment.id, (place, index));
         }
         outcome
     }

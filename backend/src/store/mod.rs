@@ -187,7 +187,7 @@ pub struct Ticketed {
 }
 
 /// A decision that can no longer change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ended {
     /// What kind of end it was: kinds are kept for different times.
     pub kind: EndedKind,

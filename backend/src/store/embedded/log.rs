@@ -199,14 +199,21 @@ impl Log {
     }
 }
 
-/// Makes the files, and makes sure that a power cut leaves them there.
+/// Makes the files, and makes sure that a power cut leaves them there, and all directories above: who
+/// knows which of them are new.
 fn make(directory: &Path, paths: &[std::path::PathBuf; 2]) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     for path in paths {
         File::options().create(true).append(true).open(path)?.sync_all()?;
     }
-    File::open(directory)?.sync_all()?;
-    directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    for above in directory.canonicalize()?.ancestors() {
+        match File::open(above) {
+            // One that we may not read we have not made.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => opened?.sync_all()?,
+        }
+    }
+    Ok(())
 }
 
 /// What is in the file is on the disk from here on, however it was written: what comes after it may
