@@ -134,3 +134,21 @@ async fn a_cart_that_waits_too_long_takes_nothing() {
     assert_eq!(counters(&shop, "A").await, [9, 1, 0]);
     assert!(counters(&shop, "B").await[1] >= 11);
 }
+
+/// The first line's hold is over before the last one is taken: nobody was told of it, and so nobody is
+/// told that the cart is held; by a repeat neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cart_whose_first_line_has_expired_is_not_held() {
+    let settings = "hold_ms = 300\nwait_ms = 5000\nbuckets = 1\n[lanes]\nreserves_per_s = 1\n";
+    let (_dir, service, shop) = shelf(settings, 5, 5).await;
+    for _ in 0..2 {
+        let refused = cart(&service, "slow", &[("A", 1), ("B", 1)]).await;
+        assert_ne!(refused.status, 201, "{refused:?}");
+    }
+    for sku in ["A", "B"] {
+        eventually("the shelf as it was", async || {
+            (counters(&shop, sku).await == [5, 0, 0]).then_some(())
+        })
+        .await;
+    }
+}
