@@ -166,17 +166,8 @@ pub enum Posted {
     Command(PostedCommand),
     /// HANDOFF: what comes later of this SKU is in another stream, or comes from another.
     Handoff(Sku),
-    /// A reserve command that waits is good until then: a ticket was given for it.
-    Ticket {
-        /// The SKU it is about.
-        sku: Sku,
-        /// The command.
-        id: CommandId,
-        /// Until when it is good.
-        until: UnixMs,
-        /// Who has asked for it.
-        reply: ReplyTo,
-    },
+    /// A reserve command that waits is good for longer: a ticket was given for it.
+    Ticket(PostedTicket),
     /// Who has sent this reserve command waits no more.
     HangUp {
         /// The SKU it is about.
@@ -212,6 +203,26 @@ pub struct PostedCommand {
     pub good_for_ms: u64,
 }
 
+/// A ticket in a stream.
+///
+/// It may cross the outcome on its way. So whoever asked for it has it when the bucket's owner says
+/// so, and the owner does if the command waits still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostedTicket {
+    /// The SKU it is about.
+    pub sku: Sku,
+    /// The command.
+    pub id: CommandId,
+    /// Until when it is good.
+    pub until: UnixMs,
+    /// The stream that the command was posted into.
+    pub stream: Stream,
+    /// Its place there.
+    pub place: Place,
+    /// Who waits for the command, and for the ticket now.
+    pub reply: ReplyTo,
+}
+
 /// Somebody who waits, in some API process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplyTo {
@@ -238,7 +249,7 @@ pub type AnswersEntry = (EntryId, Vec<Answer>);
 pub enum Told {
     /// A command's outcome.
     Outcome(Outcome),
-    /// The command still waited when its owner heard of the ticket: what becomes of it is kept.
+    /// The command waits, and has a ticket: whoever waited for it need not wait any more.
     Ticketed,
     /// The registry was changed as asked.
     HotItemWritten,
@@ -294,8 +305,25 @@ pub struct Progress {
     pub cursors: Vec<(Stream, Cursor)>,
     /// SKUs with lanes of their own.
     pub routes: Vec<(Sku, Route)>,
-    /// Until when commands are good that tickets were given for.
-    pub tickets: Vec<(CommandId, UnixMs)>,
+    /// Tickets of commands that wait.
+    pub tickets: Vec<(CommandId, Ticket)>,
+}
+
+/// A ticket as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Until when its command is good.
+    pub until: UnixMs,
+    /// Where the command waits: the ticket ends when it is decided there. Requests for the same may
+    /// wait elsewhere.
+    pub place: Place,
+}
+
+impl Ticket {
+    /// What is kept of two for the same command: the longer time, and the place that comes later.
+    pub fn or(self, other: Self) -> Self {
+        Self { until: self.until.max(other.until), place: self.place.max(other.place) }
+    }
 }
 
 /// All that a turn writes.

@@ -34,6 +34,20 @@ impl Reading {
         self.read_to
     }
 
+    /// Whether what stands there has been read.
+    pub(super) fn is_read(&self, place: Place) -> bool {
+        place.entry <= self.read_to
+    }
+
+    /// Whether what stands there is decided.
+    pub(super) fn is_decided(&self, place: Place) -> bool {
+        if !self.is_read(place) {
+            return place < self.start || self.ahead.binary_search(&place).is_ok();
+        }
+        let found = self.places.binary_search_by_key(&place, |(place, _)| *place);
+        found.map_or(true, |index| self.places[index].1)
+    }
+
     /// How many places there are from the first that is undecided on.
     pub(super) fn span(&self) -> usize {
         self.places.len()
@@ -148,7 +162,12 @@ mod tests {
 
         let mut next = Reading::new(Some(to.clone()));
         assert_eq!(next.read_to(), EntryId { ms: 4, number: u64::MAX });
+        let places = [place(5, 0), place(5, 1), place(6, 0), place(6, 1)];
+        assert_eq!(places.map(|place| next.is_decided(place)), [true, false, true, false]);
+        assert!(!next.is_read(place(5, 1)));
         assert_eq!(next.read(&entry(5, 2)), [place(5, 1)]);
+        assert_eq!(places.map(|place| next.is_decided(place)), [true, false, true, false]);
+        assert!(next.is_read(place(5, 1)) && !next.is_read(place(6, 0)));
         next.decide(place(5, 1), false);
         let step = next.step(&Stream::Normal).unwrap();
         let nothing_left = Place { entry: EntryId { ms: 5, number: 1 }, index: 0 };

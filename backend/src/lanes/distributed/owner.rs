@@ -94,14 +94,15 @@ impl Owner {
         self.busy_lanes = taken.busy_lanes;
         self.metrics.hung_up.inc_by(taken.hung_up);
         let (mut commit, decided, deferred) = self.decide(&mut taken, hot_items, now)?;
-        self.end_tickets(&mut commit, now);
+        self.end_tickets(&mut commit, &decided, now);
         let has_deferred = !deferred.skus.is_empty();
         let routes = self.move_on(&taken, &decided, deferred, quantum);
         answers.extend(decided.iter().filter_map(|(queued, outcome)| {
             let reply = queued.replies.waits_elsewhere()?;
             Some(Answer { reply, told: Told::Outcome(outcome.clone()) })
         }));
-        let ticketed = self.window.tickets.take_good(now);
+        // After the outcomes: who hears one needs no ticket.
+        let ticketed = self.window.take_ticketed(now).into_iter();
         answers.extend(ticketed.map(|reply| Answer { reply, told: Told::Ticketed }));
         let rows_before = self.rows_before(&commit);
         let steps = self.window.steps();
@@ -177,11 +178,11 @@ impl Owner {
         (!is_new && !self.decider.stocks.has_hold(&queued.sku, id)).then_some(id)
     }
 
-    /// Tickets of what is decided in this turn end with it, and those for which there is nothing to
-    /// decide any more.
-    fn end_tickets(&mut self, commit: &mut Commit, now: UnixMs) {
-        commit.unticketed.iter().for_each(|id| self.window.tickets.end(*id));
-        commit.unticketed.extend(self.window.take_void_tickets(now));
+    /// Tickets of what is decided in this turn end with it, and those that are for nothing any more.
+    fn end_tickets(&mut self, commit: &mut Commit, decided: &Decided, now: UnixMs) {
+        let decided = decided.iter().map(|(queued, _)| queued);
+        commit.unticketed = decided.filter_map(|queued| self.window.end_ticket(queued)).collect();
+        commit.unticketed.extend(self.window.tickets.take_void(now));
     }
 
     /// Notes what is decided, puts back what is not, and lets lanes open and go.

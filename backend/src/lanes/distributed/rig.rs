@@ -1,7 +1,8 @@
 //! A test's bucket on the model of a shared store: an owner that runs only when the test says so, and
 //! an API process that posts and listens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use cartgate_ledger::{Command, CommandId, Outcome, UnixMs};
@@ -14,7 +15,10 @@ use crate::lanes::rig;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::shared_memory::{Group, Post, Posting, SharedMemory, TicketWish};
-use crate::store::tenure::{Posted, PostedCommand, ReplyTo, SharedStore, Stream, Told, WorkerId};
+use crate::store::tenure::{
+    EntryId, Place, Posted, PostedCommand, PostedTicket, ReplyTo, SharedStore, Stream, Told,
+    WorkerId,
+};
 
 /// How long those who reserve wait.
 pub(super) const WAIT_MS: u64 = 10_000;
@@ -25,23 +29,18 @@ pub(super) struct SharedRig {
     pub(super) store: Arc<SharedMemory>,
     settings: LaneSettings,
     next_number: u64,
+    /// Where callers' commands are, by their numbers.
+    places: BTreeMap<u64, (Stream, Place)>,
     /// What callers were told, by their numbers.
     pub(super) told: BTreeMap<u64, Vec<Told>>,
-    /// Whose tickets are good.
-    ticketed: BTreeSet<u64>,
 }
 
 impl SharedRig {
     /// A store at time 1,000 with `units` of `A`.
     pub(super) fn new(units: u64, settings: LaneSettings) -> Self {
         let store = Arc::new(SharedMemory::new(1, UnixMs(1_000)));
-        let mut rig = Self {
-            store,
-            settings,
-            next_number: 0,
-            told: BTreeMap::new(),
-            ticketed: BTreeSet::new(),
-        };
+        let (places, told) = Default::default();
+        let mut rig = Self { store, settings, next_number: 0, places, told };
         let number = rig.settle(rig::set(units));
         let mut owner = rig.owner(1);
         owner.turn().unwrap();
@@ -71,24 +70,29 @@ impl SharedRig {
         ReplyTo { process: PROCESS, number: self.next_number }
     }
 
-    fn post_command(&mut self, stream: Stream, sku: &Sku, command: Command) -> u64 {
-        let reply = self.reply();
-        let command = PostedCommand {
-            sku: sku.clone(),
-            command,
-            request_id: "r".into(),
-            reply: Some(reply),
-            good_for_ms: WAIT_MS,
-        };
-        assert!(self.post(stream, Posted::Command(command)));
-        reply.number
+    /// Posts commands at once, and returns their callers' numbers.
+    fn post_commands(&mut self, stream: &Stream, sku: &Sku, commands: Vec<Command>) -> Vec<u64> {
+        let replies: Vec<_> = commands.iter().map(|_| self.reply()).collect();
+        let posted = commands.into_iter().zip(&replies).map(|(command, reply)| {
+            let (sku, request_id, reply) = (sku.clone(), "r".into(), Some(*reply));
+            let good_for_ms = WAIT_MS;
+            Posted::Command(PostedCommand { sku, command, request_id, reply, good_for_ms })
+        });
+        let entry = self.post(stream.clone(), posted.collect());
+        let numbers: Vec<_> = replies.iter().map(|reply| reply.number).collect();
+        let places = (0..).map(|index| (stream.clone(), Place { entry, index }));
+        self.places.extend(numbers.iter().copied().zip(places));
+        numbers
     }
 
-    pub(super) fn post(&mut self, stream: Stream, posted: Posted) -> bool {
+    fn post(&mut self, stream: Stream, posted: Vec<Posted>) -> EntryId {
         let (routes_version, _) = self.store.routes(0);
-        let groups = vec![Group { stream, max: 1_000, posted: vec![posted] }];
+        let groups = vec![Group { stream, max: 1_000, posted }];
         let posting = self.store.post(0, Post { routes_version, groups, tickets: Vec::new() });
-        matches!(posting, Posting::Done { groups, .. } if groups == [true])
+        match posting {
+            Posting::Done { groups, .. } => groups[0].unwrap(),
+            Posting::Moved => panic!("the routes are these"),
+        }
     }
 
     /// Where the SKU's reserve commands go.
@@ -105,30 +109,39 @@ impl SharedRig {
     }
 
     pub(super) fn reserve_of(&mut self, sku: &Sku, number: u8) -> u64 {
-        self.post_command(self.stream_of(sku), sku, rig::reserve(number))
+        self.post_commands(&self.stream_of(sku), sku, vec![rig::reserve(number)])[0]
+    }
+
+    /// Reserves at once: what becomes one entry.
+    pub(super) fn reserve_all(&mut self, numbers: RangeInclusive<u8>) -> Vec<u64> {
+        let (sku, commands) = (rig::sku(), numbers.map(rig::reserve).collect());
+        self.post_commands(&self.stream_of(&sku), &sku, commands)
     }
 
     pub(super) fn settle(&mut self, command: Command) -> u64 {
-        self.post_command(Stream::Settle, &rig::sku(), command)
+        self.post_commands(&Stream::Settle, &rig::sku(), vec![command])[0]
     }
 
     pub(super) fn change_hot_item(&mut self, sku: &Sku, item: Option<HotItem>) -> u64 {
         let reply = self.reply();
-        assert!(self.post(Stream::Settle, Posted::HotItem { sku: sku.clone(), item, reply }));
+        self.post(Stream::Settle, vec![Posted::HotItem { sku: sku.clone(), item, reply }]);
         reply.number
     }
 
     pub(super) fn hang_up(&mut self, id: CommandId, number: u64) {
         let reply = ReplyTo { process: PROCESS, number };
-        assert!(self.post(Stream::Settle, Posted::HangUp { sku: rig::sku(), id, reply }));
+        self.post(Stream::Settle, vec![Posted::HangUp { sku: rig::sku(), id, reply }]);
     }
 
-    /// A caller asks for a ticket that is good for as long again. Whether it comes in time.
+    /// Asks for a ticket for a caller's command that is good for as long again. Whether it comes in
+    /// time.
     pub(super) fn ticket(&mut self, id: CommandId, number: u64, came_at: UnixMs) -> bool {
         let claim_by = came_at.plus_ms(WAIT_MS);
         let until = self.store.now().plus_ms(2 * WAIT_MS);
+        let (stream, place) = self.places[&number].clone();
         let reply = ReplyTo { process: PROCESS, number };
-        let wish = TicketWish { sku: rig::sku(), id, claim_by, until, reply };
+        let ticket = PostedTicket { sku: rig::sku(), id, until, stream, place, reply };
+        let wish = TicketWish { ticket, claim_by };
         let posting = self.store.post(0, Post { tickets: vec![wish], ..Post::default() });
         matches!(posting, Posting::Done { tickets, .. } if tickets == [true])
     }
@@ -136,29 +149,27 @@ impl SharedRig {
     /// Hears what was published.
     pub(super) fn hear(&mut self) {
         for answer in self.store.heard() {
-            let number = answer.reply.number;
-            match answer.told {
-                Told::Ticketed => drop(self.ticketed.insert(number)),
-                told => self.told.entry(number).or_default().push(told),
-            }
+            self.told.entry(answer.reply.number).or_default().push(answer.told);
         }
-    }
-
-    /// Whether a caller was told that its ticket is good.
-    pub(super) fn has_ticket(&mut self, number: u64) -> bool {
-        self.hear();
-        self.ticketed.contains(&number)
     }
 
     /// What a caller was told, if it was: the same each time.
     pub(super) fn outcome(&mut self, number: u64) -> Option<Outcome> {
         self.hear();
         let told = self.told.get(&number)?;
-        assert!(told.iter().all(|again| *again == told[0]), "told {told:?}");
-        match &told[0] {
+        let mut told = told.iter().filter(|told| **told != Told::Ticketed);
+        let first = told.next()?;
+        assert!(told.all(|again| again == first), "told {:?}", self.told[&number]);
+        match first {
             Told::Outcome(outcome) => Some(outcome.clone()),
             other => panic!("no outcome: {other:?}"),
         }
+    }
+
+    /// Whether a caller was told that it has a ticket.
+    pub(super) fn is_ticketed(&mut self, number: u64) -> bool {
+        self.hear();
+        self.told.get(&number).is_some_and(|told| told.contains(&Told::Ticketed))
     }
 
     pub(super) fn is_held(&mut self, number: u64) -> bool {

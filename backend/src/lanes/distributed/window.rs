@@ -29,8 +29,8 @@ use crate::lanes::reserve_queue::{Place, ReserveQueue};
 use crate::lanes::taken::Taken;
 use crate::lanes::turn::Deferred;
 use crate::store::tenure::{
-    self, Entry, EntryId, Posted, PostedCommand, Progress, ReplyTo, Route, RouteChange, Step,
-    Stream,
+    self, Entry, EntryId, Posted, PostedCommand, PostedTicket, Progress, ReplyTo, Route,
+    RouteChange, Step, Stream, Ticket,
 };
 
 /// What an owner has read and not decided.
@@ -44,6 +44,8 @@ pub(super) struct Window {
     /// Where marks came from. A SKU has one at a time.
     marks: BTreeMap<Sku, Origin>,
     pub(super) tickets: Tickets,
+    /// Who asked for tickets that are good, each until then, and is to be told.
+    ticketed: Vec<(ReplyTo, UnixMs)>,
     changes: Vec<Change>,
     /// Lanes that are read to their ends.
     ended: BTreeSet<Stream>,
@@ -115,6 +117,7 @@ impl Window {
             origins: HashMap::new(),
             marks: BTreeMap::new(),
             tickets: Tickets::restore(tickets),
+            ticketed: Vec::new(),
             changes: Vec::new(),
             ended: BTreeSet::new(),
             next_seq: 0,
@@ -187,11 +190,7 @@ impl Window {
         match posted {
             Posted::Command(command) => return self.come_command(origin, command, at),
             Posted::Handoff(sku) => return self.come_mark(origin, sku),
-            Posted::Ticket { sku, id, until, reply } => {
-                let found = self.queues_of(&sku).find_map(|queue| queue.get_mut(id));
-                let is_found = found.map(|queued| queued.ticket(until)).is_some();
-                self.tickets.give(id, until, reply, is_found);
-            }
+            Posted::Ticket(ticket) => self.come_ticket(ticket),
             Posted::HangUp { sku, id, reply } => {
                 let found = self.queues_of(&sku).find_map(|queue| queue.get_mut(id));
                 let waits = |queued: &&mut Queued| queued.replies.waits_elsewhere() == Some(reply);
@@ -230,7 +229,8 @@ impl Window {
         if !matches!(queued.command, Command::Reserve(_)) {
             return self.normal.settle.push_back(queued);
         }
-        if let Some(until) = queued.command.id().and_then(|id| self.tickets.find(id)) {
+        if let Some(until) = queued.command.id().and_then(|id| self.tickets.find(id, origin.place))
+        {
             queued.ticket(until);
         }
         let queue = match (origin.source, self.hot.get_mut(&queued.sku)) {
@@ -239,6 +239,22 @@ impl Window {
             _ => &mut self.normal.reserve,
         };
         queue.push(Place::Command(queued));
+    }
+
+    /// A ticket is good if its command waits, here or where it has not been read yet. If it does not,
+    /// its outcome is on its way.
+    fn come_ticket(&mut self, ticket: PostedTicket) {
+        let PostedTicket { sku, id, until, stream, place, reply } = ticket;
+        let waits = |reading: &&Reading| !reading.is_decided(place);
+        let Some(reading) = self.readings.get(&stream).filter(waits) else {
+            return self.tickets.refuse(id, place);
+        };
+        let is_read = reading.is_read(place);
+        let until = self.tickets.give(id, Ticket { until, place }, is_read);
+        self.ticketed.push((reply, until));
+        if let Some(queued) = self.queues_of(&sku).find_map(|queue| queue.get_mut(id)) {
+            queued.ticket(until);
+        }
     }
 
     fn come_mark(&mut self, origin: Origin, sku: Sku) {
@@ -254,6 +270,12 @@ impl Window {
     fn queues_of(&mut self, sku: &Sku) -> impl Iterator<Item = &mut ReserveQueue> {
         let hot = self.hot.get_mut(sku).map(|hot| [&mut hot.lane.reserve, &mut hot.parked]);
         hot.into_iter().flatten().chain([&mut self.normal.reserve])
+    }
+
+    /// Who is to be told that tickets are good. After a takeover a ticket may be read later than that.
+    pub(super) fn take_ticketed(&mut self, now: UnixMs) -> Vec<ReplyTo> {
+        let ticketed = std::mem::take(&mut self.ticketed).into_iter();
+        ticketed.filter(|(_, until)| *until >= now).map(|(reply, _)| reply).collect()
     }
 
     /// The changes of hot items that have come.
@@ -282,6 +304,12 @@ impl Window {
             }
         }
         taken
+    }
+
+    /// A command has been decided in this turn. Its id, if its ticket ends with that.
+    pub(super) fn end_ticket(&mut self, queued: &Queued) -> Option<CommandId> {
+        let (id, origin) = (queued.command.id()?, self.origins.get(&queued.seq)?);
+        (queued.is_ticketed() && self.tickets.end(id, origin.place)).then_some(id)
     }
 
     /// A command has been decided in this turn, or dropped.
@@ -392,11 +420,5 @@ impl Window {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.origins.len()
-    }
-
-    /// Takes out tickets for which there is no command any more.
-    pub(super) fn take_void_tickets(&mut self, now: UnixMs) -> Vec<CommandId> {
-        let all_read = self.readings.keys().all(|stream| self.ended.contains(stream));
-        self.tickets.take_void(now, all_read)
     }
 }

@@ -27,8 +27,8 @@ pub(super) struct Oracle {
     pub(super) adjustments: BTreeMap<CommandId, AdjustRecord>,
     /// Commands that a ticket was given for and that wait, and until when.
     pub(super) ticketed: BTreeMap<CommandId, UnixMs>,
-    /// Commands whose tickets somebody was told, or may be told, to be good.
-    pub(super) good_tickets: BTreeSet<CommandId>,
+    /// Those of them that somebody may have been told of.
+    pub(super) promised: BTreeSet<CommandId>,
     /// The latest time that there has been.
     pub(super) latest: UnixMs,
     /// How often the engine was started again.
@@ -127,13 +127,13 @@ impl Record {
 
 impl Oracle {
     pub(super) fn new(settings: LaneSettings, now: UnixMs) -> Self {
-        let (books, records, adjustments, ticketed) = Default::default();
+        let (books, records, adjustments, ticketed, promised) = Default::default();
         Self {
             books,
             records,
             adjustments,
             ticketed,
-            good_tickets: BTreeSet::new(),
+            promised,
             latest: now,
             life: 0,
             coverage: Coverage::default(),
@@ -218,9 +218,10 @@ impl Oracle {
         commit.unticketed.iter().try_for_each(|id| self.check_unticketed(*id, commit, now))?;
         for ticketed in &commit.ticketed {
             self.ticket(ticketed.reserve.id, ticketed.reserve.claim_by);
-            self.good_tickets.insert(ticketed.reserve.id);
+            self.promise(ticketed.reserve.id);
         }
         self.ticketed.retain(|id, _| !commit.unticketed.contains(id));
+        self.promised.retain(|id| !commit.unticketed.contains(id));
         commit.skus.iter().try_for_each(|changed| self.check_holds(&changed.sku))?;
         let refusals: Vec<_> =
             commit.ended.iter().filter(|end| end.kind == EndedKind::Refusal).collect();
@@ -232,16 +233,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whoever was told that a ticket is good can find out what became of it, unless it came too late
-    /// for anything.
+    /// Whoever has a ticket can find out what became of it, unless it came too late for anything.
     fn check_unticketed(&self, id: CommandId, commit: &Commit, now: UnixMs) -> Checked {
-        // On a shared store a repeat is a command of its own, and may be decided after the ticket ended.
-        let Some(until) = self.ticketed.get(&id) else { return Ok(()) };
         let stands = self.records.get(&id).and_then(|record| record.stands.as_ref());
         let is_told = stands.is_some() || commit.forgotten.iter().any(|end| end.id == id);
-        let is_lapsed = *until < now;
-        let was_good = self.good_tickets.contains(&id);
-        ensure!(is_told || is_lapsed || !was_good, "nothing says what became of the ticket {id}");
+        let is_lapsed = self.ticketed.get(&id).is_some_and(|until| *until < now);
+        let is_owed = self.promised.contains(&id) && !is_lapsed;
+        ensure!(is_told || !is_owed, "nothing says what became of the ticket {id}");
         Ok(())
     }
 
@@ -249,8 +247,18 @@ impl Oracle {
     pub(super) fn ticket(&mut self, id: CommandId, until: UnixMs) {
         self.ticketed.insert(id, until);
         if let Some(record) = self.records.get_mut(&id) {
-            record.was_ticketed = true;
             record.claim_by = record.claim_by.max(until);
+        }
+    }
+
+    /// Whoever asked for the ticket is about to have it, or hears what became of an earlier request for
+    /// the same: then it ended with that.
+    pub(super) fn promise(&mut self, id: CommandId) {
+        if self.ticketed.contains_key(&id) {
+            self.promised.insert(id);
+        }
+        if let Some(record) = self.records.get_mut(&id) {
+            record.was_ticketed = true;
         }
     }
 

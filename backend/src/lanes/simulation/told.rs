@@ -30,7 +30,7 @@ impl Oracle {
         outcome: &Outcome,
         requests: usize,
     ) -> Checked {
-        let (latest, is_shared) = (self.latest, self.is_shared);
+        let latest = self.latest;
         let book = &self.books[asked.sku];
         let record = record(&mut self.records, reserve.id)?;
         if let Some(told) = &record.told
@@ -47,8 +47,7 @@ impl Oracle {
                 };
                 let is_right = match *refusal {
                     Refusal::SoldOut { .. } | Refusal::OverCap { .. } => {
-                        // On a shared store a ticket may cross the outcome on its way.
-                        let is_kept = reserve.repeatable || (record.was_ticketed && !is_shared);
+                        let is_kept = reserve.repeatable || record.was_ticketed;
                         let stands = record.stands.as_ref().map(|stands| reserve.repeat(stands));
                         !is_kept || record.was_forgotten || stands.as_ref() == Some(outcome)
                     }
@@ -76,14 +75,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// A customer is told that its command is written down, `at` or later.
-    pub(super) fn heard_ticket(&mut self, asked: &Asked, at: UnixMs, ttl_ms: u64) -> Checked {
+    /// A customer is told that its command is written down, and good until then at least.
+    pub(super) fn heard_ticket(&mut self, asked: &Asked, until: UnixMs) -> Checked {
         let Command::Reserve(reserve) = &asked.command else {
             return Err(Violation("a ticket for something else".into()));
         };
         match self.ticketed.get(&reserve.id) {
             Some(claim_by) => {
-                ensure!(*claim_by >= at.plus_ms(ttl_ms), "a ticket until {claim_by:?} from {at:?}");
+                ensure!(*claim_by >= until, "a ticket until {claim_by:?}, not {until:?}");
             }
             // Decided since.
             None => ensure!(record(&mut self.records, reserve.id)?.was_ticketed, "no ticket"),

@@ -291,7 +291,7 @@ impl<'a> World<'a> {
             Ok(Answer::Ticket) => {
                 self.coverage.count("reserve", "ticket");
                 let at = request.ticket_asked_at.unwrap_or_default();
-                self.oracle.heard_ticket(asked, at, self.setting.lanes.ticket_ttl_ms)
+                self.oracle.heard_ticket(asked, at.plus_ms(self.setting.lanes.ticket_ttl_ms))
             }
             Err(_) => {
                 self.coverage.count(command_name(&asked.command), "stopped");

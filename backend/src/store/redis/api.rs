@@ -90,7 +90,8 @@ impl Api {
         bucket: u16,
         id: CommandId,
     ) -> Result<Option<(UnixMs, Sku)>, StoreError> {
-        self.ask(bucket, |keys| ask::ticket(keys, id)).await
+        let found = self.ask(bucket, |keys| ask::ticket(keys, id)).await?;
+        Ok(found.map(|(ticket, sku)| (ticket.until, sku)))
     }
 
     /// At most `limit` entries of a SKU's journal, in order, from the one after version `after`.

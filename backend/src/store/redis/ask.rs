@@ -10,13 +10,13 @@ use super::keys::{Keys, parse_route, parse_stream};
 use super::link::pipeline;
 use super::load::Lost;
 use super::reply::{self, Fields, RawEntry, Replies, id_text};
+use super::tickets;
 use crate::hot_items::HotItem;
 use crate::store::encoding::{
-    EndedKey, decode, encode, malformed, parse_id, parse_sku, reservation as decode_reservation,
-    unreadable,
+    EndedKey, decode, malformed, parse_id, parse_sku, reservation as decode_reservation, unreadable,
 };
 use crate::store::journal::{Entries, Page, end_of};
-use crate::store::tenure::{Answer, Cursor, EntryId, Route, Stream};
+use crate::store::tenure::{Answer, Cursor, EntryId, Route, Stream, Ticket};
 use crate::store::{Ended, EndedKind, StockRow, StoreError, Ticketed};
 
 /// How to read the replies to a question.
@@ -106,26 +106,22 @@ pub(super) fn ticketed(keys: &Keys, id: CommandId) -> Ask<Option<Ticketed>> {
 }
 
 /// Of a command that a ticket was given for: until when it is good, and its SKU.
-pub(super) fn ticket(keys: &Keys, id: CommandId) -> Ask<Option<(UnixMs, Sku)>> {
+pub(super) fn ticket(keys: &Keys, id: CommandId) -> Ask<Option<(Ticket, Sku)>> {
     let mut pipe = pipeline();
     pipe.cmd("HGET").arg(keys.key("tickets")).arg(&id.0[..]);
     Ask::new(pipe, |replies| {
         let value: Found = replies.next("ticket")?;
-        value.map(|value| decode("ticket", &value)).transpose()
+        value.map(|value| tickets::parse(&value)).transpose()
     })
 }
 
-pub(super) fn put_ticket(until: UnixMs, sku: &Sku) -> Result<Vec<u8>, StoreError> {
-    encode(&(until, sku))
-}
-
-pub(super) fn tickets(keys: &Keys) -> Ask<Vec<(CommandId, UnixMs)>> {
+pub(super) fn tickets(keys: &Keys) -> Ask<Vec<(CommandId, Ticket)>> {
     let mut pipe = pipeline();
     pipe.cmd("HGETALL").arg(keys.key("tickets"));
     Ask::new(pipe, |replies| {
         let ticket = |(id, value): (Vec<u8>, Vec<u8>)| {
-            let (until, _): (UnixMs, Sku) = decode("ticket", &value)?;
-            Ok((parse_id(&id)?, until))
+            let (ticket, _) = tickets::parse(&value)?;
+            Ok((parse_id(&id)?, ticket))
         };
         replies.next::<Fields>("tickets")?.into_iter().map(ticket).collect()
     })

@@ -29,7 +29,7 @@
 //! | `adjusted`      | hash   | id: adjustment                               | it is forgotten       |
 //! | `ends`          | zset   | kind, time, id of what ended; all scores are 0: members sort by their bytes, which are exact | it is forgotten |
 //! | `bought:<sku>`  | hash   | customer: units                              | for ever              |
-//! | `tickets`       | hash   | id: until when it is good, SKU               | its command is decided |
+//! | `tickets`       | hash   | id: until when it is good, its place, SKU    | its command is decided |
 //! | `ticketed`      | hash   | id: command that an owner has written down itself; the distributed one has no need to | it is decided |
 //! | `hot`           | hash   | SKU: hot item                                | it is one no more     |
 //! | `routes`        | hash   | SKU: `joining`, `open`, `leaving`            | it has no lane of its own |
@@ -79,7 +79,8 @@
 //!
 //! A failover may lose what was acknowledged, whatever `WAIT` said. What this process has committed
 //! and does not find again it notes in `lost`, and logs ([`Lost`]); what only a process knew that
-//! died with the server, nobody misses.
+//! died with the server, nobody misses. A ticket is as durable as the server's own disk is: it is
+//! not waited for.
 
 mod address;
 mod api;
@@ -101,6 +102,7 @@ mod streams;
 mod tenure;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod topology;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use cartgate_ledger::{CommandId, UnixMs};
+use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 use redis::Cmd;
 use thiserror::Error;
 
-use super::ask::put_ticket;
 use super::keys::{Keys, stream_name};
-use super::reply::{self, Replies, nonce_text};
+use super::reply::{self, Replies, id_text, nonce_text, parse_entry_id};
 use super::scripts::{POST, POST_SETTLE};
+use super::tickets::{place_text, until_text};
 use crate::store::StoreError;
 use crate::store::encoding::{encode, parse_sku};
-use crate::store::tenure::{Posted, ReplyTo, Stream};
+use crate::store::tenure::{EntryId, Posted, PostedTicket, Stream};
 
 /// What is put into the streams of a bucket, in one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,17 +40,11 @@ pub struct Group {
 /// A wish for a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketFor {
-    /// The SKU of the command.
-    pub sku: Sku,
-    /// The command.
-    pub id: CommandId,
-    /// Until when it is good without a ticket: after that none is given, since it may have been
-    /// abandoned.
+    /// What the owner reads.
+    pub ticket: PostedTicket,
+    /// Until when the command is good without a ticket: after that none is given, since it may have
+    /// been abandoned.
     pub claim_by: UnixMs,
-    /// Until when it is good with one.
-    pub until: UnixMs,
-    /// Who asks for it: told by the owner that it is good, if the command still waits by then.
-    pub reply: ReplyTo,
 }
 
 /// What came of a post.
@@ -67,9 +61,9 @@ pub enum PostReply {
     Posted {
         /// When it came, by the server's clock.
         at: UnixMs,
-        /// Of each group, whether there was room.
-        groups: Vec<bool>,
-        /// Of each ticket, whether it came in time.
+        /// The entry of each group; `None`: there was no room for it.
+        groups: Vec<Option<EntryId>>,
+        /// Of each ticket, whether it came in time: the owner says whether it is good.
         tickets: Vec<bool>,
     },
 }
@@ -101,6 +95,7 @@ pub(super) fn call(keys: &Keys, post: &Post) -> Result<Cmd, StoreError> {
         .map(|name| keys.key(name))
         .collect();
     all.extend(post.groups.iter().map(|group| keys.stream(&group.stream)));
+    all.extend(post.tickets.iter().map(|wish| keys.stream(&wish.ticket.stream)));
     let has_reserve = post.groups.iter().any(|group| group.stream != Stream::Settle);
     let mut call = if has_reserve { &POST } else { &POST_SETTLE }.call(&all);
     call.arg(nonce_text(u64::from_ne_bytes(crate::random::bytes())));
@@ -114,10 +109,11 @@ pub(super) fn call(keys: &Keys, post: &Post) -> Result<Cmd, StoreError> {
         call.arg(stream_name(stream)).arg(posted.len()).arg(*depth_max).arg(encode(posted)?);
     }
     call.arg(post.tickets.len());
-    for TicketFor { sku, id, claim_by, until, reply } in &post.tickets {
-        let posted = Posted::Ticket { sku: sku.clone(), id: *id, until: *until, reply: *reply };
-        call.arg(&id.0[..]).arg(claim_by.0).arg(put_ticket(*until, sku)?);
-        call.arg(encode(&[posted].as_slice())?);
+    for TicketFor { ticket, claim_by } in &post.tickets {
+        call.arg(&ticket.id.0[..]).arg(claim_by.0).arg(id_text(ticket.place.entry));
+        call.arg(until_text(ticket.until)).arg(place_text(ticket.place));
+        call.arg(ticket.sku.as_str());
+        call.arg(encode(&[Posted::Ticket(ticket.clone())].as_slice())?);
     }
     Ok(call)
 }
@@ -135,5 +131,8 @@ pub(super) fn read(mut replies: Replies) -> Result<PostReply, StoreError> {
         });
     }
     let at = UnixMs(said.next("time")?);
-    Ok(PostReply::Posted { at, groups: said.next("groups")?, tickets: said.next("tickets")? })
+    let entries: Vec<Option<String>> = said.next("groups")?;
+    let entries = entries.iter().map(|entry| entry.as_deref().map(parse_entry_id).transpose());
+    let groups = entries.collect::<Result<_, _>>()?;
+    Ok(PostReply::Posted { at, groups, tickets: said.next("tickets")? })
 }

@@ -8,8 +8,8 @@ use cartgate_policy::Sku;
 use super::LEASE_MS;
 use crate::store::memory::Memory;
 use crate::store::tenure::{
-    Answer, Cursor, Entry, EntryId, Place, Posted, Route, RouteChange, Step, Stream, TurnCommit,
-    WorkerId,
+    Answer, Cursor, Entry, EntryId, Place, Posted, Route, RouteChange, Step, Stream, Ticket,
+    TurnCommit, WorkerId,
 };
 use crate::store::{Store, StoreError};
 
@@ -23,7 +23,7 @@ pub(super) struct Bucket {
     pub(super) routes_version: u64,
     pub(super) routes: BTreeMap<Sku, Route>,
     pub(super) data: Memory,
-    pub(super) tickets: BTreeMap<CommandId, UnixMs>,
+    pub(super) tickets: BTreeMap<CommandId, Ticket>,
     pub(super) cursors: BTreeMap<Stream, Cursor>,
     pub(super) depths: BTreeMap<Stream, u64>,
     pub(super) streams: BTreeMap<Stream, Entries>,
@@ -39,11 +39,12 @@ pub(super) struct Entries {
 
 impl Entries {
     /// Adds an entry. Its id is later than any before, whatever the clock says.
-    pub(super) fn add(&mut self, at: UnixMs, nonce: u64, posted: Vec<Posted>) {
+    pub(super) fn add(&mut self, at: UnixMs, nonce: u64, posted: Vec<Posted>) -> EntryId {
         let fresh = EntryId { ms: at.0, number: 0 };
         let next = EntryId { number: self.last.number + 1, ..self.last };
         self.last = if fresh > self.last { fresh } else { next };
         self.entries.push_back(Entry { id: self.last, nonce, at, posted });
+        self.last
     }
 }
 

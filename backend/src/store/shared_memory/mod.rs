@@ -226,7 +226,8 @@ impl SharedMemory {
     }
 
     pub(crate) fn tickets(&self, bucket: u16) -> BTreeMap<CommandId, UnixMs> {
-        self.server().buckets[usize::from(bucket)].tickets.clone()
+        let tickets = &self.server().buckets[usize::from(bucket)].tickets;
+        tickets.iter().map(|(id, ticket)| (*id, ticket.until)).collect()
     }
 
     pub(crate) fn depth(&self, bucket: u16, stream: &Stream) -> u64 {

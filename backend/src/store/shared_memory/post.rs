@@ -1,10 +1,9 @@
 //! What an API process does in one step: it puts commands, tickets and the rest into streams.
 
-use cartgate_ledger::{CommandId, UnixMs};
-use cartgate_policy::Sku;
+use cartgate_ledger::UnixMs;
 
 use super::bucket::Bucket;
-use crate::store::tenure::{Posted, ReplyTo, Stream};
+use crate::store::tenure::{Entry, EntryId, Posted, PostedTicket, Stream, Ticket};
 
 /// What is to be posted at once.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +26,9 @@ pub(crate) struct Group {
 /// A ticket that somebody wants.
 #[derive(Clone, Debug)]
 pub(crate) struct TicketWish {
-    pub(crate) sku: Sku,
-    pub(crate) id: CommandId,
+    pub(crate) ticket: PostedTicket,
     /// Until when the command is good without one: later there is none.
     pub(crate) claim_by: UnixMs,
-    pub(crate) until: UnixMs,
-    pub(crate) reply: ReplyTo,
 }
 
 /// What came of a post.
@@ -40,8 +36,8 @@ pub(crate) struct TicketWish {
 pub(crate) enum Posting {
     /// Nothing: SKUs have other routes by now.
     Moved,
-    /// Each group that there was room for, each ticket that did not come too late.
-    Done { groups: Vec<bool>, tickets: Vec<bool> },
+    /// The entry of each group that there was room for, each ticket that did not come too late.
+    Done { groups: Vec<Option<EntryId>>, tickets: Vec<bool> },
 }
 
 impl Bucket {
@@ -56,27 +52,29 @@ impl Bucket {
         Posting::Done { groups, tickets: tickets.collect() }
     }
 
-    fn post_group(&mut self, group: Group, now: UnixMs, nonce: u64) -> bool {
+    fn post_group(&mut self, group: Group, now: UnixMs, nonce: u64) -> Option<EntryId> {
         let depth = self.depths.entry(group.stream.clone()).or_default();
         let more = *depth + group.posted.len() as u64;
         if more > group.max {
-            return false;
+            return None;
         }
         *depth = more;
-        self.streams.entry(group.stream).or_default().add(now, nonce, group.posted);
-        true
+        Some(self.streams.entry(group.stream).or_default().add(now, nonce, group.posted))
     }
 
     fn post_ticket(&mut self, wish: TicketWish, now: UnixMs, nonce: u64) -> bool {
-        let TicketWish { sku, id, claim_by, until, reply } = wish;
-        if now > claim_by {
+        let TicketWish { ticket, claim_by } = wish;
+        let is_it = |entry: &Entry| entry.id == ticket.place.entry;
+        let stream = self.streams.get(&ticket.stream);
+        if now > claim_by || !stream.is_some_and(|stream| stream.entries.iter().any(is_it)) {
             return false;
         }
-        let longer = self.tickets.entry(id).or_insert(until);
-        *longer = until.max(*longer);
+        let PostedTicket { id, until, place, .. } = ticket;
+        let given = Ticket { until, place };
+        self.tickets.entry(id).and_modify(|before| *before = given.or(*before)).or_insert(given);
         *self.depths.entry(Stream::Settle).or_default() += 1;
-        let ticket = vec![Posted::Ticket { sku, id, until, reply }];
-        self.streams.entry(Stream::Settle).or_default().add(now, nonce, ticket);
+        let posted = vec![Posted::Ticket(ticket)];
+        self.streams.entry(Stream::Settle).or_default().add(now, nonce, posted);
         true
     }
 }

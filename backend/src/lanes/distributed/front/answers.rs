@@ -26,7 +26,7 @@ impl Front {
 
     fn hear_one(self: &Arc<Self>, number: u64, told: Told) {
         if told == Told::Ticketed {
-            return self.waiting.give_ticket(number);
+            return self.hear_ticketed(number);
         }
         let Some(caller) = self.waiting.remove(number) else { return };
         match (caller.reply, told) {
@@ -47,6 +47,15 @@ impl Front {
                 tracing::error!(?told, "an answer to another question");
                 reply.refuse(EnqueueError::Stopped);
             }
+        }
+    }
+
+    /// A caller has the ticket that it wants. It goes when it likes; until then it may yet hear the
+    /// outcome.
+    fn hear_ticketed(&self, number: u64) {
+        if let Some(wish) = self.waiting.take_wish(number) {
+            // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
+            let _ = wish.send(());
         }
     }
 

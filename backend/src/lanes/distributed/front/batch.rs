@@ -1,13 +1,13 @@
 //! What is posted at once, sorted by the streams that it enters.
 
-use cartgate_ledger::Command;
+use cartgate_ledger::{Command, UnixMs};
 
 use super::outbox::Outgoing;
-use super::waiting::Waiting;
+use super::waiting::{PostedAt, Waiting};
 use super::{FrontSettings, Routes};
 use crate::lanes::LaneSettings;
 use crate::store::redis::{Group, Post, TicketFor};
-use crate::store::tenure::{Posted, PostedCommand, ReplyTo, Stream};
+use crate::store::tenure::{EntryId, Place, Posted, PostedCommand, PostedTicket, Stream};
 
 /// The most in one group. All of a group is refused if there is no room for it, so a large one would
 /// leave room unused.
@@ -26,7 +26,6 @@ pub(super) struct Batch {
 impl Batch {
     /// Sorts what is to be posted. Each group keeps the order.
     pub(super) fn sort(
-        process: u64,
         outgoing: Vec<Outgoing>,
         routes: &Routes,
         settings: &FrontSettings,
@@ -42,14 +41,14 @@ impl Batch {
                         if is_bounded { queue_max(&stream, &settings.lanes) } else { u64::MAX };
                     batch.add(stream, max, posted, number);
                 }
-                Outgoing::Ticket { sku, id, number } => match waiting.posted_at(number) {
-                    Some(Some(at)) => {
+                Outgoing::Ticket { sku, id, reply } => match waiting.posted(reply.number) {
+                    Some(Some(PostedAt { stream, place, at })) => {
                         let claim_by = at.plus_ms(settings.good_for_ms);
                         let until = claim_by.plus_ms(settings.lanes.ticket_ttl_ms);
-                        let reply = ReplyTo { process, number };
-                        batch.post.tickets.push(TicketFor { sku, id, claim_by, until, reply });
+                        let ticket = PostedTicket { sku, id, until, stream, place, reply };
+                        batch.post.tickets.push(TicketFor { ticket, claim_by });
                     }
-                    Some(None) => batch.early.push(Outgoing::Ticket { sku, id, number }),
+                    Some(None) => batch.early.push(Outgoing::Ticket { sku, id, reply }),
                     // It has heard the outcome.
                     None => {}
                 },
@@ -106,15 +105,38 @@ impl Batch {
         self.post.groups.is_empty() && self.post.tickets.is_empty()
     }
 
-    /// The callers in the groups that `is_done` says, or does not say, were posted.
-    pub(super) fn numbers(&self, done: bool, is_done: &[bool]) -> Vec<u64> {
-        let groups = self.numbers.iter().zip(is_done).filter(|(_, is)| **is == done);
+    /// Where the callers' commands are whose groups have these entries, since that time.
+    pub(super) fn posted<'a>(
+        &'a self,
+        entries: &'a [Option<EntryId>],
+        at: UnixMs,
+    ) -> impl Iterator<Item = (u64, PostedAt)> {
+        let groups = self.post.groups.iter().zip(&self.numbers).zip(entries);
+        groups.filter_map(|(group, entry)| Some((group, (*entry)?))).flat_map(
+            move |((Group { stream, .. }, numbers), entry)| {
+                (0..).zip(numbers).filter_map(move |(index, number)| {
+                    let (stream, place) = (stream.clone(), Place { entry, index });
+                    Some(((*number)?, PostedAt { stream, place, at }))
+                })
+            },
+        )
+    }
+
+    /// The callers in groups that have no entry.
+    pub(super) fn refused(&self, entries: &[Option<EntryId>]) -> Vec<u64> {
+        let groups = self.numbers.iter().zip(entries).filter(|(_, entry)| entry.is_none());
         groups.flat_map(|(numbers, _)| numbers.iter().copied().flatten()).collect()
     }
 
     /// All callers.
     pub(super) fn all_numbers(&self) -> Vec<u64> {
         self.numbers.iter().flatten().copied().flatten().collect()
+    }
+
+    /// Who wanted a ticket too late.
+    pub(super) fn too_late(&self, is_in_time: &[bool]) -> impl Iterator<Item = u64> {
+        let late = self.post.tickets.iter().zip(is_in_time).filter(|(_, is_in_time)| !**is_in_time);
+        late.map(|(wish, _)| wish.ticket.reply.number)
     }
 }
 

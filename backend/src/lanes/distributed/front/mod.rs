@@ -13,6 +13,8 @@
 mod answers;
 mod batch;
 mod outbox;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,7 +23,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use cartgate_ledger::{Command, CommandId, Outcome, Reservation};
+use cartgate_ledger::{Command, CommandId, Outcome, Reservation, UnixMs};
 use cartgate_policy::Sku;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -145,17 +147,18 @@ impl Front {
         written.await.unwrap_or(Err(EnqueueError::Stopped))
     }
 
-    /// Asks for a ticket for a command that waits. Nothing comes if there is none: then its outcome is
-    /// on its way.
+    /// Asks for a ticket for a command that waits. The sender is dropped if there is none: then its
+    /// outcome is on its way.
     pub(crate) fn ask_ticket(
         self: &Arc<Self>,
         sku: Sku,
         id: CommandId,
         number: u64,
     ) -> oneshot::Receiver<()> {
-        let ticket = self.waiting.want_ticket(number);
-        let bucket = self.buckets.of_sku(&sku);
-        self.send(bucket, Outgoing::Ticket { sku, id, number });
+        let (wish, ticket) = oneshot::channel();
+        self.waiting.want_ticket(number, wish);
+        let (bucket, reply) = (self.buckets.of_sku(&sku), self.reply_to(number));
+        self.send(bucket, Outgoing::Ticket { sku, id, reply });
         ticket
     }
 
@@ -213,16 +216,14 @@ impl Front {
 
     async fn post(self: &Arc<Self>, bucket: u16, outgoing: Vec<Outgoing>) {
         let (routes, settings) = (self.routes(bucket), &self.settings);
-        let mut batch = Batch::sort(self.process, outgoing, &routes, settings, &self.waiting);
+        let mut batch = Batch::sort(outgoing, &routes, settings, &self.waiting);
         for early in std::mem::take(&mut batch.early) {
             self.outbox(bucket).push(early);
         }
         for _ in 0..SORTS_MAX {
             match self.post_box.post(bucket, &batch.post).await {
-                Ok(PostReply::Posted { at, groups, .. }) => {
-                    self.waiting.note_posted(&batch.numbers(true, &groups), at);
-                    let full = EnqueueError::Full { depth: settings.lanes.reserve_queue_max };
-                    return self.refuse(&batch.numbers(false, &groups), full);
+                Ok(PostReply::Posted { at, groups, tickets }) => {
+                    return self.note_posted(&batch, at, &groups, &tickets);
                 }
                 Ok(PostReply::Moved { routes_version: version, own_lanes }) => {
                     let routes = Routes { version, own: own_lanes.into_iter().collect() };
@@ -246,6 +247,22 @@ impl Front {
         }
         // They may be in the stream or not: whoever repeats with the same key finds out.
         self.refuse(&batch.all_numbers(), EnqueueError::Stopped);
+    }
+
+    fn note_posted(
+        &self,
+        batch: &Batch,
+        at: UnixMs,
+        entries: &[Option<EntryId>],
+        is_in_time: &[bool],
+    ) {
+        self.waiting.note_posted(batch.posted(entries, at));
+        let full = EnqueueError::Full { depth: self.settings.lanes.reserve_queue_max };
+        self.refuse(&batch.refused(entries), full);
+        for number in batch.too_late(is_in_time) {
+            // Its outcome is on its way.
+            drop(self.waiting.take_wish(number));
+        }
     }
 
     fn refuse(&self, numbers: &[u64], error: EnqueueError) {

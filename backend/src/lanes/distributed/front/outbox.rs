@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
 
-use crate::store::tenure::Posted;
+use crate::store::tenure::{Posted, ReplyTo};
 
 /// The most that is posted at once: some 300 KiB.
 const POST_MAX: usize = 4_096;
@@ -42,7 +42,7 @@ pub(super) enum Outgoing {
         sku: Sku,
         id: CommandId,
         /// Who waits for the command.
-        number: u64,
+        reply: ReplyTo,
     },
 }
 

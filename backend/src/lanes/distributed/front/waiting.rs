@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::lanes::EnqueueError;
 use crate::lanes::queued::Replies;
+use crate::store::tenure::{Place, Stream};
 
 /// Callers, by their numbers.
 #[derive(Default)]
@@ -24,11 +25,20 @@ pub(super) struct Caller {
     bucket: u16,
     pub(super) sku: Sku,
     since: Instant,
-    /// When its command came into the stream, by the store's clock; `None`: it is on its way there.
-    posted_at: Option<UnixMs>,
+    /// Where its command is; `None`: on its way into a stream.
+    posted: Option<PostedAt>,
     pub(super) reply: CallerReply,
-    /// Tells it that its ticket is good, if it has asked for one.
+    /// Who is told that it has a ticket, if it wants one.
     ticket: Option<oneshot::Sender<()>>,
+}
+
+/// Where a command is.
+#[derive(Clone)]
+pub(super) struct PostedAt {
+    pub(super) stream: Stream,
+    pub(super) place: Place,
+    /// When it came there, by the store's clock.
+    pub(super) at: UnixMs,
 }
 
 /// What it waits for.
@@ -56,8 +66,8 @@ impl Waiting {
     /// Adds a caller, and returns its number.
     pub(super) fn add(&self, bucket: u16, sku: Sku, reply: CallerReply) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (since, posted_at, ticket) = (Instant::now(), None, None);
-        let caller = Caller { bucket, sku, since, posted_at, reply, ticket };
+        let since = Instant::now();
+        let caller = Caller { bucket, sku, since, posted: None, reply, ticket: None };
         self.callers().insert(number, caller);
         number
     }
@@ -67,36 +77,31 @@ impl Waiting {
         self.callers().remove(&number)
     }
 
-    /// A caller asks for a ticket, and is told here that it is good.
-    pub(super) fn want_ticket(&self, number: u64) -> oneshot::Receiver<()> {
-        let (sender, ticket) = oneshot::channel();
-        if let Some(caller) = self.callers().get_mut(&number) {
-            caller.ticket = Some(sender);
-        }
-        ticket
-    }
-
-    /// A caller's ticket is good.
-    pub(super) fn give_ticket(&self, number: u64) {
-        let ticket = self.callers().get_mut(&number).and_then(|caller| caller.ticket.take());
-        // A caller that has gone can still ask for the outcome, if it kept the key.
-        let _ = ticket.map(|ticket| ticket.send(()));
-    }
-
-    /// Notes that what these wait for is in the stream.
-    pub(super) fn note_posted(&self, numbers: &[u64], at: UnixMs) {
+    /// Notes where what somebody waits for is.
+    pub(super) fn note_posted(&self, posted: impl IntoIterator<Item = (u64, PostedAt)>) {
         let mut callers = self.callers();
-        for number in numbers {
-            if let Some(caller) = callers.get_mut(number) {
-                caller.posted_at = Some(at);
+        for (number, posted_at) in posted {
+            if let Some(caller) = callers.get_mut(&number) {
+                caller.posted = Some(posted_at);
             }
         }
     }
 
-    /// When the command of somebody who waits came into the stream. The inner `None`: it is on its way
-    /// there.
-    pub(super) fn posted_at(&self, number: u64) -> Option<Option<UnixMs>> {
-        Some(self.callers().get(&number)?.posted_at)
+    /// Where the command of somebody who waits is. The inner `None`: on its way into a stream.
+    pub(super) fn posted(&self, number: u64) -> Option<Option<PostedAt>> {
+        Some(self.callers().get(&number)?.posted.clone())
+    }
+
+    /// Somebody who waits wants a ticket. If nobody does, it has heard the outcome.
+    pub(super) fn want_ticket(&self, number: u64, ticket: oneshot::Sender<()>) {
+        if let Some(caller) = self.callers().get_mut(&number) {
+            caller.ticket = Some(ticket);
+        }
+    }
+
+    /// Takes the wish of somebody who waits: it is told of its ticket, or that there is none.
+    pub(super) fn take_wish(&self, number: u64) -> Option<oneshot::Sender<()>> {
+        self.callers().get_mut(&number)?.ticket.take()
     }
 
     /// The buckets that somebody has waited on for so long, each with when the first of them came
@@ -104,9 +109,9 @@ impl Waiting {
     pub(super) fn overdue(&self, age: Duration) -> HashMap<u16, UnixMs> {
         let mut earliest = HashMap::new();
         for caller in self.callers().values().filter(|caller| caller.since.elapsed() >= age) {
-            let Some(posted_at) = caller.posted_at else { continue };
-            let first = earliest.entry(caller.bucket).or_insert(posted_at);
-            *first = posted_at.min(*first);
+            let Some(PostedAt { at, .. }) = caller.posted else { continue };
+            let first = earliest.entry(caller.bucket).or_insert(at);
+            *first = at.min(*first);
         }
         earliest
     }
@@ -115,6 +120,12 @@ impl Waiting {
     pub(super) fn take_older(&self, age: Duration) -> Vec<Caller> {
         let is_older = |_: &u64, caller: &mut Caller| caller.since.elapsed() >= age;
         self.callers().extract_if(is_older).map(|(_, caller)| caller).collect()
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.callers().len()
     }
 
     fn callers(&self) -> MutexGuard<'_, HashMap<u64, Caller>> {

@@ -32,7 +32,6 @@ impl Record {
         self.fingerprints.dedup();
         self.claim_by = self.claim_by.max(lost.claim_by);
         self.times = lost.times;
-        self.was_ticketed |= lost.was_ticketed;
         self.was_forgotten |= lost.was_forgotten;
         self.cancelled.extend(lost.cancelled);
         self.wanted = self.wanted.or(lost.wanted);

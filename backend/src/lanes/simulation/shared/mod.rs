@@ -93,9 +93,10 @@ const WEIGHTS: [(Option<What>, u32); 11] = [
 ];
 
 /// What happens in any thousand histories, by kind.
-pub(super) const EXPECTED: [(&str, &str); 9] = [
+pub(super) const EXPECTED: [(&str, &str); 10] = [
     ("reserve", "held; sold-out; over-cap; abandoned; key-reused; ticket; not-open-yet; closed"),
     ("confirm", "settled; already-expired; already-released"),
+    ("ticket", "too late; asked for"),
     ("request", "full; full for settling; moved; several at once"),
     ("tenure", "begun; fenced; cursor; entry; lost; slept; given back"),
     ("commit", "late, and written; late, and refused; a ticket is decided; a void ticket"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cartgate_ledger::CommandId;
+use cartgate_ledger::{CommandId, UnixMs};
 use cartgate_policy::Sku;
 
 use super::check::streams;
@@ -15,7 +15,7 @@ use crate::lanes::simulation::{Checked, Violation};
 use crate::metrics::Metrics;
 use crate::store::shared_memory::Written;
 use crate::store::tenure::{
-    Posted, ReplyTo, Route, SharedStore as _, Tenure, Told, TurnCommit, WorkerId,
+    Answer, Posted, ReplyTo, Route, SharedStore as _, Tenure, Told, TurnCommit, WorkerId,
 };
 use crate::store::{Store as _, StoreError};
 
@@ -65,17 +65,19 @@ impl SharedWorld<'_> {
             return Ok(());
         }
         let mut ended_tickets = Vec::new();
-        for Written { at, turn, .. } in &written {
+        for Written { bucket, at, turn } in &written {
+            self.promise_tickets(&turn.answers, *at)?;
             let is_good =
                 |id: &&CommandId| self.oracle.ticketed.get(id).is_some_and(|until| *until >= *at);
-            ended_tickets.extend(turn.commit.unticketed.iter().filter(is_good));
+            let is_promised = |id: &&CommandId| self.oracle.promised.contains(id);
+            ended_tickets.extend(turn.commit.unticketed.iter().filter(is_good).filter(is_promised));
             for id in &turn.commit.unticketed {
                 let is_decided = turn.commit.reservations.iter().any(|(_, r)| r.id == *id);
                 let name = if is_decided { "a ticket is decided" } else { "a void ticket" };
                 self.coverage.count("commit", name);
             }
             self.oracle.committed(&turn.commit, *at)?;
-            self.check_tickets(turn)?;
+            self.check_tickets(*bucket, turn)?;
             for (sku, item) in &turn.commit.hot_items {
                 self.register(sku, *item);
             }
@@ -86,35 +88,35 @@ impl SharedWorld<'_> {
         self.check_written(&written, &ended_tickets)
     }
 
-    /// Whoever is told that a ticket is good can ask for the outcome, before it is there and then; or
-    /// is told the outcome as well.
-    fn check_tickets(&mut self, turn: &TurnCommit) -> Checked {
-        let good = turn.answers.iter().filter(|answer| answer.told == Told::Ticketed);
-        for good in good {
-            let Some(id) = self.asked_by(good.reply) else { continue };
-            self.oracle.good_tickets.insert(id);
-            let is_told = turn.answers.iter().any(|answer| {
-                answer.reply == good.reply && matches!(answer.told, Told::Outcome(_))
-            });
-            if is_told || self.oracle.ticketed.contains_key(&id) {
-                continue;
-            }
-            let bucket = self.buckets.of_id(id).unwrap_or_default();
-            // A commit that came late may have been followed by one that forgets.
-            let is_written = turn.commit.reservations.iter().any(|(_, written)| written.id == id);
-            let is_kept = self.store.data(bucket).reservation(id).map_err(wrong)?.is_some();
+    fn promise_tickets(&mut self, answers: &[Answer], at: UnixMs) -> Checked {
+        let ticketed = answers.iter().filter(|answer| answer.told == Told::Ticketed);
+        for id in ticketed.filter_map(|answer| self.wishes.get(&answer.reply)) {
+            let until = self.oracle.ticketed.get(id);
+            let is_good = until.is_none_or(|until| *until >= at);
             ensure!(
-                is_kept || is_written,
-                "the ticket of {id} is said to be good, and leads nowhere"
+                is_good,
+                "the ticket of {id} is called good at {at:?}, and was until {until:?}"
             );
+            self.oracle.promise(*id);
         }
         Ok(())
     }
 
-    /// The reserve command that a caller waits for.
-    fn asked_by(&self, ReplyTo { process, number }: ReplyTo) -> Option<CommandId> {
-        let process = self.processes.iter().find(|its| its.id == process)?;
-        process.callers.get(&number)?.asked.reserve_id()
+    /// Whoever is told that a ticket is good can ask for the outcome, before it is there and then; or
+    /// is told the outcome as well.
+    fn check_tickets(&self, bucket: u16, turn: &TurnCommit) -> Checked {
+        for good in turn.answers.iter().filter(|answer| answer.told == Told::Ticketed) {
+            let Some(id) = self.wishes.get(&good.reply) else { continue };
+            let is_told = turn.answers.iter().any(|answer| {
+                answer.reply == good.reply && matches!(answer.told, Told::Outcome(_))
+            });
+            // A commit that came late may have been followed by one that forgets.
+            let is_written = turn.commit.reservations.iter().any(|(_, written)| written.id == *id);
+            let is_kept = self.store.data(bucket).reservation(*id).map_err(wrong)?.is_some();
+            let leads = is_told || is_written || is_kept || self.oracle.ticketed.contains_key(id);
+            ensure!(leads, "the ticket of {id} is said to be good, and leads nowhere");
+        }
+        Ok(())
     }
 
     pub(super) fn register(&mut self, sku: &Sku, item: Option<HotItem>) {
@@ -174,11 +176,12 @@ impl SharedWorld<'_> {
                         replies.extend(command.reply.map(|reply| (reply, id)));
                     }
                     Posted::HotItem { reply, .. } => drop(replies.insert(*reply, None)),
-                    Posted::Handoff(_) | Posted::Ticket { .. } | Posted::HangUp { .. } => {}
+                    Posted::Handoff(_) | Posted::Ticket(_) | Posted::HangUp { .. } => {}
                 });
             }
             let (_, answers) = self.store.answers(bucket, 0);
-            replies.extend(answers.into_iter().map(|answer| (answer.reply, None)));
+            let last = answers.into_iter().filter(|answer| answer.told != Told::Ticketed);
+            replies.extend(last.map(|answer| (answer.reply, None)));
         }
         replies
     }

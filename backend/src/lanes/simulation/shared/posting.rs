@@ -12,7 +12,7 @@ use crate::lanes::simulation::op::Key;
 use crate::lanes::simulation::request::Asked;
 use crate::lanes::simulation::wish::{self, WAIT_MS, Wish};
 use crate::store::shared_memory::{Group, Post, Posting};
-use crate::store::tenure::{Posted, ReplyTo, Stream};
+use crate::store::tenure::{Place, Posted, ReplyTo, Stream};
 
 impl SharedWorld<'_> {
     /// A process is asked for something; often it gathers more before it posts.
@@ -45,7 +45,7 @@ impl SharedWorld<'_> {
         let asked = some.into_iter().map(|(key, command)| self.asked(key, command, now));
         let asked: Vec<_> = asked.collect();
         let replies: Vec<_> = asked.iter().map(|_| self.processes[process].reply()).collect();
-        let (streams, taken) = loop {
+        let (streams, entries) = loop {
             let (post, streams) = self.grouped(process, bucket, &asked, &replies);
             match self.store.post(bucket, post) {
                 Posting::Done { groups, .. } => break (streams, groups),
@@ -56,15 +56,19 @@ impl SharedWorld<'_> {
                 }
             }
         };
+        let mut groups: BTreeMap<_, _> =
+            streams.into_iter().zip(entries.into_iter().map(|entry| (entry, 0..))).collect();
         for (asked, reply) in asked.into_iter().zip(replies) {
-            let of = self.stream_of(process, bucket, &asked);
-            let group = streams.iter().position(|stream| *stream == of);
-            if group.is_some_and(|group| taken[group]) {
+            let stream = self.stream_of(process, bucket, &asked);
+            let group = groups.get_mut(&stream).and_then(|(entry, index)| Some(((*entry)?, index)));
+            if let Some((entry, index)) = group.and_then(|(entry, all)| Some((entry, all.next()?)))
+            {
                 self.oracle.asked(&asked, Wish::of(asked.key));
-                let caller = Caller { asked, stays: Stays::Waits, told: None };
+                let (place, stays) = (Place { entry, index }, Stays::Waits);
+                let caller = Caller { asked, stream, place, stays, told: None };
                 self.processes[process].callers.insert(reply.number, caller);
             } else {
-                let name = if of == Stream::Settle { "full for settling" } else { "full" };
+                let name = if stream == Stream::Settle { "full for settling" } else { "full" };
                 self.coverage.count("request", name);
             }
         }

@@ -7,7 +7,7 @@ use cartgate_policy::Sku;
 
 use crate::lanes::simulation::op::Key;
 use crate::lanes::simulation::request::Asked;
-use crate::store::tenure::{Answer, Posted, ReplyTo, Route, Stream, Told};
+use crate::store::tenure::{Answer, Place, Posted, ReplyTo, Route, Stream, Told};
 
 /// An API process.
 pub(super) struct Process {
@@ -28,6 +28,9 @@ pub(super) struct Process {
 /// Somebody whose command was posted.
 pub(super) struct Caller {
     pub(super) asked: Asked,
+    /// Where its command was posted.
+    pub(super) stream: Stream,
+    pub(super) place: Place,
     pub(super) stays: Stays,
     pub(super) told: Option<Outcome>,
 }
@@ -36,8 +39,8 @@ pub(super) struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stays {
     Waits,
-    /// With a ticket: it may ask for the outcome later.
-    HasTicket,
+    /// For a ticket as well, that is good until then.
+    WantsTicket(UnixMs),
     Gone,
 }
 
@@ -80,11 +83,23 @@ impl Process {
                 self.callers.remove(&number);
                 Ok(cancel(&outcome).map_or(Heard::Nothing, |posted| Heard::Ghost(sku, posted)))
             }
-            Told::Ticketed => Ok(Heard::Ticket),
+            Told::Ticketed => Ok(self.hear_ticketed(number)),
             told @ (Told::HotItemWritten | Told::TooManyHotItems) => {
                 let change = self.changers.remove(&number);
                 Ok(change.map_or(Heard::Nothing, |index| Heard::Change(index, told)))
             }
+        }
+    }
+
+    /// A caller goes with its ticket, unless it has heard more.
+    fn hear_ticketed(&mut self, number: u64) -> Heard {
+        match self.callers.get(&number) {
+            Some(Caller { stays: Stays::WantsTicket(until), told: None, .. }) => {
+                let until = *until;
+                let caller = self.callers.remove(&number);
+                caller.map_or(Heard::Nothing, |caller| Heard::Ticket(caller.asked, until))
+            }
+            _ => Heard::Nothing,
         }
     }
 
@@ -116,10 +131,10 @@ impl Process {
 /// What a process has heard.
 pub(super) enum Heard {
     Nothing,
-    /// A ticket is good.
-    Ticket,
     /// A hold of somebody who has gone: this gives it back.
     Ghost(usize, Command),
+    /// A caller has a ticket that is good until then at least.
+    Ticket(Asked, UnixMs),
     /// What became of a change of the registry.
     Change(usize, Told),
 }

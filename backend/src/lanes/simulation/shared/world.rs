@@ -23,7 +23,7 @@ use crate::lanes::simulation::{Checked, Violation};
 use crate::metrics::{command_name, outcome_name};
 use crate::store::memory::Crash;
 use crate::store::shared_memory::{Fault, Post, Posting, SharedMemory, TicketWish};
-use crate::store::tenure::{Answer, Posted, ReplyTo, Told};
+use crate::store::tenure::{Answer, Posted, PostedTicket, ReplyTo, Told};
 
 const BEGIN_MS: u64 = 10_000;
 
@@ -47,6 +47,8 @@ pub(super) struct SharedWorld<'a> {
     pub(super) past: Past,
     pub(super) failovers: u64,
     pub(super) hung_up: BTreeSet<ReplyTo>,
+    /// For which commands tickets were ever asked, and who did.
+    pub(super) wishes: BTreeMap<ReplyTo, CommandId>,
     /// Commands whose customers may never hear of them: their process has died, or a failover brought
     /// back what they were answered.
     pub(super) orphans: BTreeSet<CommandId>,
@@ -85,6 +87,7 @@ impl<'a> SharedWorld<'a> {
             changes: Vec::new(),
             failovers: 0,
             hung_up: BTreeSet::new(),
+            wishes: BTreeMap::new(),
             orphans: BTreeSet::new(),
             coverage,
             ids,
@@ -250,11 +253,11 @@ impl<'a> SharedWorld<'a> {
         let Some(process) = self.processes.iter_mut().find(is_its) else { return Ok(()) };
         match process.hear(answer).map_err(Violation)? {
             Heard::Nothing => Ok(()),
-            Heard::Ticket => {
-                self.coverage.count("reserve", "a ticket is good");
-                Ok(())
-            }
             Heard::Ghost(sku, command) => self.give_back(sku, command),
+            Heard::Ticket(asked, until) => {
+                self.coverage.count("reserve", "ticket");
+                self.oracle.heard_ticket(&asked, until)
+            }
             Heard::Change(index, told) => {
                 let (sku, item) = self.changes[index];
                 // Or another that came later: then that one counts.
@@ -327,28 +330,30 @@ impl<'a> SharedWorld<'a> {
         let Some(number) = self.processes[process].caller_of(key, false, waits) else {
             return Ok(());
         };
-        let caller = &self.processes[process].callers[&number];
+        let reply = ReplyTo { process: self.processes[process].id, number };
+        let Some(caller) = self.processes[process].callers.get_mut(&number) else { return Ok(()) };
         if caller.told.is_some() {
             return self.judge(process, number);
         }
         let Command::Reserve(reserve) = &caller.asked.command else { return Ok(()) };
         let (id, claim_by) = (reserve.id, reserve.claim_by);
-        let (sku, now, ttl_ms) =
-            (caller.asked.sku, self.store.now(), self.setting.lanes.ticket_ttl_ms);
-        let reply = ReplyTo { process: self.processes[process].id, number };
-        let until = now.plus_ms(ttl_ms);
-        let wish = TicketWish { sku: wish::sku(sku), id, claim_by, until, reply };
-        let bucket = self.bucket(sku);
-        let posting = self.store.post(bucket, Post { tickets: vec![wish], ..Post::default() });
+        let until = self.store.now().plus_ms(self.setting.lanes.ticket_ttl_ms);
+        let (sku, stream, place) =
+            (wish::sku(caller.asked.sku), caller.stream.clone(), caller.place);
+        let bucket = self.buckets.of_sku(&sku);
+        let ticket = PostedTicket { sku, id, until, stream, place, reply };
+        let tickets = vec![TicketWish { ticket, claim_by }];
+        let posting = self.store.post(bucket, Post { tickets, ..Post::default() });
         if !matches!(posting, Posting::Done { tickets, .. } if tickets == [true]) {
+            self.coverage.count("ticket", "too late");
             return Ok(());
         }
-        self.coverage.count("reserve", "ticket");
+        self.coverage.count("ticket", "asked for");
+        // Its owner is to say that it is good.
+        caller.stays = Stays::WantsTicket(until);
+        self.wishes.insert(reply, id);
         let until = self.store.tickets(bucket).get(&id).copied().unwrap_or_default();
         self.oracle.ticket(id, until);
-        let Some(caller) = self.processes[process].callers.get_mut(&number) else { return Ok(()) };
-        caller.stays = Stays::HasTicket;
-        self.oracle.heard_ticket(&caller.asked, now, ttl_ms)?;
         self.check_posted()
     }
 

@@ -1,13 +1,15 @@
 -- Puts what callers ask for into a bucket's streams.
 --
--- KEYS  meta routes depths tickets settle, then the stream of each group.
+-- KEYS  meta routes depths tickets settle, then the stream of each group, then the one that each
+--       ticket's command is in.
 -- ARGV  a nonce; the version of the routes that reserve commands were sorted by, '' if there are
 --       none; the number of groups, and of each its stream's name, how much is in it, how much the
 --       stream may have, and itself; the number of tickets, and of each its id, until when its
---       command is good without it, what is stored, and what the owner reads.
+--       command is good without it, the command's entry, what is kept (until when it is good, the
+--       command's place, its SKU), and what the owner reads.
 -- Returns {'moved', version, SKUs with streams of their own ...} if the routes are not these;
---       otherwise {'posted', now, {1 or 0 by group}, {1 or 0 by ticket}}, 0 for a stream that is
---       full, a ticket that comes too late.
+--       otherwise {'posted', now, {entry by group}, {1 or 0 by ticket}}, nil for a stream that is
+--       full, 0 for a ticket that comes too late.
 --
 -- With reserve commands in it, Redis refuses it when it is out of memory: nothing has happened then.
 -- Without, it is called by another name, and may exceed maxmemory: whoever has paid must get through.
@@ -38,16 +40,30 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)
 
-local is_posted = {}
+local entries = {}
 for group = 1, tonumber(take()) do
   local name, count, max, data = take(), tonumber(take()), tonumber(take()), take()
   local depth = tonumber(redis.call('HGET', depths, name) or 0)
-  is_posted[group] = 0
+  entries[group] = false
   if depth + count <= max then
-    redis.call('XADD', KEYS[5 + group], '*', 'n', nonce, 't', stamp, 'd', data)
+    entries[group] = redis.call('XADD', KEYS[5 + group], '*', 'n', nonce, 't', stamp, 'd', data)
     redis.call('HINCRBY', depths, name, count)
-    is_posted[group] = 1
   end
+end
+
+-- Whether the entry is there. What is decided is trimmed, and a failover may have lost it; the stream
+-- itself may be another by now.
+local found = {}
+local function is_there(stream, entry)
+  local name = stream .. ' ' .. entry
+  if found[name] == nil then found[name] = #redis.call('XRANGE', stream, entry, entry) == 1 end
+  return found[name]
+end
+
+-- Both in hexadecimal, of one length.
+local function later(one, other)
+  if one < other then return other end
+  return one
 end
 
 local is_given, given = {}, {}
@@ -61,14 +77,21 @@ local function tell_owner()
 end
 
 for ticket = 1, tonumber(take()) do
-  local id, claim_by, value, data = take(), tonumber(take()), take(), take()
+  local id, claim_by, entry = take(), tonumber(take()), take()
+  local good_until, place, sku, data = take(), take(), take(), take()
   is_given[ticket] = 0
-  if now <= claim_by then
-    redis.call('HSET', tickets, id, value)
+  if now <= claim_by and is_there(KEYS[5 + #entries + ticket], entry) then
+    -- Of two for one command, which was repeated, the longer time counts, and the later place.
+    local before = redis.call('HGET', tickets, id)
+    if before then
+      good_until = later(good_until, string.sub(before, 1, #good_until))
+      place = later(place, string.sub(before, #good_until + 1, #good_until + #place))
+    end
+    redis.call('HSET', tickets, id, good_until .. place .. sku)
     given[#given + 1], given[#given + 2] = 'd', data
     is_given[ticket] = 1
     if #given >= PIECE then tell_owner() end
   end
 end
 tell_owner()
-return { 'posted', now, is_posted, is_given }
+return { 'posted', now, entries, is_given }
