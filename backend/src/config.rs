@@ -54,7 +54,8 @@ pub struct Config {
     /// How long a ticketed command may wait for its turn, in milliseconds. At most a day.
     pub ticket_ttl_ms: u64,
     /// While there are as many holds, new reservations are answered 503; what waits in lanes by then
-    /// still takes its holds. Each takes about half a KiB of memory. 1 to 100,000,000.
+    /// still takes its holds. Each takes about half a KiB of memory. On a shared store, those count
+    /// that a worker has in memory. 1 to 100,000,000.
     pub holds_max: usize,
     /// The most hot items: SKUs with a lane of their own. At most 10,000.
     pub hot_items_max: usize,

@@ -125,8 +125,12 @@ impl Metrics {
             "Buckets that this process is owner of no more, by why",
             self.tenures_ended.clone(),
         );
-        r.register("holds", "Holds that have not ended", self.holds.clone());
-        r.register("hot_items", "SKUs with a lane of their own", self.hot_items.clone());
+        r.register(
+            "holds",
+            "Holds that have not ended, in this process's buckets",
+            self.holds.clone(),
+        );
+        r.register("hot_items", "Hot items, in this process's buckets", self.hot_items.clone());
         r.register(
             "lane_depth",
             "Commands waiting in a bucket's normal lane, or in all lanes of its hot items",
@@ -161,6 +165,21 @@ impl Metrics {
     /// Says how many holds have not ended.
     pub fn set_holds(&self, count: usize) {
         self.holds.set(gauge_value(count));
+    }
+
+    /// How many holds have not ended.
+    pub fn holds(&self) -> usize {
+        usize::try_from(self.holds.get()).unwrap_or_default()
+    }
+
+    /// Says that somebody who had so many holds has as many now; others have theirs.
+    pub fn change_holds(&self, before: usize, now: usize) {
+        self.holds.inc_by(gauge_value(now) - gauge_value(before));
+    }
+
+    /// The same of hot items.
+    pub fn change_hot_items(&self, before: usize, now: usize) {
+        self.hot_items.inc_by(gauge_value(now) - gauge_value(before));
     }
 
     /// Says how many hot items there are.

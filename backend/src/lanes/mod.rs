@@ -95,7 +95,8 @@ pub struct LaneSettings {
     /// its own; `None`: as many as it can.
     pub reserves_per_s: Option<NonZeroU32>,
     /// While there are as many holds, reserve commands are refused. Those that wait by then still
-    /// take theirs: there are at most so many more as the lanes have room for.
+    /// take theirs: there are at most so many more as the lanes have room for. On a shared store these
+    /// are the holds of the buckets that a process owns: what it has in memory.
     pub holds_max: usize,
     /// How long a ticketed command waits for its turn before it is abandoned, in milliseconds.
     pub ticket_ttl_ms: u64,

@@ -251,6 +251,8 @@ pub enum Told {
     Outcome(Outcome),
     /// The command waits, and has a ticket: whoever waited for it need not wait any more.
     Ticketed,
+    /// There is no room for another hold: the command takes none.
+    TooManyHolds,
     /// The registry was changed as asked.
     HotItemWritten,
     /// There is no room for another hot item.

@@ -7,9 +7,11 @@
 mod assignment;
 mod cursor;
 mod front;
+mod origin;
 pub(super) mod owner;
 #[cfg(test)]
 mod rig;
+mod share;
 #[cfg(test)]
 mod tests;
 mod tickets;

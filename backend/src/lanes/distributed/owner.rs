@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use cartgate_ledger::{Command, CommandId, UnixMs};
 use cartgate_policy::Sku;
 
+use super::share::Share;
 use super::window::{Change, Window};
 use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
@@ -40,6 +41,7 @@ pub(in crate::lanes) struct Owner {
     rows: HashMap<Sku, StockRow>,
     registry: BTreeMap<Sku, HotItem>,
     metrics: Arc<Metrics>,
+    share: Share,
     batch_max: usize,
     hot_items_max: usize,
     /// Lanes that had reserve commands in the last turn.
@@ -66,13 +68,17 @@ impl Owner {
             decider.set_terms(store(&tenure), sku, Some(item))?;
             window.set_pace(sku, Some(item));
         }
+        let registry: BTreeMap<_, _> = loaded.hot_items.into_iter().collect();
+        let mut share = Share::new(Arc::clone(&metrics), settings.holds_max);
+        share.set(decider.stocks.hold_count(), registry.len());
         Ok(Self {
             tenure,
             window,
             decider,
             rows,
-            registry: loaded.hot_items.into_iter().collect(),
+            registry,
             metrics,
+            share,
             batch_max: settings.batch_max,
             hot_items_max: settings.hot_items_max,
             busy_lanes: 0,
@@ -102,14 +108,20 @@ impl Owner {
             Some(Answer { reply, told: Told::Outcome(outcome.clone()) })
         }));
         // After the outcomes: who hears one needs no ticket.
-        let ticketed = self.window.take_ticketed(now).into_iter();
-        answers.extend(ticketed.map(|reply| Answer { reply, told: Told::Ticketed }));
+        for (replies, told) in [
+            (self.window.take_ticketed(now), Told::Ticketed),
+            (self.window.take_turned_away(), Told::TooManyHolds),
+        ] {
+            let answer = |reply| Answer { reply, told: told.clone() };
+            answers.extend(replies.into_iter().map(answer));
+        }
         let rows_before = self.rows_before(&commit);
         let steps = self.window.steps();
         let turn = TurnCommit { commit, rows_before, steps, routes, answers };
         let is_idle = turn == TurnCommit::default();
         if !is_idle {
             self.commit(&turn)?;
+            self.share.set(self.decider.stocks.hold_count(), self.registry.len());
         }
         decided.note(&self.metrics);
         self.wait =
@@ -126,7 +138,7 @@ impl Owner {
     fn read(&mut self) -> Result<UnixMs, StoreError> {
         let wanted = self.window.wants();
         let Arrived { now, entries } = self.tenure.read(&wanted, ENTRIES_MAX, self.wait)?;
-        self.window.come(wanted, entries, ENTRIES_MAX);
+        self.window.come(wanted, entries, ENTRIES_MAX, self.share.may_hold());
         Ok(now)
     }
 

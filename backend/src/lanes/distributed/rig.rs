@@ -51,8 +51,13 @@ impl SharedRig {
 
     /// A worker takes the bucket, when the lease of whoever had it is over.
     pub(super) fn owner(&self, worker: u64) -> Owner {
+        self.owner_with(worker, &Arc::default())
+    }
+
+    /// The same in a process that has other buckets as well.
+    pub(super) fn owner_with(&self, worker: u64, metrics: &Arc<Metrics>) -> Owner {
         let tenure = self.store.acquire(0, WorkerId(worker)).unwrap().unwrap();
-        Owner::begin(tenure, &self.settings, Arc::new(Metrics::default())).unwrap()
+        Owner::begin(tenure, &self.settings, Arc::clone(metrics)).unwrap()
     }
 
     /// The worker gives the bucket back.

@@ -1,9 +1,10 @@
 //! An owner on a shared store: turns, takeovers, and what a fenced commit keeps out.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cartgate_ledger::{Claim, Outcome, Refusal, ReservationState, Terms, UnixMs};
+use cartgate_ledger::{Claim, Command, Outcome, Refusal, ReservationState, Terms, UnixMs};
 use cartgate_policy::Sku;
 
 use super::owner::Owner;
@@ -12,8 +13,9 @@ use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
 use crate::lanes::pacer::PACE_CLOCK;
 use crate::lanes::rig::{self, SETTINGS, confirm, id, set};
+use crate::metrics::Metrics;
 use crate::store::shared_memory::{Fault, LEASE_MS};
-use crate::store::tenure::{Place, Route, SharedStore as _, Stream, WorkerId};
+use crate::store::tenure::{Place, Route, SharedStore as _, Stream, Told, WorkerId};
 use crate::store::{StockRow, Store as _};
 
 const HOT: HotItem = HotItem {
@@ -398,4 +400,60 @@ fn a_flood_fills_no_memory_and_stops_no_order() {
     let again = rig.settle(set(9));
     owner.turn().unwrap();
     assert!(matches!(rig.outcome(again), Some(Outcome::Stock { .. })));
+}
+
+/// The bound is one on memory: what a process has of all its buckets counts.
+#[test]
+fn there_are_no_more_holds_than_a_process_may_have() {
+    let settings = LaneSettings { holds_max: 3, ..SETTINGS };
+    let mut rig = SharedRig::new(9, settings);
+    let metrics = Arc::new(Metrics::default());
+    // Of the process's other buckets.
+    metrics.change_holds(0, 1);
+    let came_at = rig.store.now();
+    let mut owner = rig.owner_with(1, &metrics);
+    let callers = [rig.reserve(1), rig.reserve(2)];
+    owner.turn().unwrap();
+    assert!(callers.into_iter().all(|caller| rig.is_held(caller)));
+    assert_eq!(metrics.holds(), 3);
+
+    let ticketed = rig.reserve(3);
+    assert!(rig.ticket(id(3), ticketed, came_at));
+    drop(owner);
+    assert_eq!(metrics.holds(), 1, "it has lost its bucket");
+    let mut owner = rig.owner_with(1, &metrics);
+    assert_eq!(metrics.holds(), 3);
+    let turned_away = rig.reserve(4);
+    owner.turn().unwrap();
+    rig.hear();
+    assert_eq!(rig.told[&turned_away], [Told::TooManyHolds]);
+    assert!(rig.is_held(ticketed), "it was promised an outcome");
+    assert_eq!((held(&rig), rig.store.depth(0, &Stream::Normal)), (3, 0));
+
+    rig.settle(Command::Release { id: id(1) });
+    rig.settle(Command::Release { id: id(2) });
+    owner.turn().unwrap();
+    let again = rig.reserve(4);
+    owner.turn().unwrap();
+    assert!(rig.is_held(again));
+}
+
+#[test]
+fn what_a_process_has_of_its_buckets_is_in_its_metrics() {
+    let mut rig = SharedRig::new(9, SETTINGS);
+    let metrics = Arc::new(Metrics::default());
+    let mut owner = rig.owner_with(1, &metrics);
+    rig.reserve(1);
+    rig.change_hot_item(&rig::sku(), Some(HOT));
+    owner.turn().unwrap();
+    let gauges = |metrics: &Metrics| {
+        let text = metrics.render(Vec::new());
+        ["cartgate_holds 1\n", "cartgate_hot_items 1\n"].map(|line| text.contains(line))
+    };
+    assert_eq!(gauges(&metrics), [true, true]);
+    drop(owner);
+    assert_eq!(gauges(&metrics), [false, false]);
+    let next = rig.owner_with(1, &metrics);
+    assert_eq!(gauges(&metrics), [true, true]);
+    drop(next);
 }

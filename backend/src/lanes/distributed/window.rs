@@ -20,6 +20,7 @@ use cartgate_ledger::{Command, CommandId, UnixMs};
 use cartgate_policy::Sku;
 
 use super::cursor::Reading;
+use super::origin::{Origin, Source};
 use super::tickets::Tickets;
 use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
@@ -29,8 +30,8 @@ use crate::lanes::reserve_queue::{Place, ReserveQueue};
 use crate::lanes::taken::Taken;
 use crate::lanes::turn::Deferred;
 use crate::store::tenure::{
-    self, Entry, EntryId, Posted, PostedCommand, PostedTicket, Progress, ReplyTo, Route,
-    RouteChange, Step, Stream, Ticket,
+    Entry, EntryId, Posted, PostedCommand, PostedTicket, Progress, ReplyTo, Route, RouteChange,
+    Step, Stream, Ticket,
 };
 
 /// What an owner has read and not decided.
@@ -46,6 +47,10 @@ pub(super) struct Window {
     pub(super) tickets: Tickets,
     /// Who asked for tickets that are good, each until then, and is to be told.
     ticketed: Vec<(ReplyTo, UnixMs)>,
+    /// Whether reserve commands that come may wait: there is room for more holds.
+    may_hold: bool,
+    /// Whose reserve commands may not.
+    turned_away: Vec<ReplyTo>,
     changes: Vec<Change>,
     /// Lanes that are read to their ends.
     ended: BTreeSet<Stream>,
@@ -60,39 +65,6 @@ struct HotLane {
     route: Route,
     /// What came into the normal lane since this one is being left.
     parked: ReserveQueue,
-}
-
-/// Where something came from.
-#[derive(Clone, Copy)]
-struct Origin {
-    source: Source,
-    place: tenure::Place,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Settle,
-    Normal,
-    /// The stream of the SKU itself.
-    Own,
-}
-
-impl Source {
-    fn of(stream: &Stream) -> Self {
-        match stream {
-            Stream::Settle => Self::Settle,
-            Stream::Normal => Self::Normal,
-            Stream::Hot(_) => Self::Own,
-        }
-    }
-
-    fn stream(self, sku: &Sku) -> Stream {
-        match self {
-            Self::Settle => Stream::Settle,
-            Self::Normal => Stream::Normal,
-            Self::Own => Stream::Hot(sku.clone()),
-        }
-    }
 }
 
 /// A change of the registry of hot items that was asked for.
@@ -118,6 +90,8 @@ impl Window {
             marks: BTreeMap::new(),
             tickets: Tickets::restore(tickets),
             ticketed: Vec::new(),
+            may_hold: true,
+            turned_away: Vec::new(),
             changes: Vec::new(),
             ended: BTreeSet::new(),
             next_seq: 0,
@@ -155,12 +129,15 @@ impl Window {
     }
 
     /// Takes in what was read when `wanted` was asked for. Less than `entries_max` is all there is.
+    /// Unless `may_hold`, no reserve command is to wait that comes now.
     pub(super) fn come(
         &mut self,
         wanted: Vec<(Stream, EntryId)>,
         arrived: Vec<(Stream, Vec<Entry>)>,
         entries_max: usize,
+        may_hold: bool,
     ) {
+        self.may_hold = may_hold;
         self.ended = wanted.into_iter().map(|(stream, _)| stream).collect();
         // What tickets and hang-ups are about has been read before they come.
         let (settle, lanes): (Vec<_>, Vec<_>) =
@@ -233,12 +210,21 @@ impl Window {
         {
             queued.ticket(until);
         }
+        if !self.may_hold && !queued.is_ticketed() {
+            return self.turn_away(queued);
+        }
         let queue = match (origin.source, self.hot.get_mut(&queued.sku)) {
             (Source::Own, Some(hot)) => &mut hot.lane.reserve,
             (_, Some(hot)) if hot.route == Route::Leaving => &mut hot.parked,
             _ => &mut self.normal.reserve,
         };
         queue.push(Place::Command(queued));
+    }
+
+    /// There is no room for another hold. What waits already, or has a ticket, still takes its own.
+    fn turn_away(&mut self, queued: Queued) {
+        self.decided(&queued);
+        self.turned_away.extend(queued.replies.waits_elsewhere());
     }
 
     /// A ticket is good if its command waits, here or where it has not been read yet. If it does not,
@@ -276,6 +262,11 @@ impl Window {
     pub(super) fn take_ticketed(&mut self, now: UnixMs) -> Vec<ReplyTo> {
         let ticketed = std::mem::take(&mut self.ticketed).into_iter();
         ticketed.filter(|(_, until)| *until >= now).map(|(reply, _)| reply).collect()
+    }
+
+    /// Who is to be told that there is no room for another hold.
+    pub(super) fn take_turned_away(&mut self) -> Vec<ReplyTo> {
+        std::mem::take(&mut self.turned_away)
     }
 
     /// The changes of hot items that have come.

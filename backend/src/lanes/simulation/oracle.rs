@@ -148,6 +148,12 @@ impl Oracle {
         self.records.values().filter(|record| record.held().is_some()).count()
     }
 
+    /// Holds of some SKUs that have not ended.
+    pub(super) fn hold_count_of(&self, is_meant: impl Fn(usize) -> bool) -> usize {
+        let held = self.records.values().filter(|record| record.held().is_some());
+        held.filter(|record| is_meant(record.wish.sku)).count()
+    }
+
     /// When the first hold goes back by itself.
     pub(super) fn next_due(&self) -> Option<UnixMs> {
         self.records.values().filter_map(|record| record.held()?.due_at()).min()

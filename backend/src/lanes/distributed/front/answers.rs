@@ -39,6 +39,9 @@ impl Front {
                 // Whoever asked may have gone.
                 let _ = reply.send(Ok(()));
             }
+            (reply @ CallerReply::Outcome(_), Told::TooManyHolds) => {
+                reply.refuse(EnqueueError::TooManyHolds);
+            }
             (reply @ CallerReply::Change(_), Told::TooManyHotItems) => {
                 let max = self.settings.lanes.hot_items_max;
                 reply.refuse(EnqueueError::TooManyHotItems { max });

@@ -66,7 +66,9 @@ impl SharedWorld<'_> {
             for waiting in before {
                 if left.next_if(|left| **left == waiting).is_none() {
                     let is_first = left.len() == after.len();
-                    let has_gone = waiting.reply.is_some_and(|reply| self.hung_up.contains(&reply));
+                    let has_gone = waiting.reply.is_some_and(|reply| {
+                        self.hung_up.contains(&reply) || self.turned_away.contains(&reply)
+                    });
                     ensure!(is_first || has_gone, "{waiting:?} is gone, and {after:?} wait");
                     gone.push(waiting.id);
                 }

@@ -97,7 +97,7 @@ pub(super) const EXPECTED: [(&str, &str); 10] = [
     ("reserve", "held; sold-out; over-cap; abandoned; key-reused; ticket; not-open-yet; closed"),
     ("confirm", "settled; already-expired; already-released"),
     ("ticket", "too late; asked for"),
-    ("request", "full; full for settling; moved; several at once"),
+    ("request", "full; full for settling; moved; several at once; too many holds"),
     ("tenure", "begun; fenced; cursor; entry; lost; slept; given back"),
     ("commit", "late, and written; late, and refused; a ticket is decided; a void ticket"),
     ("lost", "answers; a process; the end of a history"),

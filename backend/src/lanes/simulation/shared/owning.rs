@@ -67,6 +67,7 @@ impl SharedWorld<'_> {
         let mut ended_tickets = Vec::new();
         for Written { bucket, at, turn } in &written {
             self.promise_tickets(&turn.answers, *at)?;
+            self.turn_away(*bucket, &turn.answers)?;
             let is_good =
                 |id: &&CommandId| self.oracle.ticketed.get(id).is_some_and(|until| *until >= *at);
             let is_promised = |id: &&CommandId| self.oracle.promised.contains(id);
@@ -86,6 +87,16 @@ impl SharedWorld<'_> {
             }
         }
         self.check_written(&written, &ended_tickets)
+    }
+
+    /// Nobody is turned away while there is room for another hold.
+    fn turn_away(&mut self, bucket: u16, answers: &[Answer]) -> Checked {
+        let holds = self.oracle.hold_count_of(|sku| self.bucket(sku) == bucket);
+        for answer in answers.iter().filter(|answer| answer.told == Told::TooManyHolds) {
+            ensure!(holds >= self.setting.lanes.holds_max, "turned away, with {holds} holds");
+            self.turned_away.insert(answer.reply);
+        }
+        Ok(())
     }
 
     fn promise_tickets(&mut self, answers: &[Answer], at: UnixMs) -> Checked {

@@ -84,6 +84,10 @@ impl Process {
                 Ok(cancel(&outcome).map_or(Heard::Nothing, |posted| Heard::Ghost(sku, posted)))
             }
             Told::Ticketed => Ok(self.hear_ticketed(number)),
+            Told::TooManyHolds => {
+                let caller = self.callers.remove(&number);
+                Ok(caller.map_or(Heard::Nothing, |_| Heard::TooManyHolds))
+            }
             told @ (Told::HotItemWritten | Told::TooManyHotItems) => {
                 let change = self.changers.remove(&number);
                 Ok(change.map_or(Heard::Nothing, |index| Heard::Change(index, told)))
@@ -135,6 +139,8 @@ pub(super) enum Heard {
     Ghost(usize, Command),
     /// A caller has a ticket that is good until then at least.
     Ticket(Asked, UnixMs),
+    /// There was no room for a caller's hold.
+    TooManyHolds,
     /// What became of a change of the registry.
     Change(usize, Told),
 }

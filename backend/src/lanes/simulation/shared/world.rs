@@ -47,6 +47,8 @@ pub(super) struct SharedWorld<'a> {
     pub(super) past: Past,
     pub(super) failovers: u64,
     pub(super) hung_up: BTreeSet<ReplyTo>,
+    /// Whose commands found no room for another hold.
+    pub(super) turned_away: BTreeSet<ReplyTo>,
     /// For which commands tickets were ever asked, and who did.
     pub(super) wishes: BTreeMap<ReplyTo, CommandId>,
     /// Commands whose customers may never hear of them: their process has died, or a failover brought
@@ -87,6 +89,7 @@ impl<'a> SharedWorld<'a> {
             changes: Vec::new(),
             failovers: 0,
             hung_up: BTreeSet::new(),
+            turned_away: BTreeSet::new(),
             wishes: BTreeMap::new(),
             orphans: BTreeSet::new(),
             coverage,
@@ -257,6 +260,10 @@ impl<'a> SharedWorld<'a> {
             Heard::Ticket(asked, until) => {
                 self.coverage.count("reserve", "ticket");
                 self.oracle.heard_ticket(&asked, until)
+            }
+            Heard::TooManyHolds => {
+                self.coverage.count("request", "too many holds");
+                Ok(())
             }
             Heard::Change(index, told) => {
                 let (sku, item) = self.changes[index];
