@@ -13,7 +13,8 @@
 //! Everybody who waits is told once, whatever was lost on the way.
 //!
 //! **Not failures here.** A server that answers wrongly. Customers whose API process has died: what
-//! was held for them stays until it expires, or they repeat their command.
+//! was held for them stays until it expires, or they repeat their command. One who hangs up after a
+//! claim was posted: it is decided all the same.
 
 mod check;
 mod owning;
@@ -101,7 +102,7 @@ pub(super) const EXPECTED: [(&str, &str); 10] = [
     ("tenure", "begun; fenced; cursor; entry; lost; slept; given back"),
     ("commit", "late, and written; late, and refused; a ticket is decided; a void ticket"),
     ("lost", "answers; a process; the end of a history"),
-    ("hung up", "waiting; unheard of, and given back"),
+    ("hung up", "waiting; unheard of, and given back; a claim"),
     ("route", "joining; open; leaving; gone"),
     ("hot item", "written; too many"),
 ];

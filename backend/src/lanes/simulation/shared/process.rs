@@ -79,8 +79,11 @@ impl Process {
                 if caller.stays != Stays::Gone {
                     return Ok(Heard::Nothing);
                 }
-                let sku = caller.asked.sku;
+                let (sku, command) = (caller.asked.sku, caller.asked.command.clone());
                 self.callers.remove(&number);
+                if let Command::Claim { id } = command {
+                    return Ok(Heard::LostClaim(id));
+                }
                 Ok(cancel(&outcome).map_or(Heard::Nothing, |posted| Heard::Ghost(sku, posted)))
             }
             Told::Ticketed => Ok(self.hear_ticketed(number)),
@@ -137,6 +140,8 @@ pub(super) enum Heard {
     Nothing,
     /// A hold of somebody who has gone: this gives it back.
     Ghost(usize, Command),
+    /// A hold was claimed for somebody who has gone: as if the answer were lost on the wire.
+    LostClaim(CommandId),
     /// A caller has a ticket that is good until then at least.
     Ticket(Asked, UnixMs),
     /// There was no room for a caller's hold.

@@ -257,6 +257,14 @@ impl<'a> SharedWorld<'a> {
         match process.hear(answer).map_err(Violation)? {
             Heard::Nothing => Ok(()),
             Heard::Ghost(sku, command) => self.give_back(sku, command),
+            Heard::LostClaim(id) => {
+                self.coverage.count("hung up", "a claim");
+                let record = self.oracle.records.get_mut(&id);
+                if let Some(taking) = record.and_then(|record| record.open_taking()) {
+                    taking.is_known = true;
+                }
+                Ok(())
+            }
             Heard::Ticket(asked, until) => {
                 self.coverage.count("reserve", "ticket");
                 self.oracle.heard_ticket(&asked, until)
