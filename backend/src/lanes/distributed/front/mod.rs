@@ -167,9 +167,10 @@ impl Front {
         drop(self.waiting.remove(number));
     }
 
-    /// A caller waits no more; if it has not heard anything yet, it has hung up.
+    /// A caller waits no more; if it has not heard anything yet, it has hung up. Its place is kept: the
+    /// outcome may be on its way, and nobody hears of it then.
     pub(crate) fn hang_up(self: &Arc<Self>, sku: &Sku, id: Option<CommandId>, number: u64) {
-        let (Some(_), Some(id)) = (self.waiting.remove(number), id) else { return };
+        let Some(id) = id.filter(|_| self.waiting.has(number)) else { return };
         let posted = Posted::HangUp { sku: sku.clone(), id, reply: self.reply_to(number) };
         self.send_unheard(self.buckets.of_sku(sku), posted);
     }

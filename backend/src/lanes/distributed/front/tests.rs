@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cartgate_ledger::Refusal;
+use cartgate_ledger::{Claim, Fingerprint, Refusal, ReservationState};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
@@ -81,6 +81,13 @@ impl Rig {
         (first, waiting, ticket)
     }
 
+    /// All that was ever posted.
+    fn posted(&self) -> Vec<Posted> {
+        let posts = self.store.posts.lock().unwrap();
+        let groups = posts.iter().flat_map(|post| &post.groups);
+        groups.flat_map(|group| group.posted.clone()).collect()
+    }
+
     fn hear(&self, reply: ReplyTo, told: Told) {
         self.front.hear(vec![Answer { reply, told }]);
     }
@@ -129,4 +136,51 @@ async fn a_caller_whose_ticket_comes_too_late_hears_the_outcome() {
     rig.store.is_late.store(true, Ordering::SeqCst);
     let (_first, waiting, ticket) = rig.want_ticket().await;
     hear_outcome(&rig, waiting, &ticket).await;
+}
+
+/// It hangs up while the outcome is on its way: nobody else knows of the hold.
+#[tokio::test]
+async fn a_hold_that_crosses_its_callers_hang_up_goes_back() {
+    let rig = Rig::new();
+    let (first, _waiting, _ticket) = rig.want_ticket().await;
+    drop(first);
+    let hang_up = async {
+        loop {
+            let found = rig.posted().into_iter().find_map(|posted| match posted {
+                Posted::HangUp { id, reply, .. } => Some((id, reply)),
+                _ => None,
+            });
+            match found {
+                Some(hang_up) => return hang_up,
+                None => yield_now().await,
+            }
+        }
+    };
+    let (id, reply) = timeout(Duration::from_secs(10), hang_up).await.unwrap();
+    assert_eq!(id, rig::id(1));
+    rig.hear(reply, Told::Outcome(Outcome::Held(hold(id))));
+    let is_cancel = |posted: &Posted| {
+        matches!(posted, Posted::Command(PostedCommand { command, .. })
+            if *command == Command::Cancel { id, attempt: 1, even_claimed: false })
+    };
+    let cancelled = async {
+        while !rig.posted().iter().any(is_cancel) {
+            yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), cancelled).await.unwrap();
+}
+
+fn hold(id: CommandId) -> Reservation {
+    Reservation {
+        id,
+        fingerprint: Fingerprint([1; 16]),
+        customer: None,
+        quantity: 1,
+        decided_at: POSTED_AT,
+        since: POSTED_AT,
+        attempt: 1,
+        claim: Claim::Awaited,
+        state: ReservationState::Held { expires_at: POSTED_AT.plus_ms(1_000) },
+    }
 }

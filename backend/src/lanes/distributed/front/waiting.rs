@@ -77,6 +77,11 @@ impl Waiting {
         self.callers().remove(&number)
     }
 
+    /// Whether somebody has not heard anything yet.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.callers().contains_key(&number)
+    }
+
     /// Notes where what somebody waits for is.
     pub(super) fn note_posted(&self, posted: impl IntoIterator<Item = (u64, PostedAt)>) {
         let mut callers = self.callers();

@@ -33,6 +33,12 @@ impl SharedWorld<'_> {
     /// Rounds of turns, and time between them, until nothing waits and nothing is held.
     pub(super) fn rest(&mut self) -> Checked {
         for _ in 0..ROUNDS_MAX {
+            // First, so that what is posted by those who hear of it is decided in this round.
+            self.listen()?;
+            for process in 0..2 {
+                self.read_answers(process)?;
+                self.hear_all(process)?;
+            }
             let mut is_idle = true;
             for bucket in self.buckets.all() {
                 if !self.is_owner(0, bucket)? {
@@ -45,11 +51,6 @@ impl SharedWorld<'_> {
                 self.turn(0, bucket)?;
                 is_idle &= commits == self.store.commits(bucket);
                 is_idle &= self.workers[0].contains_key(&bucket);
-            }
-            self.listen()?;
-            for process in 0..2 {
-                self.read_answers(process)?;
-                self.hear_all(process)?;
             }
             if is_idle {
                 let expects = |id| {
