@@ -349,8 +349,6 @@ pub struct TurnCommit {
 pub struct Step {
     /// The stream.
     pub stream: Stream,
-    /// The cursor as it was last committed; `None`: there was none.
-    pub from: Option<Cursor>,
     /// The cursor from now on.
     pub to: Cursor,
     /// The newest entry of the stream that was read, with its nonce: it has to be there still, since

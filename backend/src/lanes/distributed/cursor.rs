@@ -10,7 +10,6 @@ use crate::store::tenure::{Cursor, Entry, EntryId, Place, Step, Stream};
 /// on. So what was read is kept, from the first place that is not decided, each with whether it is.
 #[derive(Default)]
 pub(super) struct Reading {
-    committed: Option<Cursor>,
     /// Of earlier tenures: where the undecided begins, and what is decided beyond and not read yet.
     start: Place,
     ahead: VecDeque<Place>,
@@ -24,9 +23,9 @@ pub(super) struct Reading {
 impl Reading {
     /// Takes up where the cursor of an earlier tenure says.
     pub(super) fn new(committed: Option<Cursor>) -> Self {
-        let Cursor { next: start, beyond } = committed.clone().unwrap_or_default();
+        let Cursor { next: start, beyond } = committed.unwrap_or_default();
         let read_to = before(start.entry);
-        Self { committed, start, ahead: beyond.into(), read_to, ..Self::default() }
+        Self { start, ahead: beyond.into(), read_to, ..Self::default() }
     }
 
     /// The last entry that was read.
@@ -89,11 +88,9 @@ impl Reading {
         if !std::mem::take(&mut self.has_moved) {
             return None;
         }
-        let to = self.cursor();
         Some(Step {
             stream: stream.clone(),
-            from: self.committed.replace(to.clone()),
-            to,
+            to: self.cursor(),
             newest: self.newest?,
             decided: std::mem::take(&mut self.decided),
         })
@@ -157,7 +154,7 @@ mod tests {
         reading.decide(place(6, 0), true);
         let step = reading.step(&Stream::Normal).unwrap();
         let to = Cursor { next: place(5, 1), beyond: vec![place(6, 0)] };
-        assert_eq!((step.from, &step.to, step.decided), (None, &to, 2));
+        assert_eq!((&step.to, step.decided), (&to, 2));
         assert_eq!(step.newest.0.ms, 6);
 
         let mut next = Reading::new(Some(to.clone()));
@@ -173,7 +170,7 @@ mod tests {
         let nothing_left = Place { entry: EntryId { ms: 5, number: 1 }, index: 0 };
         let beyond = vec![place(6, 0)];
         assert_eq!(step.to, Cursor { next: nothing_left, beyond });
-        assert_eq!((step.from, step.decided), (Some(to), 0));
+        assert_eq!(step.decided, 0);
         assert_eq!(next.read(&entry(6, 2)), [place(6, 1)]);
         assert_eq!(next.span(), 1);
         next.decide(place(6, 1), true);

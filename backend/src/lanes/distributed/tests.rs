@@ -111,9 +111,9 @@ fn a_zombie_changes_nothing() {
     assert!(rig.is_held(caller));
 }
 
-/// A failover forgets that the lease was given, and gives the same epoch to another.
+/// A failover forgets that the lease was given, and gives it to another.
 #[test]
-fn an_epoch_that_is_given_twice_is_not_the_same() {
+fn a_lease_that_a_failover_has_forgotten_is_over() {
     let mut rig = SharedRig::new(2, SETTINGS);
     let caller = rig.reserve(1);
     rig.store.replicate();
@@ -136,7 +136,7 @@ fn commit_after_failover(rig: &SharedRig, owner: &mut Owner) -> &'static str {
 
 /// The replica has neither the first command's end nor the second command.
 #[test]
-fn a_cursor_that_a_failover_has_set_back_ends_the_tenure() {
+fn a_turn_that_a_failover_has_lost_ends_the_tenure() {
     let mut rig = SharedRig::new(2, SETTINGS);
     let mut owner = rig.owner(1);
     let first = rig.reserve(1);
@@ -144,7 +144,7 @@ fn a_cursor_that_a_failover_has_set_back_ends_the_tenure() {
     owner.turn().unwrap();
     assert!(rig.is_held(first));
     let second = rig.reserve(2);
-    assert_eq!(commit_after_failover(&rig, &mut owner), "cursor");
+    assert_eq!(commit_after_failover(&rig, &mut owner), "history");
     assert_eq!((held(&rig), rig.outcome(second)), (0, None));
     // The first one's answer was given in vain. It is decided once more, with what there is now.
     rig.owner(1).turn().unwrap();
@@ -152,7 +152,7 @@ fn a_cursor_that_a_failover_has_set_back_ends_the_tenure() {
     assert_eq!(held(&rig), 1);
 }
 
-/// No cursor has moved, but what was read is lost. Only the entry itself tells.
+/// No turn is lost, but what was read is lost. Only the entry itself tells.
 #[test]
 fn a_cursor_does_not_pass_what_a_failover_has_lost() {
     let mut rig = SharedRig::new(2, SETTINGS);
@@ -185,9 +185,9 @@ fn an_entry_that_replaced_another_is_not_taken_for_it() {
     assert_eq!(held(&rig), 1);
 }
 
-/// What a turn rests on is the row that is stored, not the one that its owner remembers.
+/// Also if nothing has been read since.
 #[test]
-fn a_row_that_a_failover_replaced_is_not_built_upon() {
+fn what_a_failover_has_lost_is_not_built_upon() {
     let mut rig = SharedRig::new(5, SETTINGS);
     let mut owner = rig.owner(1);
     rig.store.replicate();
@@ -195,8 +195,32 @@ fn a_row_that_a_failover_replaced_is_not_built_upon() {
     owner.turn().unwrap();
     // No stream moves: what is due goes back.
     rig.advance(rig::HOLD_MS);
-    assert_eq!(commit_after_failover(&rig, &mut owner), "stock");
+    assert_eq!(commit_after_failover(&rig, &mut owner), "history");
     assert_eq!(row(&rig).version, 1);
+}
+
+/// The replica has two commands in the normal lane, and a mark that nobody has come up to; the third
+/// is behind it, in a stream without a cursor, and changes no row.
+#[test]
+fn a_refusal_from_a_lane_whose_opening_was_lost_overtakes_nobody() {
+    let mut rig = SharedRig::new(1, LaneSettings { batch_max: 1, ..SETTINGS });
+    let mut owner = rig.owner(1);
+    owner.decider.limits.quantum_min = 1;
+    let [first, second] = [1, 2].map(|number| rig.reserve(number));
+    rig.change_hot_item(&rig::sku(), Some(HOT));
+    owner.turn().unwrap();
+    let third = rig.reserve(3);
+    rig.store.replicate();
+    for _ in 0..3 {
+        owner.turn().unwrap();
+        if rig.store.route(0, &rig::sku()) == Some(Route::Open) {
+            break;
+        }
+    }
+    assert_eq!(rig.store.route(0, &rig::sku()), Some(Route::Open));
+    assert_eq!(commit_after_failover(&rig, &mut owner), "history");
+    assert!(rig.is_held(first) && rig.outcome(second).is_some());
+    assert_eq!(rig.outcome(third), None);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! A turn as the commit script takes it: see there for the order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use cartgate_ledger::{CommandId, Reservation};
 use cartgate_policy::Sku;
 use redis::Cmd;
 
 use super::keys::{Keys, route_name, stream_name};
-use super::reply::{id_text, nonce_text};
+use super::reply::{id_text, new_nonce, nonce_text};
 use super::scripts::COMMIT;
 use crate::store::encoding::{EndedKey, encode, put_reservation};
 use crate::store::journal::{CHUNK_MAX, put_chunk};
@@ -20,11 +20,14 @@ const FIXED: [&str; 13] = [
     "cursors", "depths", "answers",
 ];
 
-/// The lease that a commit is made under.
-#[derive(Clone, Debug)]
-pub(super) struct Lease {
-    pub(super) epoch: String,
-    pub(super) nonce: String,
+/// What a commit rests on.
+pub(super) struct Ground<'a> {
+    /// The nonce of the lease.
+    pub(super) lease: &'a str,
+    /// The turn that was written last.
+    pub(super) after: &'a str,
+    /// A new nonce, for the one that this is.
+    pub(super) turn: &'a str,
 }
 
 /// Units that each customer has bought, by SKU.
@@ -33,15 +36,14 @@ type Bought<'a> = BTreeMap<&'a Sku, Vec<(&'a str, u32)>>;
 /// The call that writes a turn. Its journal entries have to be verified.
 pub(super) fn call(
     keys: &Keys,
-    lease: &Lease,
+    ground: &Ground<'_>,
     turn: &TurnCommit,
     journal_max: u64,
 ) -> Result<Cmd, StoreError> {
     let bought = bought(&turn.commit);
     let mut call = COMMIT.call(&keys_of(keys, turn, &bought));
-    call.arg(&lease.epoch).arg(&lease.nonce);
+    call.arg(ground.lease).arg(ground.after).arg(ground.turn);
     put_steps(&mut call, &turn.steps)?;
-    put_rows_before(&mut call, turn)?;
     put_decisions(&mut call, &turn.commit)?;
     put_chunks(&mut call, &turn.commit.skus, journal_max);
     put_bought(&mut call, &bought);
@@ -77,20 +79,7 @@ fn put_steps(call: &mut Cmd, steps: &[Step]) -> Result<(), StoreError> {
     for step in steps {
         call.arg(stream_name(&step.stream)).arg(encode(&step.to)?);
         call.arg(id_text(step.to.next.entry)).arg(step.decided);
-        call.arg(step.from.as_ref().map(encode).transpose()?.unwrap_or_default());
         call.arg(id_text(step.newest.0)).arg(nonce_text(step.newest.1));
-    }
-    Ok(())
-}
-
-fn put_rows_before(call: &mut Cmd, turn: &TurnCommit) -> Result<(), StoreError> {
-    put_section(call, &turn.commit.skus, |call, changed| {
-        call.arg(changed.sku.as_str());
-    });
-    let before: HashMap<_, _> = turn.rows_before.iter().map(|(sku, row)| (sku, row)).collect();
-    for changed in &turn.commit.skus {
-        let row = before.get(&changed.sku).and_then(|row| row.as_ref());
-        call.arg(row.map(encode).transpose()?.unwrap_or_default());
     }
     Ok(())
 }
@@ -214,8 +203,7 @@ fn put_routes(call: &mut Cmd, routes: &[RouteChange]) {
         let stream = Stream::Hot(change.sku.clone());
         call.arg(change.sku.as_str()).arg(stream_name(&stream));
         call.arg(change.route.map(route_name).unwrap_or_default());
-        let nonce = || nonce_text(u64::from_ne_bytes(crate::random::bytes()));
-        call.arg(change.mark_in.as_ref().map(|_| nonce()).unwrap_or_default());
+        call.arg(change.mark_in.as_ref().map(|_| new_nonce()).unwrap_or_default());
     }
     // Only with a mark do posts go elsewhere. No counter: what a failover has lost may have had the
     // number of what comes after it, and a process that knows those routes would post by them.

@@ -22,7 +22,7 @@
 //!
 //! | key             | type   | content                                      | until when            |
 //! |-----------------|--------|----------------------------------------------|-----------------------|
-//! | `meta`          | hash   | the lease: `worker`, `epoch`, `nonce`, `until_ms`; `routes_version`, another random number with each mark | for ever |
+//! | `meta`          | hash   | the lease: `worker`, `nonce`, `until_ms`; `turn`, the nonce of what was done last: the lease's when it is taken, then each commit's own; `routes_version`, another random number with each mark | for ever |
 //! | `stock`         | hash   | SKU: [`StockRow`](super::StockRow)           | for ever              |
 //! | `held`          | hash   | id: SKU, reservation                         | its hold ends         |
 //! | `ended`         | hash   | id: SKU, reservation                         | it is forgotten       |
@@ -55,25 +55,25 @@
 //! 1. *Post* stamps commands and puts them into streams, unless one is full, or the caller sorted
 //!    them by routes that are no more. With reserve commands in it, it is refused when Redis is out
 //!    of memory.
-//! 2. *Acquire* takes a lease that is free, has passed, or is the worker's own: a new epoch, a new
-//!    nonce.
-//! 3. *Renew* keeps it or gives it back, if epoch and nonce are still these. The same request tells
+//! 2. *Acquire* takes a lease that is free, has passed, or is the worker's own: a new nonce.
+//! 3. *Renew* keeps it or gives it back, if the nonce is still this. The same request tells
 //!    which history of data the server has, by run id and replication id: if it is another, the
 //!    tenure is over.
 //! 4. *Read* is `TIME`, then one `XREAD` over all streams: what is stamped before that time has been
 //!    read. When there is nothing, it waits in Redis.
-//! 5. *Commit* writes a turn, unless the lease is another's (`fenced`), a cursor has moved
-//!    (`cursor`), an entry that was read is not there any more, or is another (`entry`), or a SKU
-//!    does not stand where it was decided on (`stock`). `WAIT` or `WAITAOF` follow on the same
+//! 5. *Commit* writes a turn, unless the lease is another's (`fenced`), the last turn that is there
+//!    is not the tenure's last (`history`), or an entry that was read is not there any more, or is
+//!    another (`entry`). `WAIT` or `WAITAOF` follow on the same
 //!    connection, in the same packet, if they are asked for.
 //! 6. *Publish*, once the commit is as durable as it is to be. A new owner publishes the last answers
 //!    again.
 //!
 //! Safety rests on no clock: a worker that was stopped for an hour has its commit refused. After any
 //! failure a tenure does nothing more; its worker begins another, and loads what is
-//! there. Why epoch and nonce: a failover may lose that a lease was taken, and give its epoch again.
-//! Why an entry's nonce: it may lose what was posted, and give its id again. Why the rows: it may
-//! lose commits, and go on from an earlier one.
+//! there. Each commit names the one before it, down to the acquire that began the tenure, and all of
+//! them are random numbers: so what it finds under that name is what it was decided on, and a tenure
+//! does not outlive the loss of any of its commits. Why an entry's nonce besides: what is posted is
+//! part of no commit; a failover may lose it, and give its id again.
 //!
 //! # What Redis cannot promise
 //!
@@ -110,11 +110,10 @@ use std::time::Duration;
 
 use redis::Pipeline;
 
-use self::commit::Lease;
 use self::keys::{StoreKeys, slot};
 use self::link::{Link, pipeline};
 use self::load::Known;
-use self::reply::{Replies, failed_to, nonce_text};
+use self::reply::{Replies, failed_to, new_nonce};
 use self::tenure::RedisTenure;
 use super::encoding::{decode, encode};
 use super::tenure::{SharedStore, Tenure, WorkerId, WorkerReport};
@@ -260,19 +259,18 @@ impl SharedStore for RedisStore {
     ) -> Result<Option<Arc<dyn Tenure>>, StoreError> {
         let keys = self.shared.keys.bucket(bucket);
         let mut wire = self.shared.link.borrow(keys.slot())?;
-        let nonce = nonce_text(u64::from_ne_bytes(crate::random::bytes()));
+        let nonce = new_nonce();
         let mut call = scripts::ACQUIRE.call(&[keys.key("meta")]);
         call.arg(worker_text(worker)).arg(&nonce).arg(LEASE_MS);
         let mut pipe = pipeline();
         pipe.add_command(call);
         let replies = wire.query(&pipe).map_err(failed_to("give a lease"))?;
-        let epoch: Option<String> = Replies::new(replies).next("epoch")?;
-        let Some(epoch) = epoch else {
+        let is_mine: bool = Replies::new(replies).next("lease")?;
+        if !is_mine {
             wire.give_back();
             return Ok(None);
-        };
-        let lease = Lease { epoch, nonce };
-        let tenure = RedisTenure::begin(Arc::clone(&self.shared), bucket, lease, wire)?;
+        }
+        let tenure = RedisTenure::begin(Arc::clone(&self.shared), bucket, nonce, wire)?;
         Ok(Some(Arc::new(tenure)))
     }
 

@@ -66,6 +66,11 @@ pub(super) fn nonce_text(nonce: u64) -> String {
     format!("{nonce:016x}")
 }
 
+/// One that nobody has used before.
+pub(super) fn new_nonce() -> String {
+    nonce_text(u64::from_ne_bytes(crate::random::bytes()))
+}
+
 /// An entry as Redis gives it: its id, then its fields, each followed by its value.
 pub(super) type RawEntry = (String, Vec<Vec<u8>>);
 

@@ -9,12 +9,12 @@ use cartgate_policy::Sku;
 use redis::{Pipeline, RedisError, Value};
 
 use super::ask::{self, Ask, EndedBound, JournalPage};
-use super::commit::{self, Lease};
+use super::commit::{self, Ground};
 use super::facts::{Assurance, History, ask_history, history};
 use super::keys::Keys;
 use super::link::{Wire, pipeline};
 use super::published::{self, by_process};
-use super::reply::{Replies, failed_to, parse_entry_id};
+use super::reply::{Replies, failed_to, new_nonce, parse_entry_id};
 use super::scripts::RENEW;
 use super::{Shared, streams};
 use crate::store::tenure::{
@@ -33,7 +33,8 @@ pub(super) struct RedisTenure {
     shared: Arc<Shared>,
     bucket: u16,
     pub(super) keys: Keys,
-    lease: Lease,
+    /// The nonce of its lease.
+    lease: String,
     history: History,
     assurance: Assurance,
     /// The owner's own connection: what it waits for after a commit counts by connection.
@@ -47,6 +48,8 @@ pub(super) struct RedisTenure {
 struct Main {
     wire: Wire,
     expected: Expected,
+    /// The nonce of the last turn that was written; the lease's, if none was.
+    turn: String,
     /// The entry of the answers of the last turn that had any.
     answers_at: EntryId,
 }
@@ -63,7 +66,7 @@ impl RedisTenure {
     pub(super) fn begin(
         shared: Arc<Shared>,
         bucket: u16,
-        lease: Lease,
+        lease: String,
         mut side: Wire,
     ) -> Result<Self, StoreError> {
         let keys = shared.keys.bucket(bucket);
@@ -72,7 +75,8 @@ impl RedisTenure {
         let mut pipe = pipeline();
         ask_history(&mut pipe);
         let mut replies = Replies::new(side.query(&pipe).map_err(failed_to("be asked"))?);
-        let main = Main { wire, expected: <_>::default(), answers_at: EntryId::default() };
+        let (expected, turn, answers_at) = (<_>::default(), lease.clone(), <_>::default());
+        let main = Main { wire, expected, turn, answers_at };
         Ok(Self {
             shared,
             bucket,
@@ -134,10 +138,12 @@ impl RedisTenure {
     fn write(&self, turn: &TurnCommit) -> Result<Reached, StoreError> {
         verify(turn)?;
         let settings = &self.shared.settings;
-        let mut pipe = pipeline();
-        pipe.add_command(commit::call(&self.keys, &self.lease, turn, settings.journal_max)?);
-        self.assurance.ask(&mut pipe);
         let mut main = self.main();
+        let nonce = new_nonce();
+        let ground = Ground { lease: &self.lease, after: &main.turn, turn: &nonce };
+        let mut pipe = pipeline();
+        pipe.add_command(commit::call(&self.keys, &ground, turn, settings.journal_max)?);
+        self.assurance.ask(&mut pipe);
         main.expected = Expected::default();
         let replies = main.wire.query_waiting(&pipe, self.assurance.wait());
         let mut replies = Replies::new(replies.map_err(failed_to("be written"))?);
@@ -148,13 +154,14 @@ impl RedisTenure {
             [reason] => return Err(self.refused(reason)),
             _ => return Err(self.refused("")),
         }
+        main.turn = nonce;
         let versions = turn.commit.skus.iter().map(|changed| (&changed.sku, changed.row.version));
         self.shared.known().committed(self.bucket, versions);
         self.assurance.reached(&mut replies)
     }
 
     fn refused(&self, reason: &str) -> StoreError {
-        let reasons = ["fenced", "cursor", "entry", "stock"];
+        let reasons = ["fenced", "history", "entry"];
         let reason = reasons.into_iter().find(|known| *known == reason).unwrap_or("refused");
         StoreError::TenureOver { bucket: self.bucket, reason }
     }
@@ -163,7 +170,7 @@ impl RedisTenure {
     /// has the data that it had when that began.
     fn keep(&self, lease_ms: u64) -> Result<bool, StoreError> {
         let mut call = RENEW.call(&[self.keys.key("meta")]);
-        call.arg(&self.lease.epoch).arg(&self.lease.nonce).arg(lease_ms);
+        call.arg(&self.lease).arg(lease_ms);
         let mut pipe = pipeline();
         pipe.add_command(call);
         ask_history(&mut pipe);

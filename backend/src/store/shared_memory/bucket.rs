@@ -6,18 +6,18 @@ use cartgate_ledger::{CommandId, UnixMs};
 use cartgate_policy::Sku;
 
 use super::LEASE_MS;
+use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::store::tenure::{
     Answer, Cursor, Entry, EntryId, Place, Posted, Route, RouteChange, Step, Stream, Ticket,
     TurnCommit, WorkerId,
 };
-use crate::store::{Store, StoreError};
 
 /// All that is written of a bucket.
 #[derive(Clone)]
 pub(super) struct Bucket {
-    epoch: u64,
     nonce: Option<u64>,
+    turn: u64,
     worker: Option<WorkerId>,
     lease_until: UnixMs,
     pub(super) routes_version: u64,
@@ -28,6 +28,15 @@ pub(super) struct Bucket {
     pub(super) depths: BTreeMap<Stream, u64>,
     pub(super) streams: BTreeMap<Stream, Entries>,
     pub(super) answers: Vec<(u64, Vec<Answer>)>,
+}
+
+/// What a commit rests on.
+#[derive(Clone, Copy)]
+pub(super) struct Ground {
+    /// The nonce of the lease.
+    pub(super) lease: u64,
+    /// That of the turn that was written last.
+    pub(super) after: u64,
 }
 
 /// A stream.
@@ -52,8 +61,8 @@ impl Default for Bucket {
     fn default() -> Self {
         let (routes, tickets, cursors, depths, streams) = Default::default();
         Self {
-            epoch: 0,
             nonce: None,
+            turn: 0,
             worker: None,
             lease_until: UnixMs::default(),
             routes_version: 0,
@@ -75,8 +84,7 @@ impl Bucket {
         if is_taken && self.worker != Some(worker) {
             return false;
         }
-        self.epoch += 1;
-        (self.nonce, self.worker) = (Some(nonce), Some(worker));
+        (self.nonce, self.turn, self.worker) = (Some(nonce), nonce, Some(worker));
         self.lease_until = now.plus_ms(LEASE_MS);
         true
     }
@@ -103,11 +111,12 @@ impl Bucket {
     pub(super) fn commit(
         &mut self,
         turn: &TurnCommit,
-        nonce: u64,
+        ground: Ground,
         now: UnixMs,
         new_nonce: u64,
     ) -> Result<(), &'static str> {
-        self.check(turn, nonce)?;
+        self.check(turn, ground)?;
+        self.turn = new_nonce;
         // The store cannot fail: it is told to only by tests of its own.
         self.data.commit(&turn.commit).map_err(|_| "broken")?;
         for id in &turn.commit.unticketed {
@@ -121,22 +130,17 @@ impl Bucket {
         Ok(())
     }
 
-    fn check(&self, turn: &TurnCommit, nonce: u64) -> Result<(), &'static str> {
-        if self.nonce != Some(nonce) {
+    fn check(&self, turn: &TurnCommit, ground: Ground) -> Result<(), &'static str> {
+        if self.nonce != Some(ground.lease) {
             return Err("fenced");
         }
+        if self.turn != ground.after {
+            return Err("history");
+        }
         for step in &turn.steps {
-            if self.cursors.get(&step.stream) != step.from.as_ref() {
-                return Err("cursor");
-            }
             let newest = |entry: &Entry| (entry.id, entry.nonce) == step.newest;
             if !self.streams.get(&step.stream).is_some_and(|s| s.entries.iter().any(newest)) {
                 return Err("entry");
-            }
-        }
-        for (sku, row) in &turn.rows_before {
-            if self.data.stock(sku).map_err(|_: StoreError| "broken")? != *row {
-                return Err("stock");
             }
         }
         Ok(())

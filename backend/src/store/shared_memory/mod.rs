@@ -23,7 +23,7 @@ use super::tenure::{
     Answer, Cursor, Place, Posted, Route, SharedStore, Stream, Tenure, TurnCommit, WorkerId,
     WorkerReport,
 };
-use bucket::Bucket;
+use bucket::{Bucket, Ground};
 pub(crate) use post::{Group, Post, Posting, TicketWish};
 
 /// How long a lease lasts without being renewed, in milliseconds.
@@ -65,7 +65,7 @@ pub(crate) struct Written {
 
 /// A commit that is on its way.
 struct Late {
-    nonce: u64,
+    ground: Ground,
     commit: Written,
 }
 
@@ -96,13 +96,13 @@ impl Server {
         self.failovers += 1;
     }
 
-    /// Writes a commit, if it may be.
-    fn commit(&mut self, nonce: u64, commit: Written) -> Result<(), &'static str> {
+    /// Writes a commit, if it may be. Returns its nonce.
+    fn commit(&mut self, ground: Ground, commit: Written) -> Result<u64, &'static str> {
         let (now, new_nonce) = (self.now, self.nonce());
         let bucket = &mut self.buckets[usize::from(commit.bucket)];
-        bucket.commit(&commit.turn, nonce, now, new_nonce)?;
+        bucket.commit(&commit.turn, ground, now, new_nonce)?;
         self.written.push(commit);
-        Ok(())
+        Ok(new_nonce)
     }
 }
 
@@ -152,9 +152,9 @@ impl SharedMemory {
     pub(crate) fn deliver(&self) -> (bool, bool) {
         let mut server = self.server();
         let mut found = (false, false);
-        for Late { nonce, commit } in std::mem::take(&mut server.late) {
-            match server.commit(nonce, commit) {
-                Ok(()) => found.0 = true,
+        for Late { ground, commit } in std::mem::take(&mut server.late) {
+            match server.commit(ground, commit) {
+                Ok(_) => found.0 = true,
                 Err(_) => found.1 = true,
             }
         }
@@ -286,7 +286,7 @@ impl SharedStore for SharedMemory {
             return Ok(None);
         }
         let (shared, failovers) = (Arc::clone(&self.shared), server.failovers);
-        Ok(Some(Arc::new(ModelTenure { shared, bucket, nonce, failovers })))
+        Ok(Some(Arc::new(ModelTenure::new(shared, bucket, nonce, failovers))))
     }
 
     fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {

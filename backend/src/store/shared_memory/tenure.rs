@@ -1,12 +1,13 @@
 //! An owner's time with a bucket of the model.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Ground};
 use super::{Fault, Late, Server, Shared, Written};
 use crate::store::tenure::{
     Answer, Arrived, Entry, EntryId, Progress, Reached, Stream, Tenure, TurnCommit,
@@ -16,14 +17,21 @@ use crate::store::{
 };
 
 pub(super) struct ModelTenure {
-    pub(super) shared: Arc<Shared>,
-    pub(super) bucket: u16,
-    pub(super) nonce: u64,
+    shared: Arc<Shared>,
+    bucket: u16,
+    nonce: u64,
+    /// The turn that it has written last.
+    turn: AtomicU64,
     /// How often the replica had taken over when it began.
-    pub(super) failovers: u64,
+    failovers: u64,
 }
 
 impl ModelTenure {
+    /// One whose lease has been taken.
+    pub(super) fn new(shared: Arc<Shared>, bucket: u16, nonce: u64, failovers: u64) -> Self {
+        Self { shared, bucket, nonce, turn: nonce.into(), failovers }
+    }
+
     fn server(&self) -> MutexGuard<'_, Server> {
         self.shared.server.lock().unwrap()
     }
@@ -103,15 +111,17 @@ impl Tenure for ModelTenure {
         if fault == Some(Fault::Before) {
             return Err(lost());
         }
+        let ground = Ground { lease: self.nonce, after: self.turn.load(Ordering::SeqCst) };
         let commit = Written { bucket: self.bucket, at: server.now, turn: turn.clone() };
         if fault == Some(Fault::Late) {
-            server.late.push(Late { nonce: self.nonce, commit });
+            server.late.push(Late { ground, commit });
             return Err(lost());
         }
         if fault == Some(Fault::FailOver) {
             server.fail_over();
         }
-        server.commit(self.nonce, commit).map_err(|reason| self.over(reason))?;
+        let turn = server.commit(ground, commit).map_err(|reason| self.over(reason))?;
+        self.turn.store(turn, Ordering::SeqCst);
         if fault == Some(Fault::After) {
             return Err(lost());
         }

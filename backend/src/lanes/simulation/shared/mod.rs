@@ -99,7 +99,7 @@ pub(super) const EXPECTED: [(&str, &str); 10] = [
     ("confirm", "settled; already-expired; already-released"),
     ("ticket", "too late; asked for"),
     ("request", "full; full for settling; moved; several at once; too many holds"),
-    ("tenure", "begun; fenced; cursor; entry; lost; slept; given back"),
+    ("tenure", "begun; fenced; history; entry; lost; slept; given back"),
     ("commit", "late, and written; late, and refused; a ticket is decided; a void ticket"),
     ("lost", "answers; a process; the end of a history"),
     ("hung up", "waiting; unheard of, and given back; a claim"),

@@ -3,15 +3,14 @@
 --
 -- KEYS  meta
 -- ARGV  worker, a new nonce, how long the lease lasts in milliseconds
--- Returns the epoch that begins; nil if another has the lease.
+-- Returns 1; 0 if another has the lease.
 local worker, nonce, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease = redis.call('HMGET', KEYS[1], 'worker', 'until_ms', 'epoch')
+local lease = redis.call('HMGET', KEYS[1], 'worker', 'until_ms')
 local left_ms = tonumber(lease[2] or 0) - now
 -- One that lasts longer than any does is from before the clock was set back.
-if lease[1] ~= worker and left_ms > 0 and left_ms <= lease_ms then return false end
-local epoch = string.format('%.0f', tonumber(lease[3] or 0) + 1)
-redis.call('HSET', KEYS[1], 'worker', worker, 'nonce', nonce, 'epoch', epoch,
+if lease[1] ~= worker and left_ms > 0 and left_ms <= lease_ms then return 0 end
+redis.call('HSET', KEYS[1], 'worker', worker, 'nonce', nonce, 'turn', nonce,
   'until_ms', string.format('%.0f', now + lease_ms))
-return epoch
+return 1

@@ -4,7 +4,8 @@
 -- KEYS  meta stock held ended ends adjusted ticketed tickets hot routes cursors depths answers, then
 --       in the order of their use: each step's stream, each chunk's journal, each SKU's purchases,
 --       and for each route the SKU's stream and the stream that a mark goes into.
--- ARGV  the lease (epoch, nonce), then sections, each after its length; see the reading below.
+-- ARGV  the lease's nonce, the turn that this one follows, this turn; then sections, each after its
+--       length; see the reading below.
 -- Returns {'committed', id of the answers' entry or ''}, or {reason} if nothing was written.
 --
 -- All that can fail is looked at before anything is written: an error in the middle would leave half
@@ -38,41 +39,25 @@ local function apply(command, to)
   end
 end
 
--- Whether each field of a section has the value of the section after it; '' stands for none.
-local function is_unchanged(hash)
-  local fields = count()
-  local values = at + fields
-  for first = 1, fields, PIECE do
-    local last = math.min(first + PIECE - 1, fields)
-    local stored = redis.call('HMGET', hash, unpack(ARGV, at + first, at + last))
-    for place, value in ipairs(stored) do
-      if (value or '') ~= ARGV[values + first + place - 1] then return false end
-    end
-  end
-  at = values + fields
-  return true
-end
-
--- Reads a step, and says why it cannot be taken.
+-- Reads a step, and whether what it rests on is there.
 local function next_step()
   local step = { stream = next_key(), name = take(), to = take(), keep = take(), decided = take() }
-  local from, newest, nonce = take(), take(), take()
-  if (redis.call('HGET', cursors, step.name) or '') ~= from then return step, 'cursor' end
+  local newest, nonce = take(), take()
   local entry = redis.call('XRANGE', step.stream, newest, newest)[1]
-  if not entry or entry[2][2] ~= nonce then return step, 'entry' end
-  return step
+  return step, entry and entry[2][2] == nonce
 end
 
-local lease = redis.call('HMGET', meta, 'epoch', 'nonce')
-if lease[1] ~= take() or lease[2] ~= take() then return { 'fenced' } end
-local steps = {}
+local lease = redis.call('HMGET', meta, 'nonce', 'turn')
+if lease[1] ~= take() then return { 'fenced' } end
+if lease[2] ~= take() then return { 'history' } end
+local turn, steps = take(), {}
 for place = 1, count() do
-  local refused
-  steps[place], refused = next_step()
-  if refused then return { refused } end
+  local is_there
+  steps[place], is_there = next_step()
+  if not is_there then return { 'entry' } end
 end
-if not is_unchanged(stock) then return { 'stock' } end
 
+redis.call('HSET', meta, 'turn', turn)
 -- What is forgotten goes first: what is written in the same turn stays.
 apply('HDEL', ended)
 apply('HDEL', adjusted)

@@ -1,6 +1,9 @@
 //! Whoever is owner no more, or rests on what is there no more, changes nothing.
 
+use cartgate_ledger::{Reservation, ReservationState};
+
 use super::*;
+use crate::store::tenure::{Route, RouteChange};
 
 #[test]
 fn a_zombie_changes_nothing_before_the_next_owner_has_committed() {
@@ -35,17 +38,15 @@ fn a_worker_takes_its_own_lease_again_and_fences_its_former_self() {
     next.commit_turn(&sale(0, 1)).unwrap();
 }
 
-/// A failover may lose that a lease was taken: then its epoch is given to another.
+/// A failover may lose that a lease was taken, and another takes it.
 #[test]
-fn an_epoch_that_is_given_twice_is_told_apart_by_the_nonce() {
+fn a_lease_that_was_forgotten_is_over() {
     let mut rig = Rig::new();
     let first = rig.acquire(1);
     rig.run(&["DEL", "{cg:0}:meta"]);
     let second = rig.acquire(2);
-    assert_eq!(rig.ask::<u64>(&["HGET", "{cg:0}:meta", "epoch"]), 1, "the same epoch");
     check_refused(&mut rig, &first, &sale(0, 1), "fenced");
-    assert!(rig.acquire(2).renew().unwrap());
-    drop(second);
+    assert!(second.renew().unwrap());
 }
 
 #[test]
@@ -80,7 +81,7 @@ async fn a_cursor_does_not_pass_what_the_owner_has_not_read() {
     let entries = in_lane(read(&tenure));
     let place = format!("{}-{}", entries[0].id.ms, entries[0].id.number);
     rig.run(&["DEL", "{cg:0}:lane"]);
-    let turn = TurnCommit { steps: vec![step(Stream::Normal, None, &entries)], ..sale(0, 2) };
+    let turn = TurnCommit { steps: vec![step(Stream::Normal, &entries)], ..sale(0, 2) };
     check_refused(&mut rig, &tenure, &turn, "entry");
 
     let another = ["XADD", "{cg:0}:lane", &place, "n", "00000000000000ff", "t", "1", "d", "\0"];
@@ -89,39 +90,49 @@ async fn a_cursor_does_not_pass_what_the_owner_has_not_read() {
     check_refused(&mut rig, &tenure, &turn, "entry");
 }
 
+#[test]
+fn a_turn_does_not_follow_one_that_was_lost() {
+    let mut rig = Rig::new();
+    let tenure = rig.acquire(1);
+    let acquired = rig.dump();
+    tenure.commit_turn(&sale(0, 1)).unwrap();
+    let committed = rig.dump();
+    tenure.commit_turn(&sale(1, 2)).unwrap();
+    rig.restore(&committed);
+    check_refused(&mut rig, &tenure, &sale(2, 3), "history");
+
+    let tenure = rig.acquire(1);
+    tenure.commit_turn(&sale(1, 2)).unwrap();
+    rig.restore(&acquired);
+    check_refused(&mut rig, &tenure, &sale(2, 3), "fenced");
+}
+
+/// A refusal changes no row, and its stream may have no cursor yet: nothing but the turn before tells
+/// that the SKU's lane is not open any more, and that earlier commands wait in the normal one.
 #[tokio::test]
-async fn a_cursor_that_has_moved_is_not_moved_again() {
+async fn a_refusal_from_a_lane_whose_opening_was_lost_overtakes_nobody() {
     let mut rig = Rig::new();
-    rig.post(Stream::Normal, 1..3).await;
+    let hot = Stream::Hot(sku("A"));
     let tenure = rig.acquire(1);
-    let entries = in_lane(read(&tenure));
-    let mut turn = TurnCommit { steps: vec![step(Stream::Normal, None, &entries)], ..sale(0, 2) };
-    tenure.commit_turn(&turn).unwrap();
-    turn.commit = Commit::default();
-    check_refused(&mut rig, &tenure, &turn, "cursor");
-}
+    rig.post(Stream::Normal, 1..2).await;
+    let route = |route, mark_in| RouteChange { sku: sku("A"), route: Some(route), mark_in };
+    let joining = vec![route(Route::Joining, Some(Stream::Normal))];
+    tenure.commit_turn(&TurnCommit { routes: joining, ..<_>::default() }).unwrap();
+    let (joined_version, _) = rig.api.routes(0).await.unwrap();
+    rig.post_by(joined_version, hot.clone(), 2..3).await;
+    let before = rig.dump();
 
-#[test]
-fn a_turn_that_was_decided_on_another_row_is_refused() {
-    let mut rig = Rig::new();
-    let tenure = rig.acquire(1);
-    tenure.commit_turn(&sale(0, 1)).unwrap();
-    let later = sale(0, 2);
-    let row = crate::store::encoding::encode(&later.commit.skus[0].row).unwrap();
-    redis::cmd("HSET").arg("{cg:0}:stock").arg("A").arg(row).exec(&mut rig.connection).unwrap();
-    check_refused(&mut rig, &tenure, &sale(1, 2), "stock");
+    let steps = vec![step(Stream::Normal, &in_lane(read(&tenure)))];
+    let routes = vec![route(Route::Open, None)];
+    tenure.commit_turn(&TurnCommit { steps, routes, ..sale(0, 2) }).unwrap();
+    rig.restore(&before);
 
-    rig.run(&["DEL", "{cg:0}:stock"]);
-    let tenure = rig.acquire(1);
-    check_refused(&mut rig, &tenure, &sale(1, 2), "stock");
-}
-
-/// Whoever forgets to say what a turn was decided on decides on nothing.
-#[test]
-fn a_row_that_nobody_names_must_not_be_there() {
-    let mut rig = Rig::new();
-    let tenure = rig.acquire(1);
-    tenure.commit_turn(&sale(0, 1)).unwrap();
-    let unnamed = TurnCommit { rows_before: vec![], ..sale(0, 2) };
-    check_refused(&mut rig, &tenure, &unnamed, "stock");
+    let from = [(hot.clone(), EntryId::default())];
+    let arrived = tenure.read(&from, READ_MAX, Duration::ZERO).unwrap();
+    let state = ReservationState::SoldOut { available: 0 };
+    let refused = Reservation { state, ..held(2) };
+    let commit = Commit { reservations: vec![(sku("A"), refused)], ..Commit::default() };
+    let steps = vec![step(hot, &arrived.entries[0].1)];
+    let turn = TurnCommit { commit, steps, ..<_>::default() };
+    check_refused(&mut rig, &tenure, &turn, "history");
 }

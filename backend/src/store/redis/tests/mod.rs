@@ -76,6 +76,15 @@ impl Rig {
         keys.into_iter().map(|key| (key.clone(), self.ask(&["DUMP", &key]))).collect()
     }
 
+    /// Takes the bucket back to what it was, as a failover does.
+    fn restore(&mut self, dumped: &[(String, Vec<u8>)]) {
+        self.run(&["FLUSHALL"]);
+        for (key, value) in dumped {
+            let mut restore = redis::cmd("RESTORE");
+            restore.arg(key).arg(0).arg(value).exec(&mut self.connection).unwrap();
+        }
+    }
+
     async fn post(&self, stream: Stream, numbers: std::ops::Range<u8>) -> PostReply {
         self.post_by(0, stream, numbers).await
     }
@@ -129,12 +138,12 @@ fn in_lane(arrived: Arrived) -> Vec<Entry> {
 }
 
 /// A step that decides all of some entries.
-fn step(stream: Stream, from: Option<Cursor>, entries: &[Entry]) -> Step {
+fn step(stream: Stream, entries: &[Entry]) -> Step {
     let last = entries.last().unwrap();
     let entry = EntryId { number: last.id.number + 1, ..last.id };
     let to = Cursor { next: Place { entry, index: 0 }, beyond: vec![] };
     let decided = entries.iter().map(|entry| entry.posted.len() as u64).sum();
-    Step { stream, from, to, newest: (last.id, last.nonce), decided }
+    Step { stream, to, newest: (last.id, last.nonce), decided }
 }
 
 /// Five units of A set, so many versions after that held.

@@ -90,7 +90,7 @@ async fn a_full_stream_takes_nothing_and_keeps_no_other_from_it() {
     let arrived = read(&tenure);
     let (stream, entries) = &arrived.entries[0];
     assert_eq!(*stream, Stream::Settle);
-    let steps = vec![step(Stream::Settle, None, entries)];
+    let steps = vec![step(Stream::Settle, entries)];
     tenure.commit_turn(&TurnCommit { steps, ..TurnCommit::default() }).unwrap();
     assert_eq!(rig.api.depths(0).await.unwrap(), [(Stream::Settle, 0)]);
     assert_eq!(read(&tenure).entries, [], "what is decided is trimmed");
@@ -191,7 +191,7 @@ async fn there_is_no_ticket_for_what_is_not_there_any_more() {
         panic!("posted")
     };
     let tenure = rig.acquire(1);
-    let steps = vec![step(Stream::Normal, None, &in_lane(read(&tenure)))];
+    let steps = vec![step(Stream::Normal, &in_lane(read(&tenure)))];
     tenure.commit_turn(&TurnCommit { steps, ..TurnCommit::default() }).unwrap();
     let before = rig.dump();
     let ticket = ticket(1, groups[0].unwrap(), 0, at);
@@ -218,7 +218,7 @@ async fn out_of_memory_posts_are_refused_and_turns_go_on() {
     rig.api.post(0, &post(Stream::Settle)).await.unwrap();
 
     let entries = in_lane(read(&tenure));
-    let steps = vec![step(Stream::Normal, None, &entries)];
+    let steps = vec![step(Stream::Normal, &entries)];
     tenure.commit_turn(&TurnCommit { steps, ..sale(0, 3) }).unwrap();
     assert!(tenure.renew().unwrap());
     tenure.release().unwrap();

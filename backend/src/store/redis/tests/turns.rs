@@ -34,9 +34,8 @@ async fn a_lane_of_its_own_comes_and_goes() {
     let arrived = tenure.read(&from, READ_MAX, Duration::ZERO).unwrap();
     let entries = &arrived.entries[0].1;
     assert_eq!(entries[1].posted, [Posted::Handoff(sku("A"))]);
-    let first = step(hot.clone(), None, &entries[..1]);
-    let second =
-        Step { from: Some(first.to.clone()), decided: 0, ..step(hot.clone(), None, entries) };
+    let first = step(hot.clone(), &entries[..1]);
+    let second = Step { decided: 0, ..step(hot.clone(), entries) };
     tenure.commit_turn(&TurnCommit { steps: vec![first.clone()], ..<_>::default() }).unwrap();
     assert_eq!(tenure.progress().unwrap().cursors, [(hot.clone(), first.to)]);
     tenure.commit_turn(&TurnCommit { steps: vec![second], ..route(None, None) }).unwrap();
@@ -57,7 +56,7 @@ async fn a_stream_is_trimmed_to_what_is_undecided() {
     let entries = in_lane(read(&tenure));
     let place = |entry: &Entry| Place { entry: entry.id, index: 0 };
     let beyond = Cursor { next: place(&entries[0]), beyond: vec![place(&entries[1])] };
-    let mut first = step(Stream::Normal, None, &entries);
+    let mut first = step(Stream::Normal, &entries);
     (first.to, first.decided) = (beyond.clone(), 1);
     tenure.commit_turn(&TurnCommit { steps: vec![first], ..<_>::default() }).unwrap();
     assert_eq!(in_lane(read(&tenure)).len(), 3);
@@ -65,7 +64,7 @@ async fn a_stream_is_trimmed_to_what_is_undecided() {
     assert_eq!(progress.cursors, [(Stream::Normal, beyond.clone())]);
 
     let tenure = rig.acquire(1);
-    let mut second = step(Stream::Normal, Some(beyond), &entries);
+    let mut second = step(Stream::Normal, &entries);
     second.to = Cursor { next: place(&entries[2]), beyond: vec![] };
     second.decided = 1;
     tenure.commit_turn(&TurnCommit { steps: vec![second], ..<_>::default() }).unwrap();
