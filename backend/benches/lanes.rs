@@ -1,8 +1,9 @@
-//! Durable commands per second into the lanes, without HTTP. `make bench-engine` runs it.
+//! Durable commands per second into the lanes, without HTTP. `make bench-engine` and `make
+//! bench-redis` run it.
 //!
 //! `run` keeps thousands of reserve commands in flight, each with an id, a fingerprint and a
 //! customer of its own, on a store on a real disk; prints what it did as one line of JSON, and
-//! kills itself. `count` reopens the store and counts what is left.
+//! kills itself. `count` opens the store again and counts what is left.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,19 +14,23 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use cartgate_backend::clock;
 use cartgate_backend::config::Config;
-use cartgate_backend::lanes::{Buckets, Lanes, Waiter};
+use cartgate_backend::engine::{Engine, Shared};
+use cartgate_backend::lanes::{Buckets, FrontSettings, LaneSettings, Lanes, Waiter, Worker};
 use cartgate_backend::metrics::Metrics;
-use cartgate_backend::store::{Durability, Embedded, Store};
+use cartgate_backend::store::redis::{Address, RedisStore};
+use cartgate_backend::store::tenure::SharedStore;
+use cartgate_backend::store::{Embedded, Store};
 use cartgate_ledger::{Command, CommandId, Fingerprint, Outcome, Reserve, UnixMs};
 use cartgate_policy::Sku;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use futures_util::{StreamExt as _, stream};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// The service's own.
@@ -38,6 +43,10 @@ const IN_FLIGHT: usize = 1_024;
 
 /// Holds outlive every run.
 const HOLD_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How many outcomes are asked for at a time, and how many entries of a journal.
+const ASKED_MAX: usize = 1_024;
+const PAGE_MAX: usize = 50_000;
 
 #[derive(Parser)]
 struct Arguments {
@@ -52,8 +61,8 @@ struct Arguments {
 enum Action {
     /// Submit for so long, or so many; then die.
     Run {
-        #[arg(long)]
-        dir: PathBuf,
+        #[command(flatten)]
+        place: Place,
         #[arg(long)]
         skus: u32,
         #[arg(long, default_value_t = f64::MAX)]
@@ -63,8 +72,8 @@ enum Action {
     },
     /// Count what a run has left.
     Count {
-        #[arg(long)]
-        dir: PathBuf,
+        #[command(flatten)]
+        place: Place,
         #[arg(long)]
         skus: u32,
         /// So many were answered.
@@ -73,28 +82,42 @@ enum Action {
     },
 }
 
+/// Where the store is.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// The directory of an embedded one.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The URL of a Redis.
+    #[arg(long)]
+    store: Option<Address>,
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     match Arguments::parse().action {
-        Action::Run { dir, skus, seconds, commands } => {
-            println!("{}", runtime.block_on(run(&dir, skus, seconds, commands)));
+        Action::Run { place, skus, seconds, commands } => {
+            println!("{}", runtime.block_on(run(place, skus, seconds, commands)));
             // No orderly end: what was answered must be there without one.
             kill_process(getpid(), Signal::KILL).unwrap();
         }
-        Action::Count { dir, skus, commands } => println!("{}", count(&dir, skus, commands)),
+        Action::Count { place, skus, commands } => {
+            println!("{}", runtime.block_on(count(place, skus, commands)));
+        }
     }
 }
 
-async fn run(dir: &Path, skus: u32, seconds: f64, commands: u64) -> serde_json::Value {
-    let (lanes, skus) = (Arc::new(start(dir)), names(skus));
+async fn run(place: Place, skus: u32, seconds: f64, commands: u64) -> serde_json::Value {
+    let (engine, skus) = (Arc::new(start(place, true)), names(skus));
     for sku in &skus {
         let set = Command::Set { units: 1_000_000_000, expected_version: None };
-        let outcome = submit(&lanes, sku, set).outcome().await;
+        let outcome = submit(&engine, sku, set).outcome().await;
         assert!(matches!(outcome, Ok(Outcome::Stock { .. })), "{outcome:?}");
     }
     let lasts = Duration::from_secs_f64(seconds.min(3_600.0));
     let began = Instant::now();
-    let submitter = Submitter { lanes, skus: skus.into(), next: Arc::default(), commands };
+    let submitter = Submitter { engine, skus: skus.into(), next: Arc::default(), commands };
     let submitters = (0..SUBMITTERS).map(|_| submitter.clone().submit_until(began + lasts));
     let submitters: Vec<_> = submitters.map(tokio::spawn).collect();
     let mut held = 0;
@@ -107,7 +130,7 @@ async fn run(dir: &Path, skus: u32, seconds: f64, commands: u64) -> serde_json::
 /// Keeps commands in flight.
 #[derive(Clone)]
 struct Submitter {
-    lanes: Arc<Lanes>,
+    engine: Arc<Engine>,
     skus: Arc<[Sku]>,
     /// The number of the next command, for all submitters together.
     next: Arc<AtomicU64>,
@@ -128,8 +151,8 @@ impl Submitter {
                 held += hold(in_flight.pop_front().unwrap()).await;
             }
             let sku = sku_of(number, &self.skus);
-            let command = Command::Reserve(reserve(*self.lanes.buckets(), sku, number));
-            in_flight.push_back(submit(&self.lanes, sku, command));
+            let command = Command::Reserve(reserve(self.engine.buckets(), sku, number));
+            in_flight.push_back(submit(&self.engine, sku, command));
         }
         for waiter in in_flight {
             held += hold(waiter).await;
@@ -185,32 +208,80 @@ fn sku_of(number: u64, skus: &[Sku]) -> &Sku {
     &skus[(mix(!number) % skus.len() as u64) as usize]
 }
 
-/// The engine's own way in: what changes with it is here.
-fn start(dir: &Path) -> Lanes {
-    let store = Embedded::open(dir, Config::default().buckets, Durability::Disk).unwrap();
-    let mut settings = Config::default().lane_settings();
+/// The engine's own way in: what changes with it is here. Where others own buckets on a shared
+/// store, this process need not be a worker.
+fn start(place: Place, is_worker: bool) -> Engine {
+    let (config, metrics) = (Config::default(), Arc::new(Metrics::default()));
+    let mut settings = config.lane_settings();
     settings.reserve_queue_max = SUBMITTERS * IN_FLIGHT;
     settings.holds_max = usize::MAX;
-    settings.batch_max = SUBMITTERS * IN_FLIGHT;
-    Lanes::start(Arc::new(store), settings, clock::wall(), Arc::new(Metrics::default())).unwrap()
+    match place.store {
+        Some(address) => start_shared(address, settings, is_worker, metrics),
+        None => {
+            let dir = place.dir.unwrap();
+            let store: Arc<dyn Store> =
+                Arc::new(Embedded::open(&dir, config.buckets, config.durability).unwrap());
+            settings.batch_max = SUBMITTERS * IN_FLIGHT;
+            let lanes = Lanes::start(Arc::clone(&store), settings, clock::wall(), metrics);
+            Engine::local(lanes.unwrap(), store)
+        }
+    }
 }
 
-fn submit(lanes: &Lanes, sku: &Sku, command: Command) -> Waiter {
+/// Posts and owns all buckets, with the batches of the service: while Redis writes one, the next is
+/// decided.
+fn start_shared(
+    address: Address,
+    lanes: LaneSettings,
+    is_worker: bool,
+    metrics: Arc<Metrics>,
+) -> Engine {
+    let config = Config::default();
+    // All of the journal is counted afterwards.
+    let settings = cartgate_backend::store::redis::Settings {
+        journal_max: u64::MAX,
+        ..config.redis_settings()
+    };
+    let open = || RedisStore::open(address, settings).unwrap();
+    let store = Arc::new(tokio::task::block_in_place(open));
+    let worker = is_worker.then(|| {
+        let store = Arc::clone(&store) as Arc<dyn SharedStore>;
+        Worker::start(store, lanes, metrics).unwrap()
+    });
+    let settings = FrontSettings { lanes, ..config.front_settings() };
+    Engine::Shared(Shared::start(store, settings, worker))
+}
+
+fn submit(engine: &Engine, sku: &Sku, command: Command) -> Waiter {
     static REQUEST_ID: LazyLock<Arc<str>> = LazyLock::new(|| "bench".into());
-    lanes.submit(sku.clone(), command, &REQUEST_ID).unwrap()
+    engine.submit(sku.clone(), command, &REQUEST_ID).unwrap()
 }
 
 /// Reads everything back.
-fn count(dir: &Path, skus: u32, commands: u64) -> serde_json::Value {
-    let store = Embedded::open(dir, Config::default().buckets, Durability::Disk).unwrap();
-    let (buckets, skus) = (Buckets::new(store.buckets()), names(skus));
-    let is_there = |number: &u64| {
-        let id = id(buckets, sku_of(*number, &skus), *number);
-        store.reservation(id).unwrap().is_some()
+async fn count(place: Place, skus: u32, commands: u64) -> serde_json::Value {
+    let (engine, skus) = (start(place, false), names(skus));
+    let outcome = |number| {
+        let id = id(engine.buckets(), sku_of(number, &skus), number);
+        let outcome = engine.reservation(id);
+        async { outcome.await.unwrap().is_some_and(|(_, reservation)| reservation.is_held()) }
     };
-    let outcomes = (0..commands).filter(is_there).count();
-    let entries = skus.iter().map(|sku| store.journal(sku, 0, usize::MAX).unwrap().len());
-    let entries: usize = entries.sum();
-    let holds = store.load().unwrap().holds.len();
+    let asked = stream::iter(0..commands).map(outcome).buffer_unordered(ASKED_MAX);
+    let outcomes = asked.filter(|is_held| std::future::ready(*is_held)).count().await;
+    let (mut holds, mut entries) = (0, 0);
+    for sku in &skus {
+        entries += journal_entries(&engine, sku).await;
+        holds += engine.stock(sku).await.unwrap().unwrap().counters.held;
+    }
     serde_json::json!({ "holds": holds, "outcomes": outcomes, "journal_entries": entries })
+}
+
+/// How many entries there are in a SKU's journal, from the first on.
+async fn journal_entries(engine: &Engine, sku: &Sku) -> u64 {
+    let mut last = 0;
+    loop {
+        let (entries, _) = engine.journal(sku.clone(), last, PAGE_MAX).await.unwrap();
+        let Some(entry) = entries.last() else { return last };
+        assert_eq!(entry.version, last + entries.len() as u64, "no gap");
+        last = entry.version;
+    }
 }

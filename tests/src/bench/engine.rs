@@ -32,17 +32,26 @@ struct Left {
     journal_entries: u64,
 }
 
+/// Where a run keeps its store.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// In a directory.
+    Dir(&'a Path),
+    /// On a Redis, by its URL.
+    Redis(&'a str),
+}
+
 /// The benchmark's program.
 #[derive(Debug)]
 pub struct Lanes(pub PathBuf);
 
 impl Lanes {
-    /// Runs it with a store in `dir`, until it is done and killed.
+    /// Runs it with a store at a place, until it is done and killed.
     ///
     /// # Panics
     /// It fails.
-    pub async fn run(&self, run: &Run, dir: &Path, skus: usize, length: &str) -> Ran {
-        self.ask(run, "run", dir, skus, length).await
+    pub async fn run(&self, run: &Run, place: Place<'_>, skus: usize, length: &str) -> Ran {
+        self.ask(run, "run", place, skus, length).await
     }
 
     /// What it says, as one line of JSON.
@@ -50,25 +59,29 @@ impl Lanes {
         &self,
         run: &Run,
         action: &str,
-        dir: &Path,
+        place: Place<'_>,
         skus: usize,
         length: &str,
     ) -> T {
         let mut command = Command::new(&self.0);
-        command.arg(action).arg("--dir").arg(dir).arg(format!("--skus={skus}")).arg(length);
+        command.arg(action).arg(format!("--skus={skus}")).arg(length);
+        match place {
+            Place::Dir(dir) => command.arg("--dir").arg(dir),
+            Place::Redis(url) => command.arg("--store").arg(url),
+        };
         let output = run.cores.for_server(async { command.output() }).await.expect("run it");
         let said = String::from_utf8_lossy(&output.stdout);
         let complaint = String::from_utf8_lossy(&output.stderr);
         serde_json::from_str(&said).unwrap_or_else(|_| panic!("{command:?}: {said}{complaint}"))
     }
 
-    /// Counts what a run has left in `dir`.
+    /// Counts what a run has left at its place.
     ///
     /// # Panics
     /// Something is missing.
-    async fn count(&self, run: &Run, dir: &Path, skus: usize, ran: Ran) {
+    pub async fn count(&self, run: &Run, place: Place<'_>, skus: usize, ran: Ran) {
         let commands = format!("--commands={}", ran.commands);
-        let left: Left = self.ask(run, "count", dir, skus, &commands).await;
+        let left: Left = self.ask(run, "count", place, skus, &commands).await;
         // One entry more for each SKU: the stock that was set.
         let entries = left.journal_entries - skus as u64;
         assert_eq!(
@@ -91,11 +104,12 @@ pub async fn measure(run: &mut Run, lanes: &Lanes) {
             let dir = run.dir().join(format!("engine-{name}-{round}"));
             let length = format!("--seconds={}", run.extent.phase.as_secs_f64());
             let before = cpu::of_ended_children();
-            let ran = lanes.run(run, &dir, skus, &length).await;
+            let place = Place::Dir(&dir);
+            let ran = lanes.run(run, place, skus, &length).await;
             let cpu = (cpu::of_ended_children() - before).as_secs_f64();
             series.note((name, "per_s"), ran.commands as f64 / ran.seconds);
             series.note((name, "cpu_us"), cpu * 1e6 / ran.commands as f64);
-            lanes.count(run, &dir, skus, ran).await;
+            lanes.count(run, place, skus, ran).await;
             std::fs::remove_dir_all(&dir).expect("remove the store");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::engine::Lanes;
+use super::engine::{Lanes, Place};
 use super::figures::Figure;
 use super::run::{Run, progress};
 use super::statistics::median;
@@ -23,7 +23,8 @@ pub async fn measure(run: &mut Run, lanes: &Lanes) {
     progress(&format!("{holds} live holds, kill -9, and a start"));
     let options = run.service_options("recovery", "");
     let length = format!("--commands={holds}");
-    lanes.run(run, &run.dir().join("recovery/data"), skus, &length).await;
+    let dir = run.dir().join("recovery/data");
+    lanes.run(run, Place::Dir(&dir), skus, &length).await;
     let (mut times, mut said) = (Vec::new(), String::new());
     for _ in 0..run.extent.rounds {
         let began = Instant::now();
