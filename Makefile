@@ -81,11 +81,11 @@ bench-engine: bench-programs ## the engine's figures beside PostgreSQL's; minute
 	@target/release/bench_engine --lanes "$$($(LANES))" $(ARGS)
 
 bench-redis: bench-programs ## the engine on Redis, beside one script a reservation; ARGS="--help"
-	@target/release/bench_redis $(ARGS)
+	@target/release/bench_redis --lanes "$$($(LANES))" $(ARGS)
 
 bench-smoke: bench-programs ## each benchmark for a second, so that none rots
 	@target/release/bench_engine --lanes "$$($(LANES))" --smoke
-	@target/release/bench_redis --smoke
+	@target/release/bench_redis --lanes "$$($(LANES))" --smoke
 
 # The parts of the above, none of which does needless work.
 

@@ -1,4 +1,5 @@
-//! Benchmarks of the real service, beside the conventional way, in one run (`make bench-engine`).
+//! Benchmarks of the real service, beside the conventional way, in one run (`make bench-engine`, and
+//! `make bench-redis` for what is in [`redis`]).
 //!
 //! One file for each measurement; what they share is in [`run`]. The load generator is this process:
 //! one thread, pinned to one core, its CPU time told apart from the servers'. What is compared takes
@@ -7,6 +8,7 @@
 
 pub mod aftermath;
 pub mod answer;
+pub mod arguments;
 pub mod closed;
 pub mod conventional;
 pub mod cores;

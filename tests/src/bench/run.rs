@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::statfs;
 use tempfile::TempDir;
@@ -60,6 +60,7 @@ pub struct Run {
     /// How many bytes the commit of one reservation writes, once that is known.
     pub commit_bytes: Option<usize>,
     dir: TempDir,
+    began: Instant,
     cpu: OthersCpu,
 }
 
@@ -77,12 +78,18 @@ impl Run {
         assert!(system.f_type != TMPFS, "{} is in memory: set --dir", parent.display());
         cores.pin_generator();
         let (figures, numbers) = Default::default();
-        Self { extent, cores, figures, numbers, commit_bytes: None, dir, cpu: OthersCpu::start() }
+        let (began, cpu) = (Instant::now(), OthersCpu::start());
+        Self { extent, cores, figures, numbers, commit_bytes: None, dir, began, cpu }
     }
 
     /// Where everything is written.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// How long it has lasted so far.
+    pub fn lasted(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// The share of all cores that was used by what is no part of this run, so far.
