@@ -69,7 +69,10 @@ async fn reservations(
 }
 
 /// One phase: callers in a closed loop, all answered with `status`; and who used how much CPU.
-async fn load(
+///
+/// # Panics
+/// A caller is answered otherwise.
+pub(super) async fn load(
     run: &Run,
     service: &Service,
     name: &'static str,
@@ -135,7 +138,7 @@ fn report(run: &mut Run, series: &Series, rivals: &Rivals) {
 }
 
 /// Who used how much CPU, in words.
-fn used(name: &'static str, series: &Series) -> String {
+pub(super) fn used(name: &'static str, series: &Series) -> String {
     let [server, generator] =
         ["server_share", "generator_share"].map(|what| series.median((name, what)));
     format!(

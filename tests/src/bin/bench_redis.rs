@@ -1,30 +1,42 @@
 //! Benchmarks of the engine on Redis; `make bench-redis` runs them.
 
 use cartgate_tests::bench::arguments::Arguments;
-use cartgate_tests::bench::redis::lua::{self, PIPELINED, UNPIPELINED};
-use cartgate_tests::bench::statistics::Series;
-use clap::Parser;
+use cartgate_tests::bench::redis::{engine, http, takeover};
+use clap::{Parser, ValueEnum};
 
-/// Benchmarks of the engine on Redis, beside one script a reservation. Ends in a panic if a figure
-/// cannot be trusted; figures that miss their targets are told, and are no failure.
+/// Benchmarks of the engine on Redis, beside one script a reservation and the embedded store. Ends in
+/// a panic if a figure cannot be trusted; figures that miss their targets are told, and are no failure.
 #[derive(Debug, Parser)]
 #[command(name = "bench_redis", max_term_width = 100)]
 struct Options {
+    /// Only this measurement; may be given more than once
+    #[arg(long, value_enum)]
+    only: Vec<What>,
+
     #[command(flatten)]
     arguments: Arguments,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Engine,
+    Http,
+    Takeover,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
-    let Options { arguments } = Options::parse();
-    let (mut run, mut series) = (arguments.begin(), Series::default());
-    for round in 1..=run.extent.rounds {
-        for way in [UNPIPELINED, PIPELINED] {
-            lua::round(&run, &mut series, way, round).await;
-        }
+    let Options { only, arguments } = Options::parse();
+    let (mut run, lanes) = (arguments.begin(), arguments.lanes());
+    let wants = |what| only.is_empty() || only.contains(&what);
+    if wants(What::Engine) {
+        engine::measure(&mut run, &lanes).await;
     }
-    for way in [UNPIPELINED, PIPELINED] {
-        lua::report(&mut run, &series, way);
+    if wants(What::Http) {
+        http::measure(&mut run).await;
     }
-    arguments.finish(&run, "redis", false)
+    if wants(What::Takeover) {
+        takeover::measure(&mut run).await;
+    }
+    arguments.finish(&run, "redis", !only.is_empty())
 }

@@ -150,7 +150,7 @@ async fn ask<T: FromRedisValue>(options: &RedisOptions, command: &[&str]) -> Red
 }
 
 /// The value of `name:value`, one of the lines that `INFO` and `CLUSTER INFO` are made of.
-fn field_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn field_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut fields = text.lines().filter_map(|line| line.split_once(':'));
     Some(fields.find(|(found, _)| *found == name)?.1.trim())
 }

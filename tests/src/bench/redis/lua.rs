@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::bench::cpu;
+use super::work::Work;
 use crate::bench::figures::Figure;
 use crate::bench::run::{Run, progress};
 use crate::bench::statistics::Series;
@@ -66,17 +66,15 @@ pub async fn round(run: &Run, series: &mut Series, way: Way, round: usize) {
     let tried = reserve(&redis, &script, way, TRY).await;
     let rate = tried.reservations as f64 / tried.took.as_secs_f64();
     let count = (rate * run.extent.phase.as_secs_f64()) as u64;
-    let server = redis.process.id().expect("it runs");
-    let (before, bytes) = (cpu::of_process(server), written(&redis).await);
+    let before = Work::of(&redis).await;
     let done = reserve(&redis, &script, way, count.max(TRY)).await;
-    let cpu = cpu::of_process(server) - before;
-    let bytes = written(&redis).await - bytes;
+    let work = Work::of(&redis).await - before;
     // What it used is ours only once it has ended.
     redis.kill().await.expect("it ends");
     let each = |total: f64| total / done.reservations as f64;
     series.note((way.name, "per_s"), done.reservations as f64 / done.took.as_secs_f64());
-    series.note((way.name, "cpu_us"), each(cpu.as_secs_f64() * 1e6));
-    series.note((way.name, "bytes"), each(bytes as f64));
+    series.note((way.name, "cpu_us"), each(work.cpu.as_secs_f64() * 1e6));
+    series.note((way.name, "bytes"), each(work.log_bytes));
 }
 
 /// Adds the figures of a way.
@@ -123,10 +121,4 @@ async fn reserved(redis: &Redis) -> u64 {
     let results: u64 = redis.ask(&["HLEN", KEYS[5]]).await.expect("results");
     assert_eq!((STOCK - left, holds), (holds, results));
     holds
-}
-
-/// How long the server's log is.
-async fn written(redis: &Redis) -> u64 {
-    let size = redis.info("aof_current_size").await;
-    size.and_then(|size| size.parse().ok()).expect("the size of the log")
 }

@@ -3,7 +3,11 @@
 //! Every server is one of its own, with the configuration that we ship (`appendfsync always`), and
 //! starts empty. Whatever is compared takes turns: a round of each, then the next.
 
+pub mod engine;
+pub mod http;
 pub mod lua;
+pub mod takeover;
+pub mod work;
 
 use std::path::Path;
 
