@@ -8,6 +8,16 @@ pub fn of_process(pid: u32) -> Duration {
     stat(pid).map_or(Duration::ZERO, |stat| ticks(stat.own))
 }
 
+/// The CPU time so far of those threads of a process that still run and whose names begin like this.
+pub fn of_threads(pid: u32, name: &str) -> Duration {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    let stats =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let named =
+        stats.filter(|stat| stat.split_once(" (").is_some_and(|(_, rest)| rest.starts_with(name)));
+    ticks(named.filter_map(|stat| Some(parse(&stat)?.own)).sum())
+}
+
 /// The CPU time of this process so far.
 pub fn of_this_process() -> Duration {
     of_process(std::process::id())
@@ -97,6 +107,20 @@ mod tests {
     fn idle_and_waiting_for_disks_is_not_busy() {
         let (busy, total) = machine("cpu  100 0 50 700 100 0 20 30 9 9\ncpu0 1 1\n");
         assert_eq!((busy, total), (ticks(200), ticks(1_000)));
+    }
+
+    #[test]
+    fn what_a_thread_uses_is_told_from_the_others() {
+        let busy = std::thread::Builder::new().name("busy-1".into());
+        let enough = Duration::from_millis(20);
+        let pid = std::process::id();
+        let work = move || {
+            while of_threads(pid, "busy-") < enough {
+                std::hint::black_box(fs::read("/proc/self/stat").unwrap());
+            }
+            of_threads(pid, "idle-")
+        };
+        assert_eq!(busy.spawn(work).unwrap().join().unwrap(), Duration::ZERO);
     }
 
     #[test]

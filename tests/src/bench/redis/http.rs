@@ -1,19 +1,25 @@
 //! Reservations per second over HTTP, of one hot SKU: the service on Redis, beside the same service
 //! with the store that is part of it. They take turns, and each round begins with empty stores.
 
+use std::time::Duration;
+
 use super::work::Work;
+use crate::bench::cpu;
 use crate::bench::figures::Figure;
 use crate::bench::http::{load, used};
 use crate::bench::request::{Skus, Template, sku_name};
 use crate::bench::run::{Run, progress};
 use crate::bench::statistics::Series;
-use crate::bench::watch::fill;
+use crate::bench::watch::{fill, pid};
 use crate::redis::Redis;
 use crate::{ServiceOptions, Shop};
 
 /// What the series are called.
 const EMBEDDED: &str = "embedded";
 const REDIS: &str = "redis";
+
+/// How the names begin of the threads in which a service decides.
+const OWNERS: &str = "owner-";
 
 /// Measures.
 ///
@@ -45,11 +51,14 @@ async fn sell(
     let mut service = run.start(options).await;
     fill(&service, 0).await;
     let template = Template::reservation(service.address(), Skus::Hot);
-    let before = work(redis).await;
+    let owners = || cpu::of_threads(pid(&service), OWNERS);
+    let (before, owned) = (work(redis).await, owners());
     let tally = load(run, &service, name, &template, 201, series).await;
     if let (Some(before), Some(after)) = (before, work(redis).await) {
         let (work, sold) = (after - before, tally.told.len() as f64);
-        series.note((name, "redis_us"), work.cpu.as_secs_f64() * 1e6 / sold);
+        let us = |time: Duration| time.as_secs_f64() * 1e6 / sold;
+        series.note((name, "redis_us"), us(work.cpu));
+        series.note((name, "owner_us"), us(owners() - owned));
         series.note((name, "round_trips"), work.commands / sold);
     }
     let stock = Shop::at(service.address()).stock(&sku_name(0)).await.expect("the stock");
@@ -78,6 +87,8 @@ fn report(run: &mut Run, series: &Series) {
             .note(used(EMBEDDED, series)),
         Figure::new("http_vs_embedded", series.ratio(redis, embedded), "x").at_least(0.6),
         Figure::new("http_redis_service_cpu_us", of("server_us"), "us"),
+        Figure::new("http_redis_owner_cpu_us", of("owner_us"), "us")
+            .note("of these: what deciding and committing takes, a worker's part"),
         Figure::new("http_redis_redis_cpu_us", of("redis_us"), "us"),
         Figure::new("http_redis_round_trips", of("round_trips"), ""),
         Figure::new("http_redis_p99_us", of("p99_us"), "us"),

@@ -26,7 +26,7 @@ const KILLS: usize = 20;
 const CALLERS: usize = 8;
 const REST: Duration = Duration::from_millis(20);
 
-/// How many outcomes show that a bucket is sold from again.
+/// How many outcomes show that a bucket is sold from again: more than can have been on their way.
 const AGAIN: usize = 50;
 
 /// Measures.
