@@ -124,13 +124,13 @@ impl RedisTenure {
     ) -> Result<Arrived, StoreError> {
         let wire = &mut self.main().wire;
         let failed = failed_to("be read");
-        let replies = wire.query(&streams::ask(&self.keys, from, entries_max)).map_err(&failed)?;
-        let arrived = streams::arrived(&self.keys, Replies::new(replies), entries_max)?;
-        if !arrived.entries.is_empty() || wait.is_zero() {
-            return Ok(arrived);
+        if wait.is_zero() {
+            let ask = streams::ask(&self.keys, from, entries_max);
+            let replies = Replies::new(wire.query(&ask).map_err(failed)?);
+            return streams::arrived(&self.keys, replies, entries_max);
         }
         let ask = streams::ask_waiting(&self.keys, from, entries_max, wait);
-        let mut replies = Replies::new(wire.query_waiting(&ask, wait).map_err(&failed)?);
+        let mut replies = Replies::new(wire.query_waiting(&ask, wait).map_err(failed)?);
         replies.next_value();
         streams::arrived(&self.keys, replies, entries_max)
     }
