@@ -1,6 +1,8 @@
 //! What the service counts. Every name and every label value is known here, so that no client can
 //! make a metric: labels never carry a SKU, a customer or an id.
 
+use std::time::Duration;
+
 use cartgate_ledger::{Command, Outcome, Refusal};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::lanes::{BucketDepths, LaneDepth};
+use crate::store::tenure::Reached;
 
 /// The service's metrics.
 pub struct Metrics {
@@ -21,8 +24,8 @@ pub struct Metrics {
     pub hung_up: Counter,
     /// Commands decided per turn that decided any.
     pub batch_size: Histogram,
-    /// Time of one durable commit.
-    pub commit_seconds: Histogram,
+    commit_seconds: Histogram,
+    commits: Family<LevelLabels, Counter>,
     /// Buckets that this process became owner of.
     pub tenures_begun: Counter,
     tenures_ended: Family<TenureLabels, Counter>,
@@ -64,6 +67,13 @@ struct LaneLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    durability: &'static str,
+    /// Empty if nobody asked for any.
+    replicas: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TenureLabels {
     reason: &'static str,
 }
@@ -80,6 +90,7 @@ impl Default for Metrics {
             hung_up: Counter::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             commit_seconds: seconds(),
+            commits: Family::default(),
             tenures_begun: Counter::default(),
             tenures_ended: Family::default(),
             holds: Gauge::default(),
@@ -115,6 +126,7 @@ impl Metrics {
             Unit::Seconds,
             self.commit_seconds.clone(),
         );
+        r.register("commits", "Commits, by the level that they have reached", self.commits.clone());
         r.register(
             "tenures_begun",
             "Buckets that this process became owner of",
@@ -154,6 +166,14 @@ impl Metrics {
     /// Counts committed commands, named by [`command_name`] and [`outcome_name`].
     pub fn count_commands(&self, command: &'static str, outcome: &'static str, count: u64) {
         self.commands.get_or_create(&CommandLabels { command, outcome }).inc_by(count);
+    }
+
+    /// Counts a commit, and how long it took to become as durable as it is.
+    pub fn count_commit(&self, took: Duration, reached: Reached) {
+        self.commit_seconds.observe(took.as_secs_f64());
+        let Reached { durability, replicas } = reached;
+        let labels = LevelLabels { durability: durability.name(), replicas };
+        self.commits.get_or_create(&labels).inc();
     }
 
     /// Counts a bucket that this process is owner of no more: `given-back`, `lease-lost`, `failed`,

@@ -10,8 +10,10 @@ use cartgate_ledger::{Command, CommandId, JournalEntry, Reservation};
 use cartgate_policy::Sku;
 
 use crate::hot_items::HotItem;
-use crate::lanes::{BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, State, Waiter};
-use crate::store::{StockRow, Store, StoreError};
+use crate::lanes::{
+    BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, State, Waiter,
+};
+use crate::store::{Durability, StockRow, Store, StoreError};
 
 pub use shared::Shared;
 
@@ -51,16 +53,16 @@ impl Engine {
         }
     }
 
-    /// What an answer survives, by name: see [`Durability`](crate::store::Durability).
-    pub fn durability(&self) -> &'static str {
+    /// What all that is committed survives.
+    pub fn durability(&self) -> Durability {
         match self {
-            Self::Local(local) => local.store.durability().name(),
+            Self::Local(local) => local.store.durability(),
             Self::Shared(shared) => shared.durability(),
         }
     }
 
     /// As [`Lanes::submit`]. On a shared store there is always a waiter: whether there was room it
-    /// hears later.
+    /// hears later, and with what it hears, what the commit has reached is noted in `level`.
     ///
     /// # Errors
     /// As [`Lanes::submit`].
@@ -69,10 +71,11 @@ impl Engine {
         sku: Sku,
         command: Command,
         request_id: &Arc<str>,
+        level: &Arc<Level>,
     ) -> Result<Waiter, EnqueueError> {
         match self {
             Self::Local(local) => local.lanes.submit(sku, command, request_id),
-            Self::Shared(shared) => Ok(shared.front().submit(sku, command, request_id)),
+            Self::Shared(shared) => Ok(shared.front().submit(sku, command, request_id, level)),
         }
     }
 
@@ -153,7 +156,7 @@ impl Engine {
         }
     }
 
-    /// As [`Lanes::change_hot_item`].
+    /// As [`Lanes::change_hot_item`]. Of `level` as in [`Engine::submit`].
     ///
     /// # Errors
     /// As there.
@@ -161,10 +164,11 @@ impl Engine {
         &self,
         sku: Sku,
         item: Option<HotItem>,
+        level: &Arc<Level>,
     ) -> Result<(), EnqueueError> {
         match self {
             Self::Local(local) => local.lanes.change_hot_item(sku, item).await,
-            Self::Shared(shared) => shared.change_hot_item(sku, item).await,
+            Self::Shared(shared) => shared.change_hot_item(sku, item, level).await,
         }
     }
 

@@ -12,11 +12,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::hot_items::HotItem;
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
-    PostBox, State, Worker,
+    Level, PostBox, State, Worker,
 };
 use crate::store::redis::{Api, Post, PostError, PostReply, RedisStore};
 use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream};
-use crate::store::{StockRow, StoreError};
+use crate::store::{Durability, StockRow, StoreError};
 
 /// How often those who wait are looked after.
 const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
@@ -40,6 +40,10 @@ pub struct Shared {
 impl PostBox for Api {
     fn post<'a>(&'a self, bucket: u16, post: &'a Post) -> Later<'a, Result<PostReply, PostError>> {
         Box::pin(self.post(bucket, post))
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability()
     }
 
     fn answers(
@@ -77,8 +81,8 @@ impl Shared {
         self.store.secret()
     }
 
-    pub(super) fn durability(&self) -> &'static str {
-        self.store.durability().name()
+    pub(super) fn durability(&self) -> Durability {
+        self.store.durability()
     }
 
     fn bucket(&self, sku: &Sku) -> u16 {
@@ -129,6 +133,7 @@ impl Shared {
         &self,
         sku: Sku,
         item: Option<HotItem>,
+        level: &Arc<Level>,
     ) -> Result<(), EnqueueError> {
         let max = self.hot_items_max;
         if item.is_some() {
@@ -137,7 +142,7 @@ impl Shared {
                 return Err(EnqueueError::TooManyHotItems { max });
             }
         }
-        self.front.change_hot_item(sku, item).await
+        self.front.change_hot_item(sku, item, level).await
     }
 
     pub(super) async fn hot_item(&self, sku: &Sku) -> Result<Option<HotItem>, StoreError> {
@@ -211,7 +216,7 @@ async fn listen(api: Arc<Api>, front: Arc<Front>) {
             Ok(mut hearing) => {
                 while let Some(published) = hearing.next().await {
                     match published {
-                        Ok(published) => front.hear(published.answers),
+                        Ok(published) => front.hear(published.answers, published.reached),
                         Err(error) => warn(&error, "a published answer cannot be read"),
                     }
                 }

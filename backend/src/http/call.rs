@@ -9,21 +9,22 @@ use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reservation};
 use cartgate_policy::Sku;
 
 use super::App;
-use super::observe::RequestId;
+use super::observe::Observed;
 use super::refused::Refused;
+use crate::hot_items::HotItem;
 use crate::lanes::{EnqueueError, Waiter};
 
 /// One request, as far as the engine has to do with it.
 pub(super) struct Call {
     pub(super) app: Arc<App>,
-    request_id: RequestId,
+    observed: Observed,
 }
 
 impl FromRequestParts<Arc<App>> for Call {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
-        Ok(Self { app: Arc::clone(app), request_id: RequestId::given_to(parts) })
+        Ok(Self { app: Arc::clone(app), observed: Observed::from_parts(parts) })
     }
 }
 
@@ -31,17 +32,27 @@ impl Call {
     /// A call that no request has made.
     #[cfg(test)]
     pub(super) fn of(app: Arc<App>) -> Self {
-        Self { app, request_id: RequestId::new("-") }
+        Self { app, observed: Observed::new("-") }
     }
 
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
-        self.app.engine.submit(sku.clone(), command, self.request_id.text())
+        let (id, level) = (self.observed.id(), self.observed.level());
+        self.app.engine.submit(sku.clone(), command, id, level)
     }
 
     /// Puts a command in its lane, and waits for its outcome.
     pub(super) async fn outcome(&self, sku: &Sku, command: Command) -> Result<Outcome, Refused> {
         Ok(self.submit(sku, command)?.outcome().await?)
+    }
+
+    /// Makes a SKU a hot item, or one no more.
+    pub(super) async fn change_hot_item(
+        &self,
+        sku: Sku,
+        item: Option<HotItem>,
+    ) -> Result<(), EnqueueError> {
+        self.app.engine.change_hot_item(sku, item, self.observed.level()).await
     }
 
     /// Refuses what is not in stock.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::App;
 use super::answer::{Rfc3339, json, set_location};
+use super::call::Call;
 use super::extract::{DocumentBody, SkuPath, StrictQuery, check_limit, from_json};
 use super::refused::Refused;
 use crate::hot_items::HotItem;
@@ -106,16 +107,16 @@ impl From<HotLaneState> for LaneView {
 
 /// `PUT /v1/hot-items/{sku}`
 pub(super) async fn register(
-    State(app): State<Arc<App>>,
+    call: Call,
     SkuPath(sku): SkuPath,
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
     let request: HotItemRequest = from_json(document)?;
     request.check()?;
-    let before = app.engine.hot_item(&sku).await?;
-    let item = request.entry(before, (app.clock)());
+    let before = call.app.engine.hot_item(&sku).await?;
+    let item = request.entry(before, (call.app.clock)());
     if before != Some(item) {
-        app.engine.change_hot_item(sku.clone(), Some(item)).await?;
+        call.change_hot_item(sku.clone(), Some(item)).await?;
     }
     let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/hot-items/{sku}");
@@ -139,12 +140,9 @@ pub(super) async fn show(
 }
 
 /// `DELETE /v1/hot-items/{sku}`
-pub(super) async fn remove(
-    State(app): State<Arc<App>>,
-    SkuPath(sku): SkuPath,
-) -> Result<StatusCode, Refused> {
-    if app.engine.hot_item(&sku).await?.is_some() {
-        app.engine.change_hot_item(sku, None).await?;
+pub(super) async fn remove(call: Call, SkuPath(sku): SkuPath) -> Result<StatusCode, Refused> {
+    if call.app.engine.hot_item(&sku).await?.is_some() {
+        call.change_hot_item(sku, None).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

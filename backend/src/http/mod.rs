@@ -19,9 +19,10 @@
 //! | `DELETE /v1/hot-items/{sku}`              | take them away                                |
 //! | `GET  /live`, `/ready`, `/metrics`        | for operators                                 |
 //!
-//! Every answer below `/v1` says in `cartgate-durability` what it survives: [`Durability`].
+//! Every answer below `/v1` says in `cartgate-durability` what it survives: the level that its commit
+//! has [reached], or that every commit has if it rests on none of its own.
 //!
-//! [`Durability`]: crate::store::Durability
+//! [reached]: crate::store::tenure::Reached
 
 mod adjustments;
 mod answer;

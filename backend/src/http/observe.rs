@@ -11,43 +11,72 @@ use axum::response::Response;
 use tracing::{Instrument as _, Span};
 
 use super::App;
+use crate::lanes::Level;
 use crate::random;
+use crate::store::Durability;
+use crate::store::tenure::Reached;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Says what an answer survives.
 const DURABILITY: HeaderName = HeaderName::from_static("cartgate-durability");
 
-/// Names a request in logs, from Envoy's access log to the commit.
+/// A request as it is seen.
 #[derive(Clone)]
-pub(super) struct RequestId {
-    text: Arc<str>,
+pub(super) struct Observed {
+    /// Names it in logs, from Envoy's access log to the commit.
+    id: Arc<str>,
     header: HeaderValue,
+    level: Arc<Level>,
 }
 
-impl RequestId {
-    /// The id that the request came with, or a new one.
+impl Observed {
+    /// Under the id that the request came with, or a new one.
     fn of(request: &Request) -> Self {
         let given = request.headers().get(X_REQUEST_ID);
         let text = given.and_then(|value| value.to_str().ok());
         match given.zip(text).filter(|(_, id)| (1..=128).contains(&id.len())) {
-            Some((value, id)) => Self { text: id.into(), header: value.clone() },
+            Some((value, id)) => Self::under(id, value.clone()),
             None => Self::new(&format!("{:032x}", u128::from_be_bytes(random::bytes()))),
         }
     }
 
     pub(super) fn new(id: &str) -> Self {
         let header = HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"));
-        Self { text: id.into(), header }
+        Self::under(id, header)
     }
 
-    /// The id that [`observe`] has given to a request.
-    pub(super) fn given_to(parts: &Parts) -> Self {
+    fn under(id: &str, header: HeaderValue) -> Self {
+        Self { id: id.into(), header, level: Arc::default() }
+    }
+
+    /// What [`observe`] has made of a request.
+    pub(super) fn from_parts(parts: &Parts) -> Self {
         parts.extensions.get().cloned().unwrap_or_else(|| Self::new("-"))
     }
 
-    pub(super) fn text(&self) -> &Arc<str> {
-        &self.text
+    pub(super) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The level of its answer.
+    pub(super) fn level(&self) -> &Arc<Level> {
+        &self.level
+    }
+
+    /// What its answer survives, if it rests on more or less than every commit does.
+    fn durability(&self, every_commit: Durability) -> HeaderValue {
+        match self.level.reached() {
+            Some(Reached { durability, replicas: None }) => {
+                HeaderValue::from_static(durability.name())
+            }
+            Some(reached) => {
+                let text = reached.to_string();
+                // It is ASCII, and always a valid header.
+                HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("process"))
+            }
+            None => HeaderValue::from_static(every_commit.name()),
+        }
     }
 }
 
@@ -57,21 +86,21 @@ pub(super) async fn observe(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let id = RequestId::of(&request);
+    let observed = Observed::of(&request);
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let durability = request.uri().path().starts_with("/v1/").then(|| app.engine.durability());
-    request.extensions_mut().insert(id.clone());
-    let span = tracing::info_span!("request", request_id = &*id.text);
+    let every_commit = request.uri().path().starts_with("/v1/").then(|| app.engine.durability());
+    request.extensions_mut().insert(observed.clone());
+    let span = tracing::info_span!("request", request_id = &*observed.id);
     let mut seen = Seen { app, started: Instant::now(), span, method, route, status: HUNG_UP };
 
     let mut response = next.run(request).instrument(seen.span.clone()).await;
 
     seen.status = response.status().as_u16();
-    response.headers_mut().insert(X_REQUEST_ID, id.header);
-    if let Some(durability) = durability {
-        response.headers_mut().insert(DURABILITY, HeaderValue::from_static(durability));
+    if let Some(every_commit) = every_commit {
+        response.headers_mut().insert(DURABILITY, observed.durability(every_commit));
     }
+    response.headers_mut().insert(X_REQUEST_ID, observed.header);
     response
 }
 

@@ -37,6 +37,7 @@ mod idle;
 #[cfg(test)]
 mod idle_tests;
 mod lane;
+mod level;
 mod owner;
 mod pacer;
 mod queued;
@@ -74,6 +75,7 @@ use crate::store::{Store, StoreError};
 
 pub use bucket::Buckets;
 pub use distributed::{Front, FrontSettings, Later, PostBox, Worker};
+pub use level::Level;
 pub use retention::Retention;
 pub use waiter::{Answer, Waiter};
 

@@ -16,6 +16,7 @@ use super::turn::{Decided, Deferred};
 use super::{Buckets, LaneSettings};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::store::tenure::Reached;
 use crate::store::{Commit, Store, StoreError};
 
 /// How long the owner sleeps at most when nothing is to be done and nobody wakes it.
@@ -229,7 +230,7 @@ impl Owner {
         let started = Instant::now();
         self.store.commit(commit)?;
         let took = started.elapsed();
-        self.metrics.commit_seconds.observe(took.as_secs_f64());
+        self.metrics.count_commit(took, Reached::at_least(self.store.durability()));
         self.metrics.set_holds(self.decider.stocks.hold_count());
         self.shared.hold_count.store(self.decider.stocks.hold_count(), Ordering::Relaxed);
         Ok(took)

@@ -5,6 +5,7 @@
 //! the lease to losing it, is a [`Tenure`]: each of its writes is fenced, so that whoever was owner
 //! before changes nothing any more, whatever it believes.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,12 +99,12 @@ pub trait Tenure: Store {
     /// [`StoreError::TenureOver`]: nothing was written. Any other: nobody knows.
     fn commit_turn(&self, turn: &TurnCommit) -> Result<Reached, StoreError>;
 
-    /// Tells the processes whose callers wait. Nothing is lost if they do not hear it: they read
-    /// answers from the store as well.
+    /// Tells the processes whose callers wait, and what the commit has reached that answers them.
+    /// Nothing is lost if they do not hear it: they read answers from the store as well.
     ///
     /// # Errors
     /// The store cannot be reached.
-    fn publish(&self, answers: &[Answer]) -> Result<(), StoreError>;
+    fn publish(&self, answers: &[Answer], reached: Reached) -> Result<(), StoreError>;
 
     /// The answers of the last turn that had any: a new owner publishes them again.
     ///
@@ -370,10 +371,35 @@ pub struct RouteChange {
 }
 
 /// How durable a commit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
     /// On the server that took it.
     pub durability: Durability,
-    /// Replicas that have it as well.
-    pub replicas: u32,
+    /// Replicas that have it as well; `None`: nobody has asked, or knows any more.
+    pub replicas: Option<u32>,
+}
+
+impl Reached {
+    /// What every commit has reached that was replied to.
+    pub fn at_least(durability: Durability) -> Self {
+        Self { durability, replicas: None }
+    }
+
+    /// What this and another commit have both reached.
+    pub fn and(self, other: Self) -> Self {
+        let durability = match (self.durability, other.durability) {
+            (Durability::Disk, Durability::Disk) => Durability::Disk,
+            _ => Durability::Process,
+        };
+        let replicas = self.replicas.zip(other.replicas).map(|(one, other)| one.min(other));
+        Self { durability, replicas }
+    }
+}
+
+/// As an item of a structured field (RFC 8941): `disk`, or `disk;replicas=1`.
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.durability.name())?;
+        self.replicas.map_or(Ok(()), |replicas| write!(f, ";replicas={replicas}"))
+    }
 }

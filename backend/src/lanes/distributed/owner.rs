@@ -22,7 +22,7 @@ use crate::lanes::queued::Queued;
 use crate::lanes::taken::Taken;
 use crate::lanes::turn::{Decided, Deferred};
 use crate::metrics::Metrics;
-use crate::store::tenure::{Answer, Arrived, RouteChange, Tenure, Told, TurnCommit};
+use crate::store::tenure::{Answer, Arrived, Reached, RouteChange, Tenure, Told, TurnCommit};
 use crate::store::{Commit, StockRow, Store, StoreError};
 
 /// The most entries that are read of a stream for one turn. Each is what one API process has posted
@@ -58,7 +58,8 @@ impl Owner {
         settings: &LaneSettings,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        tenure.publish(&tenure.last_answers()?)?;
+        // How many replicas have them only the owner before knew.
+        tenure.publish(&tenure.last_answers()?, Reached::at_least(tenure.durability()))?;
         // First how far it is: tickets that are given in between come again in the stream.
         let mut window = Window::restore(tenure.progress()?, settings);
         let loaded = tenure.load()?;
@@ -224,10 +225,10 @@ impl Owner {
 
     fn commit(&self, turn: &TurnCommit) -> Result<(), StoreError> {
         let started = Instant::now();
-        self.tenure.commit_turn(turn)?;
-        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        let reached = self.tenure.commit_turn(turn)?;
+        self.metrics.count_commit(started.elapsed(), reached);
         if !turn.answers.is_empty() {
-            self.tenure.publish(&turn.answers)?;
+            self.tenure.publish(&turn.answers, reached)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use cartgate_policy::Sku;
 
 use super::ask::{self, Ask, JournalPage};
 use super::keys::{Keys, StoreKeys, slot};
-use super::link::pipeline;
+use super::link::{Link, pipeline};
 use super::load::Lost;
 use super::post::{self, Post, PostError, PostReply};
 use super::published::Hearing;
@@ -15,17 +15,23 @@ use super::remote::{Failure, Remote};
 use super::reply::Replies;
 use crate::hot_items::HotItem;
 use crate::store::tenure::{Answer, EntryId, Route, Stream};
-use crate::store::{StockRow, StoreError};
+use crate::store::{Durability, StockRow, StoreError};
 
 /// Posts into the streams of all buckets, and reads what is committed.
 pub struct Api {
     keys: StoreKeys,
     remote: Remote,
+    durability: Durability,
 }
 
 impl Api {
-    pub(super) fn new(keys: StoreKeys, link: Arc<super::link::Link>) -> Self {
-        Self { keys, remote: Remote::new(link) }
+    pub(super) fn new(keys: StoreKeys, link: Arc<Link>, durability: Durability) -> Self {
+        Self { keys, remote: Remote::new(link), durability }
+    }
+
+    /// As [`RedisStore::durability`](super::RedisStore::durability).
+    pub fn durability(&self) -> Durability {
+        self.durability
     }
 
     async fn ask<T>(

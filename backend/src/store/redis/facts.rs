@@ -64,9 +64,9 @@ impl Assurance {
         })
     }
 
-    /// What every commit survives.
+    /// What every commit survives that was replied to. One that is waited for may survive more.
     pub(super) fn durability(&self) -> Durability {
-        if self.waits_for_disk() { Durability::Disk } else { self.replied }
+        self.replied
     }
 
     fn waits_for_disk(&self) -> bool {
@@ -103,11 +103,11 @@ impl Assurance {
     /// What came of [`Assurance::ask`].
     pub(super) fn reached(&self, replies: &mut Replies) -> Result<Reached, StoreError> {
         let (is_on_disk, replicas) = match self.question() {
-            None => (false, 0),
-            Some(Question::Replicas) => (false, replies.next("WAIT")?),
+            None => (false, None),
+            Some(Question::Replicas) => (false, Some(replies.next("WAIT")?)),
             Some(Question::DisksAndReplicas) => {
                 let (disks, replicas): (u32, u32) = replies.next("WAITAOF")?;
-                (disks > 0, replicas)
+                (disks > 0, (self.replicas > 0).then_some(replicas))
             }
         };
         let durability = if is_on_disk { Durability::Disk } else { self.replied };

@@ -65,8 +65,9 @@
 //!    is not the tenure's last (`history`), or an entry that was read is not there any more, or is
 //!    another (`entry`). `WAIT` or `WAITAOF` follow on the same
 //!    connection, in the same packet, if they are asked for.
-//! 6. *Publish*, once the commit is as durable as it is to be. A new owner publishes the last answers
-//!    again.
+//! 6. *Publish*, once the commit is as durable as it is to be, or that has taken too long: with the
+//!    level that it has reached. A new owner publishes the last answers again; of replicas it knows
+//!    nothing, and neither does who reads them from the stream.
 //!
 //! Safety rests on no clock: a worker that was stopped for an hour has its commit refused. After any
 //! failure a tenure does nothing more; its worker begins another, and loads what is
@@ -110,6 +111,7 @@ use std::time::Duration;
 
 use redis::Pipeline;
 
+use self::facts::Assurance;
 use self::keys::{StoreKeys, slot};
 use self::link::{Link, pipeline};
 use self::load::Known;
@@ -173,6 +175,7 @@ pub struct RedisStore {
 struct Shared {
     link: Arc<Link>,
     settings: Settings,
+    durability: Durability,
     keys: StoreKeys,
     buckets: u16,
     secret: [u8; 32],
@@ -195,6 +198,7 @@ impl RedisStore {
         let keys = StoreKeys::new(&settings.prefix);
         let link = Arc::new(Link::new(address, settings.timeout));
         let mut wire = link.borrow(slot(&keys.store()))?;
+        let durability = Assurance::of(&mut wire, &settings)?.durability();
         let mut call = scripts::OPEN.call(&[keys.store()]);
         let secret: [u8; 32] = crate::random::bytes();
         call.arg(FORMAT).arg(settings.buckets).arg(&secret[..]);
@@ -205,19 +209,20 @@ impl RedisStore {
         check_meta(format, buckets, settings.buckets)?;
         let secret = secret.try_into().map_err(|_| StoreError::NoStore)?;
         let known = Mutex::default();
-        let shared = Arc::new(Shared { link, settings, keys, buckets, secret, known });
+        let shared = Arc::new(Shared { link, settings, durability, keys, buckets, secret, known });
         wire.give_back();
         Ok(Self { shared })
     }
 
-    /// What a commit is to survive.
+    /// What every commit survives that can be read: as the server is set up that was asked first.
     pub fn durability(&self) -> Durability {
-        self.shared.settings.durability
+        self.shared.durability
     }
 
     /// The store for an API process.
     pub fn api(&self) -> Api {
-        Api::new(self.shared.keys.clone(), Arc::clone(&self.shared.link))
+        let Shared { keys, link, durability, .. } = &*self.shared;
+        Api::new(keys.clone(), Arc::clone(link), *durability)
     }
 
     /// Runs commands on the key that workers are listed under.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::StoreError;
 use crate::store::encoding::{self, decode};
-use crate::store::tenure::{Answer, EntryId};
+use crate::store::tenure::{Answer, EntryId, Reached};
 
 /// A message on a process's channel.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Published {
     pub bucket: u16,
     /// The entry in its stream of answers.
     pub entry: EntryId,
+    /// What the commit has reached, as far as is known.
+    pub reached: Reached,
     /// What the process's callers are told.
     pub answers: Vec<Answer>,
 }
@@ -39,6 +41,7 @@ impl Hearing {
 struct Message<'a> {
     bucket: u16,
     entry: EntryId,
+    reached: Reached,
     answers: &'a [&'a Answer],
 }
 
@@ -55,9 +58,10 @@ impl Published {
 pub(super) fn encode(
     bucket: u16,
     entry: EntryId,
+    reached: Reached,
     answers: &[&Answer],
 ) -> Result<Vec<u8>, StoreError> {
-    encoding::encode(&Message { bucket, entry, answers })
+    encoding::encode(&Message { bucket, entry, reached, answers })
 }
 
 pub(super) fn by_process(answers: &[Answer]) -> BTreeMap<u64, Vec<&Answer>> {

@@ -261,7 +261,7 @@ impl Tenure for RedisTenure {
         self.step(|| self.write(turn))
     }
 
-    fn publish(&self, answers: &[Answer]) -> Result<(), StoreError> {
+    fn publish(&self, answers: &[Answer], reached: Reached) -> Result<(), StoreError> {
         if answers.is_empty() {
             return Ok(());
         }
@@ -269,7 +269,7 @@ impl Tenure for RedisTenure {
             let mut main = self.main();
             let mut pipe = pipeline();
             for (process, answers) in by_process(answers) {
-                let message = published::encode(self.bucket, main.answers_at, &answers)?;
+                let message = published::encode(self.bucket, main.answers_at, reached, &answers)?;
                 pipe.cmd("PUBLISH").arg(self.shared.keys.channel(process)).arg(message);
             }
             main.wire.query(&pipe).map_err(failed_to("publish answers"))?;

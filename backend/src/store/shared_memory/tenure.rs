@@ -125,10 +125,10 @@ impl Tenure for ModelTenure {
         if fault == Some(Fault::After) {
             return Err(lost());
         }
-        Ok(Reached { durability: Durability::Process, replicas: 0 })
+        Ok(Reached::at_least(Durability::Process))
     }
 
-    fn publish(&self, answers: &[Answer]) -> Result<(), StoreError> {
+    fn publish(&self, answers: &[Answer], _reached: Reached) -> Result<(), StoreError> {
         self.server().published.extend(answers.iter().cloned());
         Ok(())
     }

@@ -8,27 +8,30 @@ use super::Front;
 use super::waiting::CallerReply;
 use crate::lanes::EnqueueError;
 use crate::store::StoreError;
-use crate::store::tenure::{Answer, EntryId, ReplyTo, Told};
+use crate::store::tenure::{Answer, EntryId, Reached, ReplyTo, Told};
 
 /// Whoever waits for so long is looked after: the answer may have been published while nobody
 /// listened.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 impl Front {
-    /// Brings answers to those who wait for them. They may come more than once, and be others'.
-    pub fn hear(self: &Arc<Self>, answers: Vec<Answer>) {
+    /// Brings answers to those who wait for them, and what their commit has reached. They may come
+    /// more than once, and be others'.
+    pub fn hear(self: &Arc<Self>, answers: Vec<Answer>, reached: Reached) {
         for Answer { reply: ReplyTo { process, number }, told } in answers {
             if process == self.process {
-                self.hear_one(number, told);
+                self.hear_one(number, told, reached);
             }
         }
     }
 
-    fn hear_one(self: &Arc<Self>, number: u64, told: Told) {
+    fn hear_one(self: &Arc<Self>, number: u64, told: Told, reached: Reached) {
         if told == Told::Ticketed {
-            return self.hear_ticketed(number);
+            // It goes when it likes; until then it may yet hear the outcome.
+            return self.waiting.give_ticket(number, reached);
         }
         let Some(caller) = self.waiting.remove(number) else { return };
+        caller.level.note(reached);
         match (caller.reply, told) {
             (CallerReply::Outcome(replies), Told::Outcome(outcome)) => {
                 if let Some(unheard) = replies.tell(outcome) {
@@ -53,15 +56,6 @@ impl Front {
         }
     }
 
-    /// A caller has the ticket that it wants. It goes when it likes; until then it may yet hear the
-    /// outcome.
-    fn hear_ticketed(&self, number: u64) {
-        if let Some(wish) = self.waiting.take_wish(number) {
-            // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
-            let _ = wish.send(());
-        }
-    }
-
     /// Reads from the store what those who have waited for long may have missed, and sends away
     /// those who have waited too long. To be called again and again, every second or so.
     pub async fn look_after(self: &Arc<Self>) {
@@ -80,13 +74,14 @@ impl Front {
     }
 
     async fn read_answers(self: &Arc<Self>, bucket: u16, after: EntryId) -> Result<(), StoreError> {
+        let reached = Reached::at_least(self.post_box.durability());
         let mut after = after;
         loop {
             let entries = self.post_box.answers(bucket, after).await?;
             let Some((last, _)) = entries.last() else { return Ok(()) };
             after = *last;
             self.answers_read().insert(bucket, after);
-            entries.into_iter().for_each(|(_, answers)| self.hear(answers));
+            entries.into_iter().for_each(|(_, answers)| self.hear(answers, reached));
         }
     }
 

@@ -31,11 +31,11 @@ use tokio::sync::oneshot;
 use crate::hot_items::HotItem;
 use crate::lanes::queued::{Replies, Reply};
 use crate::lanes::waiter::{Queue, Waiter};
-use crate::lanes::{Buckets, EnqueueError, LaneSettings};
+use crate::lanes::{Buckets, EnqueueError, LaneSettings, Level};
 use crate::random;
-use crate::store::StoreError;
 use crate::store::redis::{Post, PostError, PostReply};
 use crate::store::tenure::{AnswersEntry, EntryId, Posted, PostedCommand, ReplyTo, Stream};
+use crate::store::{Durability, StoreError};
 
 use batch::Batch;
 use outbox::{Outbox, Outgoing};
@@ -48,6 +48,9 @@ const SORTS_MAX: usize = 8;
 pub trait PostBox: Send + Sync {
     /// Puts something into the streams of a bucket, in one step.
     fn post<'a>(&'a self, bucket: u16, post: &'a Post) -> Later<'a, Result<PostReply, PostError>>;
+
+    /// What every commit survives whose answers can be read.
+    fn durability(&self) -> Durability;
 
     /// What was answered in a bucket after that entry, in order; not necessarily all of it.
     fn answers(
@@ -119,12 +122,19 @@ impl Front {
         self.process
     }
 
-    /// Puts a command on its way into its stream, for the caller to wait on.
-    pub fn submit(self: &Arc<Self>, sku: Sku, command: Command, request_id: &Arc<str>) -> Waiter {
+    /// Puts a command on its way into its stream, for the caller to wait on. What is told of it has
+    /// the level that is noted then.
+    pub fn submit(
+        self: &Arc<Self>,
+        sku: Sku,
+        command: Command,
+        request_id: &Arc<str>,
+        level: &Arc<Level>,
+    ) -> Waiter {
         let (reply, outcome) = Reply::new();
         let (id, bucket) = (command.id(), self.buckets.of_sku(&sku));
         let reply = CallerReply::Outcome(Replies::one(reply));
-        let number = self.waiting.add(bucket, sku.clone(), reply);
+        let number = self.waiting.add(bucket, sku.clone(), reply, level);
         let posted = self.command(sku.clone(), command, Arc::clone(request_id), Some(number));
         self.send(bucket, Outgoing::Posted { posted, number: Some(number), is_bounded: true });
         Waiter::new(sku, id, outcome, Queue::Elsewhere(Arc::clone(self), number))
@@ -138,10 +148,12 @@ impl Front {
         self: &Arc<Self>,
         sku: Sku,
         item: Option<HotItem>,
+        level: &Arc<Level>,
     ) -> Result<(), EnqueueError> {
         let (reply, written) = oneshot::channel();
         let bucket = self.buckets.of_sku(&sku);
-        let number = self.waiting.add(bucket, sku.clone(), CallerReply::Change(reply));
+        let reply = CallerReply::Change(reply);
+        let number = self.waiting.add(bucket, sku.clone(), reply, level);
         let posted = Posted::HotItem { sku, item, reply: self.reply_to(number) };
         self.send(bucket, Outgoing::Posted { posted, number: Some(number), is_bounded: true });
         written.await.unwrap_or(Err(EnqueueError::Stopped))
@@ -262,7 +274,7 @@ impl Front {
         self.refuse(&batch.refused(entries), full);
         for number in batch.too_late(is_in_time) {
             // Its outcome is on its way.
-            drop(self.waiting.take_wish(number));
+            self.waiting.refuse_ticket(number);
         }
     }
 

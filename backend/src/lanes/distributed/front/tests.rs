@@ -9,11 +9,13 @@ use tokio::time::timeout;
 use super::*;
 use crate::lanes::Answer as Heard;
 use crate::lanes::rig::{self, SETTINGS};
-use crate::store::tenure::{Answer, Place, PostedTicket, Told};
+use crate::store::tenure::{Answer, Place, PostedTicket, Reached, Told};
 
 const GOOD_FOR_MS: u64 = 5_000;
 
 const POSTED_AT: UnixMs = UnixMs(1_000);
+
+const REACHED: Reached = Reached { durability: Durability::Disk, replicas: Some(2) };
 
 /// Takes all that is posted. Each post becomes entries of the next millisecond.
 #[derive(Default)]
@@ -34,6 +36,10 @@ impl PostBox for Store {
         Box::pin(async move { Ok(PostReply::Posted { at: POSTED_AT, groups, tickets }) })
     }
 
+    fn durability(&self) -> Durability {
+        Durability::Process
+    }
+
     fn answers(&self, _: u16, _: EntryId) -> Later<'_, Result<Vec<AnswersEntry>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
@@ -45,6 +51,8 @@ fn entry(post: usize) -> EntryId {
 
 struct Rig {
     store: Arc<Store>,
+    /// Of what the callers hear.
+    level: Arc<Level>,
     front: Arc<Front>,
 }
 
@@ -56,12 +64,14 @@ impl Rig {
         let (lanes, patience) = (SETTINGS, Duration::from_secs(60));
         let settings = FrontSettings { lanes, good_for_ms: GOOD_FOR_MS, patience };
         let post_box = Arc::clone(&store) as Arc<dyn PostBox>;
-        Self { store, front: Arc::new(Front::new(Buckets::new(1), settings, post_box)) }
+        let front = Arc::new(Front::new(Buckets::new(1), settings, post_box));
+        Self { store, level: Arc::default(), front }
     }
 
     /// Two reserve; the second one wants a ticket at once. It waits until that is posted.
     async fn want_ticket(&self) -> (Waiter, Waiting, PostedTicket) {
-        let submit = |number| self.front.submit(rig::sku(), rig::reserve(number), &"r".into());
+        let (front, level) = (&self.front, &self.level);
+        let submit = |number| front.submit(rig::sku(), rig::reserve(number), &"r".into(), level);
         let (first, second) = (submit(1), submit(2));
         let waiting = tokio::spawn(second.outcome_or_ticket_after(async {}));
         let ticket = async {
@@ -89,7 +99,7 @@ impl Rig {
     }
 
     fn hear(&self, reply: ReplyTo, told: Told) {
-        self.front.hear(vec![Answer { reply, told }]);
+        self.front.hear(vec![Answer { reply, told }], REACHED);
     }
 }
 
@@ -105,8 +115,10 @@ async fn a_caller_goes_with_its_ticket_when_the_owner_says_so() {
         yield_now().await;
     }
     assert!(!waiting.is_finished(), "it has been posted, and not been read");
+    assert_eq!(rig.level.reached(), None);
     rig.hear(ticket.reply, Told::Ticketed);
     assert_eq!(waiting.await.unwrap(), Ok(Heard::Ticket));
+    assert_eq!(rig.level.reached(), Some(REACHED));
     assert_eq!(rig.front.waiting.len(), 1, "the first one waits");
     // It has not hung up, and what it hears no more harms nobody.
     rig.hear(ticket.reply, Told::Ticketed);
@@ -121,6 +133,7 @@ async fn hear_outcome(rig: &Rig, waiting: Waiting, ticket: &PostedTicket) {
     rig.hear(ticket.reply, Told::Ticketed);
     let heard = timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
     assert_eq!(heard, Ok(Heard::Outcome(outcome)));
+    assert_eq!(rig.level.reached(), Some(REACHED));
 }
 
 #[tokio::test]

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
-use crate::lanes::EnqueueError;
 use crate::lanes::queued::Replies;
-use crate::store::tenure::{Place, Stream};
+use crate::lanes::{EnqueueError, Level};
+use crate::store::tenure::{Place, Reached, Stream};
 
 /// Callers, by their numbers.
 #[derive(Default)]
@@ -28,6 +28,7 @@ pub(super) struct Caller {
     /// Where its command is; `None`: on its way into a stream.
     posted: Option<PostedAt>,
     pub(super) reply: CallerReply,
+    pub(super) level: Arc<Level>,
     /// Who is told that it has a ticket, if it wants one.
     ticket: Option<oneshot::Sender<()>>,
 }
@@ -64,10 +65,11 @@ impl CallerReply {
 
 impl Waiting {
     /// Adds a caller, and returns its number.
-    pub(super) fn add(&self, bucket: u16, sku: Sku, reply: CallerReply) -> u64 {
+    pub(super) fn add(&self, bucket: u16, sku: Sku, reply: CallerReply, level: &Arc<Level>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let since = Instant::now();
-        let caller = Caller { bucket, sku, since, posted: None, reply, ticket: None };
+        let level = Arc::clone(level);
+        let caller = Caller { bucket, sku, since, posted: None, reply, level, ticket: None };
         self.callers().insert(number, caller);
         number
     }
@@ -104,9 +106,22 @@ impl Waiting {
         }
     }
 
-    /// Takes the wish of somebody who waits: it is told of its ticket, or that there is none.
-    pub(super) fn take_wish(&self, number: u64) -> Option<oneshot::Sender<()>> {
-        self.callers().get_mut(&number)?.ticket.take()
+    /// There is no ticket for somebody who waits.
+    pub(super) fn refuse_ticket(&self, number: u64) {
+        if let Some(caller) = self.callers().get_mut(&number) {
+            caller.ticket = None;
+        }
+    }
+
+    /// Somebody who waits has its ticket, if it wants one.
+    pub(super) fn give_ticket(&self, number: u64, reached: Reached) {
+        if let Some(caller) = self.callers().get_mut(&number)
+            && let Some(wish) = caller.ticket.take()
+        {
+            caller.level.note(reached);
+            // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
+            let _ = wish.send(());
+        }
     }
 
     /// The buckets that somebody has waited on for so long, each with when the first of them came

@@ -3,7 +3,8 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::store::tenure::{Answer, Route, RouteChange, Told};
+use crate::store::Durability;
+use crate::store::tenure::{Answer, Reached, Route, RouteChange, Told};
 
 fn route(route: Option<Route>, mark_in: Option<Stream>) -> TurnCommit {
     let change = RouteChange { sku: sku("A"), route, mark_in };
@@ -127,9 +128,12 @@ async fn answers_are_kept_and_published_to_whom_they_concern() {
     let answers = vec![answer(7, 1), answer(8, 2), answer(7, 3)];
     let turn = TurnCommit { answers: answers.clone(), ..TurnCommit::default() };
     tenure.commit_turn(&turn).unwrap();
-    tenure.publish(&answers).unwrap();
+    let replicas = Some(2);
+    let reached = Reached { replicas, ..Reached::at_least(Durability::Disk) };
+    tenure.publish(&answers, reached).unwrap();
     let heard = hearing.next().await.unwrap().unwrap();
     assert_eq!((heard.bucket, &heard.answers), (0, &vec![answer(7, 1), answer(7, 3)]));
+    assert_eq!(heard.reached, reached);
 
     let kept = rig.api.answers(0, EntryId::default(), 9).await.unwrap();
     assert_eq!(kept, [(heard.entry, answers.clone())]);
@@ -138,7 +142,7 @@ async fn answers_are_kept_and_published_to_whom_they_concern() {
     // The next owner tells them again.
     let next = rig.acquire(1);
     assert_eq!(next.last_answers().unwrap(), answers);
-    next.publish(&answers).unwrap();
+    next.publish(&answers, reached).unwrap();
     assert_eq!(hearing.next().await.unwrap().unwrap(), heard);
     rig.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert!(hearing.next().await.is_none(), "it is told that it may miss something");
