@@ -4,6 +4,7 @@
 //! - [`lanes`] puts commands in order, applies them by the rules of `cartgate-ledger`, and answers
 //!   once they are durable;
 //! - [`store`] keeps everything;
+//! - [`window`] counts what is asked of hot items;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
 
 pub mod clock;
@@ -18,3 +19,4 @@ pub mod metrics;
 mod random;
 pub mod serve;
 pub mod store;
+pub mod window;

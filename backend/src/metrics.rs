@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use cartgate_ledger::{Command, Outcome, Refusal};
+use cartgate_ledger::{Command, Outcome, Refusal, UnixMs};
+use cartgate_policy::Sku;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::lanes::{BucketDepths, LaneDepth};
 use crate::store::tenure::Reached;
+use crate::window::{Counts, Tally};
 
 /// The service's metrics.
 pub struct Metrics {
@@ -31,6 +33,10 @@ pub struct Metrics {
     tenures_ended: Family<TenureLabels, Counter>,
     holds: Gauge,
     hot_items: Gauge,
+    hot_demand: Counter,
+    hot_admitted: Counter,
+    /// The same by hot item, for those who ask for one.
+    pub tally: Tally,
     lane_depth: Family<QueueLabels, Gauge>,
     lane_age_ms: Family<LaneLabels, Gauge>,
 }
@@ -95,6 +101,9 @@ impl Default for Metrics {
             tenures_ended: Family::default(),
             holds: Gauge::default(),
             hot_items: Gauge::default(),
+            hot_demand: Counter::default(),
+            hot_admitted: Counter::default(),
+            tally: Tally::default(),
             lane_depth: Family::default(),
             lane_age_ms: Family::default(),
         };
@@ -144,6 +153,16 @@ impl Metrics {
         );
         r.register("hot_items", "Hot items, in this process's buckets", self.hot_items.clone());
         r.register(
+            "hot_demand",
+            "Reserve commands for hot items that this process was asked for",
+            self.hot_demand.clone(),
+        );
+        r.register(
+            "hot_admitted",
+            "Reserve commands for hot items that this process has decided, and that were held",
+            self.hot_admitted.clone(),
+        );
+        r.register(
             "lane_depth",
             "Commands waiting in a bucket's normal lane, or in all lanes of its hot items",
             self.lane_depth.clone(),
@@ -166,6 +185,18 @@ impl Metrics {
     /// Counts committed commands, named by [`command_name`] and [`outcome_name`].
     pub fn count_commands(&self, command: &'static str, outcome: &'static str, count: u64) {
         self.commands.get_or_create(&CommandLabels { command, outcome }).inc_by(count);
+    }
+
+    /// Counts a reserve command for a hot item that somebody asks for.
+    pub fn count_demand(&self, sku: &Sku, now: UnixMs) {
+        self.hot_demand.inc();
+        self.tally.add(sku, second(now), Counts { demand: 1, admitted: 0 });
+    }
+
+    /// Counts reserve commands for a hot item that were held.
+    pub fn count_admitted(&self, sku: &Sku, admitted: u64, now: UnixMs) {
+        self.hot_admitted.inc_by(admitted);
+        self.tally.add(sku, second(now), Counts { demand: 0, admitted });
     }
 
     /// Counts a commit, and how long it took to become as durable as it is.
@@ -225,6 +256,10 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+fn second(now: UnixMs) -> u64 {
+    now.0 / 1_000
 }
 
 fn gauge_value(count: usize) -> i64 {

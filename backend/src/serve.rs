@@ -130,7 +130,7 @@ async fn start_shared(
         Worker::start(store, config.lane_settings(), Arc::clone(metrics))
     });
     let worker = worker.transpose().map_err(|error| ServeError::Start(StartError::Spawn(error)))?;
-    Ok(Engine::Shared(Shared::start(store, config.front_settings(), worker)))
+    Ok(Engine::Shared(Shared::start(store, config.front_settings(), worker, Arc::clone(metrics))))
 }
 
 /// Why the service ended.

@@ -6,7 +6,7 @@ mod shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cartgate_ledger::{Command, CommandId, JournalEntry, Reservation};
+use cartgate_ledger::{Command, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
 use crate::hot_items::HotItem;
@@ -14,6 +14,7 @@ use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, State, Waiter,
 };
 use crate::store::{Durability, StockRow, Store, StoreError};
+use crate::window::{Rates, Tally};
 
 pub use shared::Shared;
 
@@ -191,6 +192,26 @@ impl Engine {
         match self {
             Self::Local(local) => Ok(local.lanes.hot_item(sku)),
             Self::Shared(shared) => shared.hot_item(sku).await,
+        }
+    }
+
+    /// Whether a SKU is a hot item, as far as this process knows without asking.
+    pub fn is_hot(&self, sku: &Sku) -> bool {
+        match self {
+            Self::Local(local) => local.lanes.hot_item(sku).is_some(),
+            Self::Shared(shared) => shared.front().is_hot(sku),
+        }
+    }
+
+    /// What is asked of a hot item, and what comes of it: of a store of one's own, this process's
+    /// `tally` has it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn rates(&self, sku: &Sku, tally: &Tally, now: UnixMs) -> Result<Rates, StoreError> {
+        match self {
+            Self::Local(_) => Ok(tally.rates(sku, now.0 / 1_000)),
+            Self::Shared(shared) => shared.rates(sku).await,
         }
     }
 

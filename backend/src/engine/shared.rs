@@ -7,19 +7,24 @@ use std::time::Duration;
 use cartgate_ledger::{CommandId, JournalEntry, Reservation};
 use cartgate_policy::Sku;
 use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::hot_items::HotItem;
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
     Level, PostBox, State, Worker,
 };
+use crate::metrics::Metrics;
 use crate::store::redis::{Api, Post, PostError, PostReply, RedisStore};
 use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream};
 use crate::store::{Durability, StockRow, StoreError};
+use crate::window::Rates;
 
 /// How often those who wait are looked after.
 const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
+
+/// How often it is sent what was counted of hot items.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long to wait before listening again when that could not be done.
 const LISTEN_AGAIN: Duration = Duration::from_millis(250);
@@ -34,7 +39,7 @@ pub struct Shared {
     front: Arc<Front>,
     hot_items_max: usize,
     worker: Mutex<Option<Worker>>,
-    tasks: [AbortHandle; 2],
+    tasks: [AbortHandle; 3],
 }
 
 impl PostBox for Api {
@@ -58,14 +63,20 @@ impl PostBox for Api {
 impl Shared {
     /// Begins to post to a store and to listen to its answers, in the tokio runtime that this is
     /// called in.
-    pub fn start(store: Arc<RedisStore>, settings: FrontSettings, worker: Option<Worker>) -> Self {
+    pub fn start(
+        store: Arc<RedisStore>,
+        settings: FrontSettings,
+        worker: Option<Worker>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let api = Arc::new(store.api());
         let (buckets, hot_items_max) =
             (Buckets::new(store.buckets()), settings.lanes.hot_items_max);
         let front = Arc::new(Front::new(buckets, settings, Arc::clone(&api) as Arc<dyn PostBox>));
         let listening = tokio::spawn(listen(Arc::clone(&api), Arc::clone(&front)));
         let looking_after = tokio::spawn(look_after(Arc::clone(&front)));
-        let tasks = [listening.abort_handle(), looking_after.abort_handle()];
+        let counting = tokio::spawn(send_counts(Arc::clone(&api), buckets, metrics));
+        let tasks = [listening, looking_after, counting].map(|task| task.abort_handle());
         Self { store, api, front, hot_items_max, worker: Mutex::new(worker), tasks }
     }
 
@@ -163,6 +174,10 @@ impl Shared {
         Ok(Some(HotLaneState { depth, is_open: route == Route::Open }))
     }
 
+    pub(super) async fn rates(&self, sku: &Sku) -> Result<Rates, StoreError> {
+        self.api.rates(self.bucket(sku), sku).await
+    }
+
     pub(super) async fn depths(&self) -> Vec<BucketDepths> {
         let mut all = Vec::new();
         for bucket in self.buckets().all() {
@@ -233,10 +248,33 @@ fn warn(error: &StoreError, what: &str) {
 }
 
 async fn look_after(front: Arc<Front>) {
-    let mut ticks = interval(LOOK_AFTER_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = every(LOOK_AFTER_EVERY);
     loop {
         ticks.tick().await;
         front.look_after().await;
     }
+}
+
+/// Adds what this process counts of hot items to what others do.
+async fn send_counts(api: Arc<Api>, buckets: Buckets, metrics: Arc<Metrics>) {
+    let mut ticks = every(COUNT_EVERY);
+    loop {
+        ticks.tick().await;
+        let mut by_bucket = BTreeMap::<u16, Vec<_>>::new();
+        for (sku, counts) in metrics.tally.take() {
+            by_bucket.entry(buckets.of_sku(&sku)).or_default().push((sku, counts));
+        }
+        for (bucket, counts) in by_bucket {
+            if let Err(error) = api.count(bucket, &counts).await {
+                // They are missing then: nothing rests on them.
+                warn(&error, "what was counted of hot items cannot be written");
+            }
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

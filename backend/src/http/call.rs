@@ -37,6 +37,9 @@ impl Call {
 
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
+        if matches!(command, Command::Reserve(_)) && self.app.engine.is_hot(sku) {
+            self.app.metrics.count_demand(sku, (self.app.clock)());
+        }
         let (id, level) = (self.observed.id(), self.observed.level());
         self.app.engine.submit(sku.clone(), command, id, level)
     }

@@ -21,6 +21,7 @@ use super::extract::{DocumentBody, SkuPath, StrictQuery, check_limit, from_json}
 use super::refused::Refused;
 use crate::hot_items::HotItem;
 use crate::lanes::HotLaneState;
+use crate::window::Rates;
 
 /// All that is asked for a hot item; what is left out is without a bound.
 #[derive(Deserialize)]
@@ -71,6 +72,8 @@ struct HotItemView {
     changed_at: Rfc3339,
     #[serde(skip_serializing_if = "Option::is_none")]
     lane: Option<LaneView>,
+    #[serde(flatten)]
+    rates: Option<Rates>,
 }
 
 impl HotItemView {
@@ -85,6 +88,7 @@ impl HotItemView {
             since: Rfc3339(since),
             changed_at: Rfc3339(changed_at),
             lane: None,
+            rates: None,
         }
     }
 }
@@ -136,7 +140,8 @@ pub(super) async fn show(
         return Err(Refused(Problem::new(ProblemType::UnknownHotItem)).with("sku", sku.as_str()));
     };
     let lane = app.engine.hot_lane(&sku).await?.map(LaneView::from);
-    Ok(json(StatusCode::OK, &HotItemView { lane, ..HotItemView::new(sku, item) }))
+    let rates = Some(app.engine.rates(&sku, &app.metrics.tally, (app.clock)()).await?);
+    Ok(json(StatusCode::OK, &HotItemView { lane, rates, ..HotItemView::new(sku, item) }))
 }
 
 /// `DELETE /v1/hot-items/{sku}`

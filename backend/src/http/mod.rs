@@ -15,7 +15,7 @@
 //! | `GET  /v1/skus/{sku}/journal`             | every change, with before and after           |
 //! | `GET  /v1/hot-items`                      | SKUs with a lane and terms of their own       |
 //! | `PUT  /v1/hot-items/{sku}`                | give a SKU these, or change them              |
-//! | `GET  /v1/hot-items/{sku}`                | its terms, and how much waits in its lane     |
+//! | `GET  /v1/hot-items/{sku}`                | its terms, its lane, what is asked of it      |
 //! | `DELETE /v1/hot-items/{sku}`              | take them away                                |
 //! | `GET  /live`, `/ready`, `/metrics`        | for operators                                 |
 //!

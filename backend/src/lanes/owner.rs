@@ -134,6 +134,7 @@ impl Owner {
         let has_gone = |sku: &&Sku| self.shared.lanes_of(sku).hand_off(sku);
         self.hot_lanes -= handoffs.iter().filter(has_gone).count();
         self.register(&taken.changes);
+        decided.note_admitted(&self.metrics, &self.shared.registry(), now);
         self.answer(decided);
         // Counted from before the commit.
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

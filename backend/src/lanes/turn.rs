@@ -1,6 +1,6 @@
 //! One turn of the owner: commands in, one commit and its answers out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cartgate_ledger::{
     Changes, Circumstances, Command, CommandId, IdMap, Outcome, Recalled, Refusal, Reservation,
@@ -12,6 +12,7 @@ use super::QUANTUM_MIN;
 use super::queued::Queued;
 use super::shared::Shared;
 use super::stocks::Stocks;
+use crate::hot_items::HotItem;
 use crate::metrics::{Metrics, command_name, outcome_name};
 use crate::store::{Commit, Ended, EndedKind, SkuCommit, Store, StoreError};
 
@@ -339,6 +340,29 @@ impl Decided {
         }
         for ((command, result), count) in counts {
             metrics.count_commands(command, result, count);
+        }
+    }
+
+    /// Counts what was held of hot items.
+    pub(super) fn note_admitted(
+        &self,
+        metrics: &Metrics,
+        hot_items: &BTreeMap<Sku, HotItem>,
+        now: UnixMs,
+    ) {
+        if hot_items.is_empty() {
+            return;
+        }
+        // Lane by lane, so that what is of one hot item is together.
+        for decided in self.0.chunk_by(|(one, _), (next, _)| one.sku == next.sku) {
+            let is_held = |(queued, outcome): &&(Queued, Outcome)| {
+                matches!((&queued.command, outcome), (Command::Reserve(_), Outcome::Held(_)))
+            };
+            let held = decided.iter().filter(is_held).count();
+            let sku = decided.first().map(|(queued, _)| &queued.sku);
+            if let Some(sku) = sku.filter(|sku| held > 0 && hot_items.contains_key(*sku)) {
+                metrics.count_admitted(sku, held as u64, now);
+            }
         }
     }
 

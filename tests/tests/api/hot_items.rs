@@ -1,10 +1,11 @@
 //! Hot items: the registry, and the terms of their sale.
 
+use cartgate_tests::process::eventually;
 use cartgate_tests::{Answer, Order, Service, Shop};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{SKU, assert_problem, call, counters, options, post, put, service};
+use super::{SKU, assert_problem, call, counters, metrics, options, post, put, service};
 
 async fn register(service: &Service, sku: &str, terms: Value) -> Answer {
     put(service, &format!("/v1/hot-items/{sku}"), terms).await
@@ -34,9 +35,12 @@ async fn a_hot_item_is_registered_changed_and_removed() {
     let same = register(&service, SKU, terms).await;
     assert_eq!((same.status, &same.body, same.header("location")), (200, &new.body, None));
     let mut shown = shop.get(&path).await.unwrap();
-    let lane = shown.body.as_object_mut().unwrap().remove("lane");
+    let members = shown.body.as_object_mut().unwrap();
+    let lane = members.remove("lane");
     let idle = json!({"reserve": 0, "settle": 0, "oldest_age_ms": 0, "is_open": true});
-    assert_eq!((shown.status, lane, shown.body), (200, Some(idle), new.body.clone()));
+    let rates = ["demand_per_s", "admitted_per_s"].map(|name| members.remove(name));
+    assert_eq!((lane, rates), (Some(idle), [Some(json!(0.0)), Some(json!(0.0))]));
+    assert_eq!((shown.status, shown.body), (200, new.body.clone()));
 
     let changed = register(&service, SKU, json!({"reserves_per_s": 60})).await;
     assert_eq!((changed.status, &changed.body["reserves_per_s"]), (200, &60.into()));
@@ -133,4 +137,31 @@ async fn a_sale_has_a_beginning_and_an_end() {
     assert_problem(&shop.reserve(&keyed).await.unwrap(), 403, "not-open-yet");
     assert_eq!(remove(&service, SKU).await, 204);
     assert_eq!(shop.reserve(&keyed).await.unwrap().status, 201);
+}
+
+/// More is asked for than there is, and then nothing for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_a_hot_item_and_held_is_shown() {
+    let (_dir, service, shop) = service("").await;
+    register(&service, SKU, json!({})).await;
+    let rates = async || {
+        let shown = shop.get(&format!("/v1/hot-items/{SKU}")).await.unwrap().body;
+        ["demand_per_s", "admitted_per_s"].map(|name| shown[name].as_f64().unwrap())
+    };
+    // A process on a shared store hears of the lane with the first.
+    assert_eq!(order(&shop, "ann", 1).await.status, 201);
+    for _ in 0..15 {
+        order(&shop, "ann", 1).await;
+    }
+    eventually("the rates", || async {
+        let [demand, admitted] = rates().await;
+        assert!(demand <= 1.6 && admitted <= 1.0, "{demand} {admitted}");
+        (demand >= 1.5 && admitted >= 0.9).then_some(())
+    })
+    .await;
+    let counted = metrics(&service).await;
+    for name in ["cartgate_hot_demand_total 1", "cartgate_hot_admitted_total 1"] {
+        assert!(counted.contains(name), "{name}");
+    }
+    eventually("the end of that", || async { (rates().await == [0.0, 0.0]).then_some(()) }).await;
 }

@@ -125,6 +125,7 @@ impl Owner {
             self.share.set(self.decider.stocks.hold_count(), self.registry.len());
         }
         decided.note(&self.metrics);
+        decided.note_admitted(&self.metrics, &self.registry, now);
         self.wait =
             if is_idle && !has_deferred { self.rest(taken.paced_ms, now) } else { Duration::ZERO };
         Ok(decided.len())

@@ -13,9 +13,11 @@ use super::post::{self, Post, PostError, PostReply};
 use super::published::Hearing;
 use super::remote::{Failure, Remote};
 use super::reply::Replies;
+use super::scripts;
 use crate::hot_items::HotItem;
 use crate::store::tenure::{Answer, EntryId, Route, Stream};
 use crate::store::{Durability, StockRow, StoreError};
+use crate::window::{Counts, Rates, WINDOW_S};
 
 /// Posts into the streams of all buckets, and reads what is committed.
 pub struct Api {
@@ -141,6 +143,32 @@ impl Api {
     /// The store cannot be read.
     pub async fn depths(&self, bucket: u16) -> Result<Vec<(Stream, u64)>, StoreError> {
         self.ask(bucket, ask::depths).await
+    }
+
+    /// Adds to what was asked of a bucket's hot items, and held, in this second.
+    ///
+    /// # Errors
+    /// The store cannot be reached, or has no room.
+    pub async fn count(&self, bucket: u16, counts: &[(Sku, Counts)]) -> Result<(), StoreError> {
+        let keys = self.keys.bucket(bucket);
+        let rates: Vec<_> = counts.iter().map(|(sku, _)| keys.rates(sku)).collect();
+        let mut call = scripts::COUNT.call(&rates);
+        call.arg(WINDOW_S);
+        for (_, Counts { demand, admitted }) in counts {
+            call.arg(*demand).arg(*admitted);
+        }
+        let mut pipe = pipeline();
+        pipe.add_command(call);
+        let counted = self.remote.query(keys.slot(), &pipe).await;
+        counted.map(drop).map_err(Failure::into_store_error)
+    }
+
+    /// What is asked of a hot item by all processes, and held.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn rates(&self, bucket: u16, sku: &Sku) -> Result<Rates, StoreError> {
+        self.ask(bucket, |keys| ask::rates(keys, sku)).await
     }
 
     /// At most `limit` entries of a bucket's answers after that one, in order. They are kept for half

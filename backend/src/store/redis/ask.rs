@@ -18,6 +18,7 @@ use crate::store::encoding::{
 use crate::store::journal::{Entries, Page, end_of};
 use crate::store::tenure::{Answer, Cursor, EntryId, Route, Stream, Ticket};
 use crate::store::{Ended, EndedKind, StockRow, StoreError, Ticketed};
+use crate::window::{Counts, Rates, Window};
 
 /// How to read the replies to a question.
 type Read<T> = Box<dyn FnOnce(&mut Replies) -> Result<T, StoreError> + Send>;
@@ -289,6 +290,22 @@ pub(super) fn journal_ends(
             None => Ok(<_>::default()),
         };
         (0..count).map(end).collect()
+    })
+}
+
+/// What is asked of a hot item, and held, by the server's clock.
+pub(super) fn rates(keys: &Keys, sku: &Sku) -> Ask<Rates> {
+    let mut pipe = pipeline();
+    pipe.cmd("TIME").cmd("HVALS").arg(keys.rates(sku));
+    Ask::new(pipe, |replies| {
+        let (now, _): (u64, u64) = replies.next("TIME")?;
+        let mut window = Window::default();
+        for second in replies.next::<Vec<String>>("rates")? {
+            let mut numbers = second.split(' ').map(str::parse);
+            let mut next = || numbers.next().and_then(Result::ok).ok_or_else(|| malformed("rate"));
+            window.add(next()?, Counts { demand: next()?, admitted: next()? });
+        }
+        Ok(window.rates(now))
     })
 }
 

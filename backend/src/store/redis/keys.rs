@@ -70,6 +70,10 @@ impl Keys {
         self.key(format_args!("bought:{sku}"))
     }
 
+    pub(super) fn rates(&self, sku: &Sku) -> String {
+        self.key(format_args!("rates:{sku}"))
+    }
+
     /// The slot of a cluster that all of them are in.
     pub(super) fn slot(&self) -> u16 {
         slot(&self.tag)

@@ -17,8 +17,9 @@
 //! # Keys
 //!
 //! All keys of bucket `b` begin with `{cg:b}:`, so that a cluster has them in one slot and a script
-//! may touch them together; `cg` is a setting. None has a time to live: Redis removes nothing by
-//! itself, and must not (`maxmemory-policy noeviction`). Values are laid out as in `encoding.rs`.
+//! may touch them together; `cg` is a setting. None has a time to live but `rates`: Redis removes
+//! nothing else by itself, and must not (`maxmemory-policy noeviction`). Values are laid out as in
+//! `encoding.rs`.
 //!
 //! | key             | type   | content                                      | until when            |
 //! |-----------------|--------|----------------------------------------------|-----------------------|
@@ -37,6 +38,7 @@
 //! | `cursors`       | hash   | stream: what of it is decided                | the stream goes       |
 //! | `depths`        | hash   | stream: how much of it is not decided; posts are refused where that is too much | the stream goes |
 //! | `journal:<sku>` | stream | chunks of up to 512 versions, the last for an id | `journal_max` versions later |
+//! | `rates:<sku>`   | hash   | of a hot item, second modulo 60: the second, commands asked for in it and held, of all processes | nothing was counted for a minute |
 //! | `answers`       | stream | who is told what, an entry a commit          | half a minute, or 10,000 entries |
 //! | `lost`          | hash   | SKU: version that was committed, version found after a failover | an operator removes it |
 //!
@@ -68,6 +70,9 @@
 //! 6. *Publish*, once the commit is as durable as it is to be, or that has taken too long: with the
 //!    level that it has reached. A new owner publishes the last answers again; of replicas it knows
 //!    nothing, and neither does who reads them from the stream.
+//!
+//! Beside these each process *counts* what is asked of hot items and what is held of them, and adds that
+//! once a second to `rates`. Nothing rests on it: what cannot be written is left out.
 //!
 //! Safety rests on no clock: a worker that was stopped for an hour has its commit refused. After any
 //! failure a tenure does nothing more; its worker begins another, and loads what is

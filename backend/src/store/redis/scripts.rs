@@ -18,10 +18,11 @@ pub(super) static POST: Step = Step::new(concat!("#!lua\n", include_str!("script
 pub(super) static POST_SETTLE: Step =
     Step::new(concat!("#!lua flags=allow-oom\n", include_str!("scripts/post.lua")));
 pub(super) static COMMIT: Step = Step::new(include_str!("scripts/commit.lua"));
+pub(super) static COUNT: Step = Step::new(include_str!("scripts/count.lua"));
 pub(super) static REPORT: Step = Step::new(include_str!("scripts/report.lua"));
 
 /// All of them: what a server forgets, it forgets together.
-static ALL: [&Step; 7] = [&OPEN, &ACQUIRE, &RENEW, &POST, &POST_SETTLE, &COMMIT, &REPORT];
+static ALL: [&Step; 8] = [&OPEN, &ACQUIRE, &RENEW, &POST, &POST_SETTLE, &COMMIT, &COUNT, &REPORT];
 
 impl Step {
     const fn new(code: &'static str) -> Self {

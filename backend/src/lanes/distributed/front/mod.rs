@@ -122,6 +122,11 @@ impl Front {
         self.process
     }
 
+    /// Whether a SKU has a lane of its own, as far as this process knows.
+    pub fn is_hot(&self, sku: &Sku) -> bool {
+        self.routes(self.buckets.of_sku(sku)).own.contains(sku)
+    }
+
     /// Puts a command on its way into its stream, for the caller to wait on. What is told of it has
     /// the level that is noted then.
     pub fn submit(

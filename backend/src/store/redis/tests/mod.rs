@@ -5,6 +5,7 @@ mod cluster;
 mod fences;
 mod posts;
 mod proxy;
+mod rates;
 mod servers;
 mod tls;
 mod turns;
