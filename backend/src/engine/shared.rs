@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cartgate_ledger::{CommandId, JournalEntry, Reservation};
 use cartgate_policy::Sku;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::AbortHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
@@ -25,6 +26,9 @@ const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
 
 /// How often it is sent what was counted of hot items.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// How many buckets are asked about at once.
+const ASKED_AT_ONCE: usize = 32;
 
 /// How long to wait before listening again when that could not be done.
 const LISTEN_AGAIN: Duration = Duration::from_millis(250);
@@ -131,11 +135,8 @@ impl Shared {
     }
 
     pub(super) async fn hot_items(&self) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
-        let mut all = BTreeMap::new();
-        for bucket in self.buckets().all() {
-            all.extend(self.api.hot_items(bucket).await?);
-        }
-        Ok(all)
+        let all = self.ask_all(|bucket| self.api.hot_items(bucket));
+        Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
     /// An owner sees to it that its bucket has no more than may be. That all buckets together do not
@@ -179,21 +180,18 @@ impl Shared {
     }
 
     pub(super) async fn depths(&self) -> Vec<BucketDepths> {
-        let mut all = Vec::new();
-        for bucket in self.buckets().all() {
-            // What cannot be asked is left out.
-            let Ok(depths) = self.api.depths(bucket).await else { continue };
-            let mut of_bucket = BucketDepths { bucket, ..BucketDepths::default() };
-            for (stream, depth) in depths {
-                match stream {
-                    Stream::Settle => of_bucket.normal.settle = count(depth),
-                    Stream::Normal => of_bucket.normal.reserve = count(depth),
-                    Stream::Hot(sku) => of_bucket.hot.push((sku, reserves(depth))),
-                }
-            }
-            all.push(of_bucket);
-        }
-        all
+        let all = self.ask_all(|bucket| self.api.depths(bucket)).collect::<Vec<_>>().await;
+        let all = self.buckets().all().zip(all);
+        // What cannot be asked is left out.
+        all.filter_map(|(bucket, depths)| Some(bucket_depths(bucket, depths.ok()?))).collect()
+    }
+
+    /// Asks about all buckets, some at a time, and gives what is said of them in their order.
+    fn ask_all<T, F: Future<Output = T>>(
+        &self,
+        ask: impl Fn(u16) -> F,
+    ) -> impl futures_util::Stream<Item = T> {
+        stream::iter(self.buckets().all()).map(ask).buffered(ASKED_AT_ONCE)
     }
 
     pub(super) async fn is_ready(&self) -> bool {
@@ -213,6 +211,18 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+fn bucket_depths(bucket: u16, depths: Vec<(Stream, u64)>) -> BucketDepths {
+    let mut all = BucketDepths { bucket, ..BucketDepths::default() };
+    for (stream, depth) in depths {
+        match stream {
+            Stream::Settle => all.normal.settle = count(depth),
+            Stream::Normal => all.normal.reserve = count(depth),
+            Stream::Hot(sku) => all.hot.push((sku, reserves(depth))),
+        }
+    }
+    all
 }
 
 /// The depth of a lane with so many reserve commands, all that is known of it.
