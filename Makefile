@@ -67,7 +67,7 @@ test-crash: prerequisites ## a hundred kill -9 of the service under load, and ma
 
 test-faults: prerequisites ## a hundred faults of processes and Redis in sales (minutes); CARTGATE_SEED=
 	cargo build --locked --package cartgate-backend
-	cargo test --locked --package cartgate-tests --test redis_faults outlives -- --ignored \
+	cargo test --locked --package cartgate-tests --test redis_faults -- --ignored \
 	    --nocapture --test-threads 1
 
 test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chromium, fonts-noto-cjk)

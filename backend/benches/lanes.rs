@@ -246,15 +246,15 @@ fn start_shared(
     let store = Arc::new(tokio::task::block_in_place(open));
     let worker = is_worker.then(|| {
         let store = Arc::clone(&store) as Arc<dyn SharedStore>;
-        Worker::start(store, lanes, metrics).unwrap()
+        Worker::start(store, lanes, Arc::clone(&metrics)).unwrap()
     });
     let settings = FrontSettings { lanes, ..config.front_settings() };
-    Engine::Shared(Shared::start(store, settings, worker))
+    Engine::Shared(Shared::start(store, settings, worker, metrics))
 }
 
 fn submit(engine: &Engine, sku: &Sku, command: Command) -> Waiter {
     static REQUEST_ID: LazyLock<Arc<str>> = LazyLock::new(|| "bench".into());
-    engine.submit(sku.clone(), command, &REQUEST_ID).unwrap()
+    engine.submit(sku.clone(), command, &REQUEST_ID, &Arc::default()).unwrap()
 }
 
 /// Reads everything back.

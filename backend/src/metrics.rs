@@ -31,6 +31,8 @@ pub struct Metrics {
     /// Buckets that this process became owner of.
     pub tenures_begun: Counter,
     tenures_ended: Family<TenureLabels, Counter>,
+    /// SKUs of which the store has lost what this process had committed.
+    pub lost: Counter,
     holds: Gauge,
     hot_items: Gauge,
     hot_demand: Counter,
@@ -99,6 +101,7 @@ impl Default for Metrics {
             commits: Family::default(),
             tenures_begun: Counter::default(),
             tenures_ended: Family::default(),
+            lost: Counter::default(),
             holds: Gauge::default(),
             hot_items: Gauge::default(),
             hot_demand: Counter::default(),
@@ -161,6 +164,11 @@ impl Metrics {
             "hot_admitted",
             "Reserve commands for hot items that this process has decided, and that were held",
             self.hot_admitted.clone(),
+        );
+        r.register(
+            "skus_lost",
+            "SKUs of which the store has lost what this process had committed",
+            self.lost.clone(),
         );
         r.register(
             "lane_depth",

@@ -43,7 +43,6 @@ async fn a_sale_on_a_cluster_outlives_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet: a bucket that gets another owner in the failover loses silently"]
 async fn what_a_failover_loses_is_announced() {
     fail_over(FLEET, "storm-failover").await;
 }
@@ -61,7 +60,7 @@ async fn a_sale_on_a_cluster_outlives_forty_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not yet: as above"]
+#[ignore = "takes minutes: make test-faults"]
 async fn what_ten_failovers_lose_is_announced() {
     for number in 1..=10 {
         fail_over(LARGE_FLEET, &format!("storm-failover-{number}")).await;

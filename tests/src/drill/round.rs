@@ -32,7 +32,7 @@ pub struct Noticed {
 /// When it was, in microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
-    from_us: u64,
+    pub(super) from_us: u64,
     until_us: u64,
 }
 

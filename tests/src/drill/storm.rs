@@ -36,7 +36,11 @@ const DEAD_MS: (u64, u64) = (0, 2_500);
 /// How far a replica is behind when it is promoted, in milliseconds.
 const LAG_MS: (u64, u64) = (50, 500);
 
-/// How long customers still come after the last fault.
+/// How far a replica that follows its primary may be behind, in microseconds.
+const FOLLOWS_US: u64 = 1_000_000;
+
+/// How long customers still come after the last fault; and nothing else happens after a failover, so
+/// that leases of the server before end, and what it has lost is found by those who know of it.
 const CALM: Duration = Duration::from_millis(2_500);
 
 /// Something that happens.
@@ -173,7 +177,9 @@ impl Storm {
         let played = Played::until(self.happen(faults), &scenario, &target, &out).await?;
         let noticed = noticed(&played.outcome.load, &played.met);
         let lost = self.fleet.lost().await?;
-        let (verdict, excused) = played.outcome.verdict.excuse(&played.outcome.load.records, &lost);
+        let load = &played.outcome.load;
+        let since_us = lost_since_us(faults, &played.met, load.began_at_ms);
+        let (verdict, excused) = played.outcome.verdict.excuse(&load.records, &lost, since_us);
         let faults = faults.iter().copied().zip(noticed).collect();
         Ok(Round { verdict, faults, lost, excused, calls: played.calls, out })
     }
@@ -185,6 +191,9 @@ impl Storm {
             let moment = Moment::begin();
             self.one(*fault).await?;
             moments.push(moment.end());
+            if *fault == Fault::FailOver {
+                sleep(CALM).await;
+            }
         }
         sleep(CALM).await;
         Ok(moments)
@@ -302,6 +311,13 @@ impl Storm {
     async fn wait(&mut self, span_ms: (u64, u64)) {
         sleep(self.draw_ms(span_ms)).await;
     }
+}
+
+/// When the first answer may have been given that a failover has lost, on the clock of records.
+fn lost_since_us(faults: &[Fault], moments: &[Moment], began_at_ms: u64) -> u64 {
+    let mut all = faults.iter().zip(moments);
+    let first = all.find(|(fault, _)| **fault == Fault::FailOver).map(|(_, moment)| moment.from_us);
+    first.map_or(u64::MAX, |us| us.saturating_sub(1_000 * began_at_ms + FOLLOWS_US))
 }
 
 impl fmt::Display for Round {

@@ -33,9 +33,9 @@ fn made_with(facts: &StoreFacts) -> Finding {
 
 fn lost(facts: &StoreFacts) -> Finding {
     if facts.lost == 0 {
-        return Finding::ok("tail", "no SKU has lost any of its journal");
+        return Finding::ok("tail", "no SKU has lost anything");
     }
-    let found = format!("{} SKUs have lost the end of their journal in a failover", facts.lost);
+    let found = format!("{} SKUs have lost something in a failover", facts.lost);
     Finding::bad("tail", found)
         .change("compare each with the shop's orders, set its stock, then acknowledge it")
 }

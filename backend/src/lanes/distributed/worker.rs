@@ -127,12 +127,13 @@ impl Supervisor {
     fn look(&mut self) -> Result<(), StoreError> {
         self.holdings.retain(|_, holding| !holding.owner.is_finished());
         let report = self.report();
+        let compared = compare_past(&*self.store, &self.metrics);
         let reports = self.store.report(&report)?;
         let plan = plan(self.id, &reports, self.store.buckets());
         for bucket in plan.give {
             self.holdings.get(&bucket).inspect(|holding| holding.stop.ring());
         }
-        let mut taken = Ok(());
+        let mut taken = compared;
         for bucket in plan.take {
             // After an error the others: they may be in a part of the store that can be reached.
             taken = self.take(bucket).and(taken);
@@ -167,7 +168,13 @@ impl Supervisor {
         let (stop, decided) = (Arc::new(Bell::default()), Arc::new(AtomicU64::new(0)));
         let (settings, metrics) = (self.settings, Arc::clone(&self.metrics));
         let (bell, counter) = (Arc::clone(&stop), Arc::clone(&decided));
-        let run = move || own(&tenure, &settings, &metrics, &bell, &counter);
+        let store = Arc::clone(&self.store);
+        let run = move || {
+            own(&tenure, &settings, &metrics, &bell, &counter);
+            drop(tenure);
+            // At once: nobody knows how long this process lives. Otherwise the supervisor does it.
+            let _ = compare_past(&*store, &metrics);
+        };
         let thread = std::thread::Builder::new().name(format!("owner-{bucket}"));
         match thread.spawn(run) {
             Ok(owner) => {
@@ -187,6 +194,12 @@ impl Supervisor {
         // Otherwise the others find out a little later.
         let _ = self.store.retire(self.id);
     }
+}
+
+fn compare_past(store: &dyn SharedStore, metrics: &Metrics) -> Result<(), StoreError> {
+    let lost = store.compare_past()?;
+    metrics.lost.inc_by(lost as u64);
+    Ok(())
 }
 
 /// Owns a bucket until it is told to stop or something fails, and gives it back.

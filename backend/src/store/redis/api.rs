@@ -8,7 +8,7 @@ use cartgate_policy::Sku;
 use super::ask::{self, Ask, JournalPage};
 use super::keys::{Keys, StoreKeys, slot};
 use super::link::{Link, pipeline};
-use super::load::Lost;
+use super::past::Lost;
 use super::post::{self, Post, PostError, PostReply};
 use super::published::Hearing;
 use super::remote::{Failure, Remote};

@@ -1,5 +1,6 @@
 //! Questions to a bucket, for whoever has a connection to its server.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Reservation, UnixMs};
@@ -8,7 +9,7 @@ use redis::Pipeline;
 
 use super::keys::{Keys, parse_route, parse_stream};
 use super::link::pipeline;
-use super::load::Lost;
+use super::past::Lost;
 use super::reply::{self, Fields, RawEntry, Replies, id_text};
 use super::tickets;
 use crate::hot_items::HotItem;
@@ -333,7 +334,20 @@ pub(super) fn last_answers(keys: &Keys) -> Ask<Option<(EntryId, Vec<Answer>)>> {
     })
 }
 
-/// Notes SKUs that have lost the end of their journals, for an operator to see.
+/// The turns that the last tenures began after, and the last one that was written.
+pub(super) fn turns(keys: &Keys) -> Ask<HashSet<String>> {
+    let mut pipe = pipeline();
+    pipe.cmd("HGET").arg(keys.key("meta")).arg("turn");
+    pipe.cmd("XRANGE").arg(keys.key("tenures")).arg("-").arg("+");
+    Ask::new(pipe, |replies| {
+        let last: Option<String> = replies.next("turn")?;
+        let tenures: Vec<(String, HashMap<String, String>)> = replies.next("tenures")?;
+        let after = tenures.into_iter().filter_map(|(_, mut fields)| fields.remove("after"));
+        Ok(after.chain(last).collect())
+    })
+}
+
+/// Notes SKUs of which something was lost, for an operator to see.
 pub(super) fn put_lost(keys: &Keys, lost: &[Lost]) -> Pipeline {
     let mut pipe = pipeline();
     pipe.cmd("HSET").arg(keys.key("lost"));
@@ -343,7 +357,7 @@ pub(super) fn put_lost(keys: &Keys, lost: &[Lost]) -> Pipeline {
     pipe
 }
 
-/// SKUs that have lost the end of their journals.
+/// SKUs of which something was lost.
 pub(super) fn lost(keys: &Keys) -> Ask<Vec<Lost>> {
     let mut pipe = pipeline();
     pipe.cmd("HGETALL").arg(keys.key("lost"));

@@ -1,6 +1,6 @@
 //! Reading back a bucket at the beginning of a tenure, and checking that it agrees with itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
@@ -65,52 +65,5 @@ impl RedisTenure {
             }
         }
         Ok(())
-    }
-}
-
-/// Versions of SKUs' stock that this process has committed, by bucket. If a SKU stands at an earlier
-/// one, the store has lost what it said it had.
-#[derive(Default)]
-pub(super) struct Known(HashMap<u16, HashMap<Sku, u64>>);
-
-/// A SKU that has lost the end of its journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// The SKU.
-    pub sku: Sku,
-    /// The version that was committed.
-    pub known: u64,
-    /// The version that was found.
-    pub found: u64,
-}
-
-impl Known {
-    pub(super) fn committed<'a>(
-        &mut self,
-        bucket: u16,
-        versions: impl Iterator<Item = (&'a Sku, u64)>,
-    ) {
-        let known = self.0.entry(bucket).or_default();
-        for (sku, version) in versions {
-            match known.get_mut(sku) {
-                Some(known) => *known = version,
-                None => _ = known.insert(sku.clone(), version),
-            }
-        }
-    }
-
-    /// Takes what was found for what is known from now on; says what is missing.
-    pub(super) fn found(&mut self, bucket: u16, stocks: &[(Sku, StockRow)]) -> Vec<Lost> {
-        let found: HashMap<Sku, u64> =
-            stocks.iter().map(|(sku, row)| (sku.clone(), row.version)).collect();
-        let known = self.0.remove(&bucket).unwrap_or_default().into_iter();
-        let lost = known.filter_map(|(sku, known)| {
-            let found = found.get(&sku).copied().unwrap_or_default();
-            (found < known).then_some(Lost { sku, known, found })
-        });
-        let mut lost: Vec<_> = lost.collect();
-        lost.sort_by(|one, other| one.sku.cmp(&other.sku));
-        self.0.insert(bucket, found);
-        lost
     }
 }

@@ -40,7 +40,8 @@
 //! | `journal:<sku>` | stream | chunks of up to 512 versions, the last for an id | `journal_max` versions later |
 //! | `rates:<sku>`   | hash   | of a hot item, second modulo 60: the second, commands asked for in it and held, of all processes | nothing was counted for a minute |
 //! | `answers`       | stream | who is told what, an entry a commit          | half a minute, or 10,000 entries |
-//! | `lost`          | hash   | SKU: version that was committed, version found after a failover | an operator removes it |
+//! | `tenures`       | stream | a tenure's worker, and the turn that it began after | 100 tenures later     |
+//! | `lost`          | hash   | SKU: version that was committed, version that a failover left | an operator removes it |
 //!
 //! Of the whole store: `cg:store`, a hash of `format`, `buckets`, `secret`; `cg:workers`, a hash of
 //! workers and their reports, each good for as long as a lease is; the channels
@@ -84,9 +85,9 @@
 //! # What Redis cannot promise
 //!
 //! A failover may lose what was acknowledged, whatever `WAIT` said. What this process has committed
-//! and does not find again it notes in `lost`, and logs ([`Lost`]); what only a process knew that
-//! died with the server, nobody misses. A ticket is as durable as the server's own disk is: it is
-//! not waited for.
+//! and does not find again it notes in `lost`, logs and counts ([`Lost`]), whoever has the bucket by
+//! then (`past.rs`); what only a process knew that died with the server, nobody misses. A ticket is
+//! as durable as the server's own disk is: it is not waited for.
 
 mod address;
 mod api;
@@ -97,6 +98,7 @@ mod facts;
 pub(crate) mod keys;
 mod link;
 mod load;
+mod past;
 mod post;
 mod published;
 mod remote;
@@ -119,7 +121,7 @@ use redis::Pipeline;
 use self::facts::Assurance;
 use self::keys::{StoreKeys, slot};
 use self::link::{Link, pipeline};
-use self::load::Known;
+use self::past::Past;
 use self::reply::{Replies, failed_to, new_nonce};
 use self::tenure::RedisTenure;
 use super::encoding::{decode, encode};
@@ -128,7 +130,7 @@ use super::{Durability, StoreError};
 
 pub use self::address::Address;
 pub use self::api::Api;
-pub use self::load::Lost;
+pub use self::past::Lost;
 pub use self::post::{Group, Post, PostError, PostReply, TicketFor};
 pub use self::published::{Hearing, Published};
 
@@ -184,12 +186,13 @@ struct Shared {
     keys: StoreKeys,
     buckets: u16,
     secret: [u8; 32],
-    known: Mutex<Known>,
+    past: Mutex<Vec<Past>>,
 }
 
 impl Shared {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tenures that are over.
+    fn past(&self) -> MutexGuard<'_, Vec<Past>> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -213,8 +216,8 @@ impl RedisStore {
         let (format, buckets, secret): (u16, u16, Vec<u8>) = replies.next("store")?;
         check_meta(format, buckets, settings.buckets)?;
         let secret = secret.try_into().map_err(|_| StoreError::NoStore)?;
-        let known = Mutex::default();
-        let shared = Arc::new(Shared { link, settings, durability, keys, buckets, secret, known });
+        let past = Mutex::default();
+        let shared = Arc::new(Shared { link, settings, durability, keys, buckets, secret, past });
         wire.give_back();
         Ok(Self { shared })
     }
@@ -230,12 +233,42 @@ impl RedisStore {
         Api::new(keys.clone(), Arc::clone(link), *durability)
     }
 
+    /// Compares a tenure that is over with what there is. Returns how many SKUs have lost something.
+    fn compare(&self, past: &mut Past) -> Result<usize, StoreError> {
+        let keys = self.shared.keys.bucket(past.bucket);
+        let mut wire = self.shared.link.borrow(keys.slot())?;
+        let mut ask = |pipe: &Pipeline| {
+            wire.query(pipe).map(Replies::new).map_err(failed_to("say what was lost"))
+        };
+        let turns = ask::turns(&keys);
+        let there = (turns.read)(&mut ask(&turns.pipe)?)?;
+        let mut lost = past.lost(&there);
+        if !lost.is_empty() {
+            let before = ask::lost(&keys);
+            let before = (before.read)(&mut ask(&before.pipe)?)?;
+            for lost in &mut lost {
+                before.iter().for_each(|before| lost.and(before));
+            }
+            ask(&ask::put_lost(&keys, &lost))?;
+            announce(past.bucket, &lost);
+        }
+        past.forget_lost(&there);
+        wire.give_back();
+        Ok(lost.len())
+    }
+
     /// Runs commands on the key that workers are listed under.
     fn query_workers(&self, pipe: &Pipeline) -> Result<Replies, StoreError> {
         let mut wire = self.shared.link.borrow(slot(&self.shared.keys.workers()))?;
         let replies = wire.query(pipe).map_err(failed_to("list workers"))?;
         wire.give_back();
         Ok(Replies::new(replies))
+    }
+}
+
+fn announce(bucket: u16, lost: &[Lost]) {
+    for Lost { sku, known, found } in lost {
+        tracing::error!(%sku, bucket, known, found, "the store lost commits");
     }
 }
 
@@ -270,7 +303,7 @@ impl SharedStore for RedisStore {
         let keys = self.shared.keys.bucket(bucket);
         let mut wire = self.shared.link.borrow(keys.slot())?;
         let nonce = new_nonce();
-        let mut call = scripts::ACQUIRE.call(&[keys.key("meta")]);
+        let mut call = scripts::ACQUIRE.call(&[keys.key("meta"), keys.key("tenures")]);
         call.arg(worker_text(worker)).arg(&nonce).arg(LEASE_MS);
         let mut pipe = pipeline();
         pipe.add_command(call);
@@ -282,6 +315,19 @@ impl SharedStore for RedisStore {
         }
         let tenure = RedisTenure::begin(Arc::clone(&self.shared), bucket, nonce, wire)?;
         Ok(Some(Arc::new(tenure)))
+    }
+
+    fn compare_past(&self) -> Result<usize, StoreError> {
+        let (mut count, mut compared) = (0, Ok(()));
+        // Whoever asks meanwhile leaves it to this one.
+        let mut all = std::mem::take(&mut *self.shared.past());
+        for past in &mut all {
+            // After an error the others: they may be in a part of the store that can be reached.
+            compared = self.compare(past).map(|lost| count += lost).and(compared);
+        }
+        all.retain(Past::counts);
+        self.shared.past().append(&mut all);
+        compared.map(|()| count)
     }
 
     fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {

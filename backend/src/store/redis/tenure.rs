@@ -13,6 +13,7 @@ use super::commit::{self, Ground};
 use super::facts::{Assurance, History, ask_history, history};
 use super::keys::Keys;
 use super::link::{Wire, pipeline};
+use super::past::{Diary, Past};
 use super::published::{self, by_process};
 use super::reply::{Replies, failed_to, new_nonce, parse_entry_id};
 use super::scripts::RENEW;
@@ -48,6 +49,7 @@ pub(super) struct RedisTenure {
 struct Main {
     wire: Wire,
     expected: Expected,
+    diary: Diary,
     /// The nonce of the last turn that was written; the lease's, if none was.
     turn: String,
     /// The entry of the answers of the last turn that had any.
@@ -75,8 +77,8 @@ impl RedisTenure {
         let mut pipe = pipeline();
         ask_history(&mut pipe);
         let mut replies = Replies::new(side.query(&pipe).map_err(failed_to("be asked"))?);
-        let (expected, turn, answers_at) = (<_>::default(), lease.clone(), <_>::default());
-        let main = Main { wire, expected, turn, answers_at };
+        let (expected, diary, answers_at) = Default::default();
+        let main = Main { wire, expected, diary, turn: lease.clone(), answers_at };
         Ok(Self {
             shared,
             bucket,
@@ -145,6 +147,7 @@ impl RedisTenure {
         pipe.add_command(commit::call(&self.keys, &ground, turn, settings.journal_max)?);
         self.assurance.ask(&mut pipe);
         main.expected = Expected::default();
+        main.diary.begin(&nonce, turn);
         let replies = main.wire.query_waiting(&pipe, self.assurance.wait());
         let mut replies = Replies::new(replies.map_err(failed_to("be written"))?);
         let said: Vec<String> = replies.next("commit")?;
@@ -155,8 +158,7 @@ impl RedisTenure {
             _ => return Err(self.refused("")),
         }
         main.turn = nonce;
-        let versions = turn.commit.skus.iter().map(|changed| (&changed.sku, changed.row.version));
-        self.shared.known().committed(self.bucket, versions);
+        main.diary.written();
         self.assurance.reached(&mut replies)
     }
 
@@ -204,20 +206,6 @@ impl RedisTenure {
         expected.adjustments.extend(ids.iter().copied().zip(adjustments));
         Ok(())
     }
-
-    fn note_lost(&self, stocks: &[(Sku, StockRow)]) -> Result<(), StoreError> {
-        let lost = self.shared.known().found(self.bucket, stocks);
-        if lost.is_empty() {
-            return Ok(());
-        }
-        for lost in &lost {
-            let (bucket, known, found) = (self.bucket, lost.known, lost.found);
-            tracing::error!(sku = %lost.sku, bucket, known, found, "the store lost commits");
-        }
-        let pipe = ask::put_lost(&self.keys, &lost);
-        self.query(&pipe).map_err(failed_to("be written"))?;
-        Ok(())
-    }
 }
 
 /// Checks that each journal goes on where the row ends that was decided on.
@@ -227,6 +215,14 @@ fn verify(turn: &TurnCommit) -> Result<(), StoreError> {
     let verify =
         |changed: &SkuCommit| journal::verify(before.get(&changed.sku).copied().flatten(), changed);
     turn.commit.skus.iter().try_for_each(verify)
+}
+
+impl Drop for RedisTenure {
+    /// What it has committed is looked for from now on, whoever has the bucket next.
+    fn drop(&mut self) {
+        let diary = std::mem::take(&mut self.main().diary);
+        self.shared.past().push(Past::new(self.bucket, diary));
+    }
 }
 
 impl Tenure for RedisTenure {
@@ -250,7 +246,11 @@ impl Tenure for RedisTenure {
         entries_max: usize,
         wait: Duration,
     ) -> Result<Arrived, StoreError> {
-        self.step(|| self.read_new(from, entries_max, wait))
+        self.step(|| {
+            let arrived = self.read_new(from, entries_max, wait)?;
+            self.main().diary.read(&arrived);
+            Ok(arrived)
+        })
     }
 
     fn expect(&self, ids: &[CommandId]) -> Result<(), StoreError> {
@@ -318,7 +318,7 @@ impl Store for RedisTenure {
     fn load(&self) -> Result<Loaded, StoreError> {
         self.step(|| {
             let loaded = self.load_all()?;
-            self.note_lost(&loaded.stocks)?;
+            self.main().diary.load(&loaded.stocks);
             Ok(loaded)
         })
     }

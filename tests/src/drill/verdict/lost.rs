@@ -1,24 +1,25 @@
 //! What a failover has lost, and what it excuses.
 //!
 //! A replica that takes its primary's place may not have all that was acknowledged. The processes
-//! find out which SKUs have lost the end of their journals, and say so. Of such a SKU nothing that
-//! was told before is sure any more, so that what clients were told cannot be held against it. But
-//! its journal must be whole and lead to its counters: it goes on from where it was found. A SKU of
-//! which nobody says that it lost anything is judged as ever: *silence* is what is not excused.
+//! find out of which SKUs something was lost, and say so. Of such a SKU nothing is sure that was told
+//! when the replica did not follow any more, so that it cannot be held against it. But what was told
+//! before is kept, and its journal must be whole and lead to its counters: it goes on from where it
+//! was found. A SKU of which nobody says that it lost anything is judged as ever: *silence* is what
+//! is not excused.
 
 use std::collections::{HashMap, HashSet};
 
 use super::super::record::{Answer, Call, Record};
 use super::{Check, Verdict, Violation};
 
-/// A SKU that has lost the end of its journal.
+/// A SKU of which something was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// The SKU.
     pub sku: String,
     /// The version that was committed.
     pub known: u64,
-    /// The version that was found.
+    /// The version that was found: the same, if no change of its stock was lost.
     pub found: u64,
 }
 
@@ -27,19 +28,28 @@ impl Lost {
     pub fn parse(sku: &str, versions: &str) -> Option<Self> {
         let (known, found) = versions.split_once(' ')?;
         let (known, found) = (known.parse().ok()?, found.parse().ok()?);
-        (found < known).then(|| Self { sku: sku.to_owned(), known, found })
+        (found <= known).then(|| Self { sku: sku.to_owned(), known, found })
     }
 }
 
 impl Verdict {
-    /// The same without what is about lost SKUs alone and not about their journals, and how much that
-    /// was.
-    pub fn excuse(self, records: &[Record], lost: &[Lost]) -> (Self, usize) {
+    /// The same without what is about lost SKUs alone and not about their journals, nor about what was
+    /// answered before `since_us`, when nothing was lost yet; and how much that was.
+    pub fn excuse(self, records: &[Record], lost: &[Lost], since_us: u64) -> (Self, usize) {
+        let was_before: HashSet<u64> = records
+            .iter()
+            .filter(|record| record.ended_us < since_us)
+            .map(|record| record.serial)
+            .collect();
+        let is_before = |found: &Violation| {
+            !found.records.is_empty() && found.records.iter().all(|one| was_before.contains(one))
+        };
         let lost: HashSet<&str> = lost.iter().map(|lost| lost.sku.as_str()).collect();
         let skus = Skus::of(records);
         let Self { violations, checked } = self;
         let (excused, violations): (Vec<_>, Vec<_>) = violations.into_iter().partition(|found| {
             found.check != Check::Journal
+                && !is_before(found)
                 && skus
                     .of_violation(found)
                     .is_some_and(|of| !of.is_empty() && of.iter().all(|sku| lost.contains(sku)))
@@ -83,7 +93,9 @@ mod tests {
     use super::*;
 
     fn record(serial: u64, call: Call, answer: Answer) -> Record {
-        let (scheduled_us, sent_us, ended_us) = (0, 0, 0);
+        // One a second.
+        let ended_us = 1_000_000 * serial;
+        let (scheduled_us, sent_us) = (ended_us, ended_us);
         let role = Role::Shopper;
         Record { serial, role, call, scheduled_us, sent_us, ended_us, answer }
     }
@@ -95,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_announced_is_excused_and_no_journal() {
+    fn only_what_was_announced_and_told_since_is_excused_and_no_journal() {
         let records = [
             reserve(0, "A", "a"),
             reserve(1, "B", "b"),
@@ -103,14 +115,17 @@ mod tests {
             record(3, Call::Ticket { id: "unknown".to_owned() }, Answer::Lost),
         ];
         let lost = [Lost::parse("A", "7 5").unwrap()];
-        let check = |check, serials: &[u64], entries: &[&str], is_excused| {
+        let check_since = |since_us, check, serials: &[u64], entries: &[&str], is_excused| {
             let found = Violation::new(check, String::new())
                 .records(records.iter().filter(|record| serials.contains(&record.serial)));
             let found = entries.iter().fold(found, |found, sku| found.entries(sku, [1]));
             let verdict = Verdict { violations: vec![found], ..Verdict::default() };
-            let (verdict, excused) = verdict.excuse(&records, &lost);
+            let (verdict, excused) = verdict.excuse(&records, &lost, since_us);
             let expected = (is_excused, usize::from(is_excused));
             assert_eq!((verdict.holds(), excused), expected, "{serials:?} {entries:?}");
+        };
+        let check = |of, serials: &[u64], entries: &[&str], is_excused| {
+            check_since(0, of, serials, entries, is_excused);
         };
         check(Check::Outcomes, &[0], &[], true);
         check(Check::Outcomes, &[0, 2], &["A"], true);
@@ -120,6 +135,8 @@ mod tests {
         check(Check::Accounts, &[0], &["B"], false);
         check(Check::Outcomes, &[3], &[], false);
         check(Check::Accounts, &[], &[], false);
+        check_since(1_500_000, Check::Outcomes, &[0], &["A"], false);
+        check_since(1_500_000, Check::Outcomes, &[0, 2], &["A"], true);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod fences;
+mod lost;
 mod posts;
 mod proxy;
 mod rates;

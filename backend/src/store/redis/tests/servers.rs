@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::proxy::{Proxy, Way};
 use super::*;
 use crate::store::Durability;
-use crate::store::redis::{Lost, PostError, Settings};
+use crate::store::redis::{PostError, Settings};
 
 const LOGGED: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -96,28 +96,6 @@ fn a_server_with_another_history_ends_the_tenure() {
     let error = tenure.commit_turn(&sale(0, 1)).unwrap_err();
     assert!(matches!(error, StoreError::Database { .. }), "{error}");
     assert!(available(&rig.acquire(1)).is_none(), "nothing was written");
-}
-
-/// What this process has committed, and is not there any more, is not passed over.
-#[tokio::test]
-async fn commits_that_were_lost_are_noted() {
-    let mut rig = Rig::new();
-    let tenure = rig.acquire(1);
-    tenure.commit_turn(&sale(0, 2)).unwrap();
-    let dumped = rig.dump();
-    tenure.commit_turn(&sale(2, 4)).unwrap();
-    rig.restore(&dumped);
-    let error = tenure.commit_turn(&sale(4, 5)).unwrap_err();
-    assert!(matches!(error, StoreError::TenureOver { reason: "history", .. }), "{error}");
-    assert_eq!(rig.api.lost(0).await.unwrap(), []);
-    rig.acquire(1).load().unwrap();
-    let expected = [Lost { sku: sku("A"), known: 4, found: 2 }];
-    assert_eq!(rig.api.lost(0).await.unwrap(), expected);
-
-    // What was found is what is known from now on.
-    rig.run(&["DEL", "{cg:0}:lost"]);
-    rig.acquire(1).load().unwrap();
-    assert_eq!(rig.api.lost(0).await.unwrap(), []);
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! What this process has committed lately, so that it notices when the store has lost it.
+//!
+//! Each commit has a nonce, its turn. The store has the last one, and of each tenure the one that it
+//! began after (`tenures`). Whatever becomes of a bucket, the last turn of a tenure that is over is
+//! among these. If it is not, a failover has gone back to an earlier one: to the last of this tenure
+//! that is there, or to before all of them. What the turns after that were about is lost, whatever
+//! others have written in its place since.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use cartgate_policy::Sku;
+
+use crate::store::tenure::{Arrived, Posted, PostedTicket, ReplyTo, TurnCommit};
+use crate::store::{SkuCommit, StockRow};
+
+/// How much of a tenure is remembered: more than what a replica may lag behind.
+const TURNS_KEPT: Duration = Duration::from_secs(10);
+
+/// For how long a tenure that is over is compared with the store.
+const COMPARED_FOR: Duration = Duration::from_secs(30);
+
+/// The most who have asked for tickets that are remembered. Few ask and are never told anything.
+const ASKERS_MAX: usize = 65_536;
+
+/// A SKU of which something was lost that was said to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The SKU.
+    pub sku: Sku,
+    /// The version that was committed.
+    pub known: u64,
+    /// The version that was left of it. The same, if refusals or tickets were lost, and no change of
+    /// its stock.
+    pub found: u64,
+}
+
+impl Lost {
+    /// What was lost of the same SKU before is lost as well.
+    pub(super) fn and(&mut self, before: &Self) {
+        if before.sku == self.sku {
+            self.known = self.known.max(before.known);
+            self.found = self.found.min(before.found);
+        }
+    }
+}
+
+/// The last turns of a tenure.
+#[derive(Default)]
+pub(super) struct Diary {
+    turns: VecDeque<Turn>,
+    /// The SKUs' versions, as this tenure has them.
+    versions: HashMap<Sku, u64>,
+    /// Whoever has asked for a ticket, and was told nothing yet.
+    askers: HashMap<ReplyTo, Sku>,
+}
+
+struct Turn {
+    nonce: String,
+    at: Instant,
+    /// Whether the store has said that it is written.
+    is_written: bool,
+    /// What it was about: each SKU's versions before and after it.
+    skus: BTreeMap<Sku, (u64, u64)>,
+}
+
+impl Diary {
+    /// The bucket was read.
+    pub(super) fn load(&mut self, stocks: &[(Sku, StockRow)]) {
+        self.versions = stocks.iter().map(|(sku, row)| (sku.clone(), row.version)).collect();
+    }
+
+    /// Something was read of its streams.
+    pub(super) fn read(&mut self, arrived: &Arrived) {
+        let entries = arrived.entries.iter().flat_map(|(_, entries)| entries);
+        for posted in entries.flat_map(|entry| &entry.posted) {
+            if let Posted::Ticket(PostedTicket { sku, reply, .. }) = posted {
+                if self.askers.len() >= ASKERS_MAX {
+                    self.askers.clear();
+                }
+                self.askers.insert(*reply, sku.clone());
+            }
+        }
+    }
+
+    /// A turn is about to be written.
+    pub(super) fn begin(&mut self, nonce: &str, turn: &TurnCommit) {
+        let at = Instant::now();
+        while self.turns.front().is_some_and(|first| at - first.at > TURNS_KEPT) {
+            self.turns.pop_front();
+        }
+        let mut skus = BTreeMap::new();
+        for SkuCommit { sku, row, .. } in &turn.commit.skus {
+            let before = self.versions.insert(sku.clone(), row.version).unwrap_or_default();
+            skus.insert(sku.clone(), (before, row.version));
+        }
+        let told = turn.answers.iter().filter_map(|answer| self.askers.remove(&answer.reply));
+        for sku in told.collect::<Vec<_>>().iter().chain(unchanged(turn)) {
+            if !skus.contains_key(sku) {
+                let version = self.versions.get(sku).copied().unwrap_or_default();
+                skus.insert(sku.clone(), (version, version));
+            }
+        }
+        self.turns.push_back(Turn { nonce: nonce.to_owned(), at, is_written: false, skus });
+    }
+
+    /// The store has said that it is written.
+    pub(super) fn written(&mut self) {
+        self.turns.back_mut().into_iter().for_each(|turn| turn.is_written = true);
+    }
+
+    /// How many turns are there still, if these are.
+    fn kept(&self, there: &HashSet<String>) -> usize {
+        let last = self.turns.iter().rposition(|turn| there.contains(&turn.nonce));
+        last.map_or(0, |last| last + 1)
+    }
+
+    /// What the turns that are not there were about. Those of which nobody knew whether they were
+    /// written were not.
+    fn lost(&self, there: &HashSet<String>) -> Vec<Lost> {
+        let mut skus = BTreeMap::new();
+        let lost = self.turns.iter().skip(self.kept(there)).filter(|turn| turn.is_written);
+        for (sku, (before, after)) in lost.flat_map(|turn| &turn.skus) {
+            skus.entry(sku.clone()).or_insert((*before, *after)).1 = *after;
+        }
+        let lost = |(sku, (found, known))| Lost { sku, known, found };
+        skus.into_iter().map(lost).collect()
+    }
+}
+
+/// SKUs of which a turn has written something else than their stock.
+fn unchanged(turn: &TurnCommit) -> impl Iterator<Item = &Sku> {
+    let reservations = turn.commit.reservations.iter().map(|(sku, _)| sku);
+    let adjustments = turn.commit.adjustments.iter().map(|(sku, _)| sku);
+    reservations.chain(adjustments).chain(turn.commit.hot_items.iter().map(|(sku, _)| sku))
+}
+
+/// A tenure that is over.
+pub(super) struct Past {
+    pub(super) bucket: u16,
+    diary: Diary,
+    ended: Instant,
+}
+
+impl Past {
+    pub(super) fn new(bucket: u16, mut diary: Diary) -> Self {
+        (diary.versions, diary.askers) = Default::default();
+        Self { bucket, diary, ended: Instant::now() }
+    }
+
+    /// Whether it has anything that the store may lose.
+    pub(super) fn counts(&self) -> bool {
+        !self.diary.turns.is_empty() && self.ended.elapsed() < COMPARED_FOR
+    }
+
+    /// What is lost of it, if these are the turns that tenures began after, and the last.
+    pub(super) fn lost(&self, there: &HashSet<String>) -> Vec<Lost> {
+        self.diary.lost(there)
+    }
+
+    /// That has been announced: the next failover may lose no more than what is left.
+    pub(super) fn forget_lost(&mut self, there: &HashSet<String>) {
+        self.diary.turns.truncate(self.diary.kept(there));
+        // Somebody may have been told of the last one by whoever came after.
+        self.diary.written();
+    }
+}
