@@ -206,13 +206,7 @@ impl BucketLanes {
     /// Adds the work of a turn at `now` to what other buckets have given: of each lane all settle
     /// commands, and at most `quantum` reserve commands. `ticket_until` is how long a ticket given in
     /// it is good for.
-    pub(super) fn take(
-        &mut self,
-        quantum: usize,
-        now: UnixMs,
-        ticket_until: UnixMs,
-        taken: &mut Taken,
-    ) {
+    pub(super) fn take(&mut self, now: UnixMs, ticket_until: UnixMs, taken: &mut Taken) {
         if self.is_closed {
             // Also what has been ticketed since then is no reason to stay.
             self.leave_tickets();
@@ -224,11 +218,11 @@ impl BucketLanes {
         taken.settle.extend(self.normal.settle.drain(..));
         // A repeat joins what waits, or asks the store: none comes here once it has a hold.
         let is_held = |_: &Queued| false;
-        taken.reserve(|drained| self.normal.drain(quantum, now, is_held, drained));
+        taken.reserve(|max, drained| self.normal.drain(max, now, is_held, drained));
         for hot in self.hot.values_mut() {
             taken.settle.extend(hot.lane.settle.drain(..));
             if !matches!(hot.phase, Phase::Joining) {
-                taken.reserve(|drained| hot.lane.drain(quantum, now, is_held, drained));
+                taken.reserve(|max, drained| hot.lane.drain(max, now, is_held, drained));
             }
         }
         self.take_tickets(ticket_until, taken);

@@ -24,13 +24,20 @@ fn item(reserves_per_s: Option<u32>) -> HotItem {
 
 /// A SKU of the same bucket as `A`, and its stock.
 fn neighbour(rig: &mut Rig) -> Sku {
+    neighbours(rig, 1).remove(0)
+}
+
+fn neighbours(rig: &mut Rig, count: usize) -> Vec<Sku> {
     let bucket = |sku: &Sku| rig.shared.buckets.of_sku(sku);
-    let mut names = (0..).map(|n| Sku::parse(&format!("N{n}")).unwrap());
-    let neighbour = names.find(|name| bucket(name) == bucket(&sku())).unwrap();
-    let set = rig.submit(&neighbour, super::rig::set(100)).unwrap();
-    rig.turns();
-    assert!(outcome(set).is_ok());
-    neighbour
+    let names = (0..).map(|n| Sku::parse(&format!("N{n}")).unwrap());
+    let neighbours = names.filter(|name| bucket(name) == bucket(&sku()));
+    let neighbours: Vec<_> = neighbours.take(count).collect();
+    for neighbour in &neighbours {
+        let set = rig.submit(neighbour, super::rig::set(100)).unwrap();
+        rig.turns();
+        assert!(outcome(set).is_ok());
+    }
+    neighbours
 }
 
 fn waiters(rig: &Rig, numbers: std::ops::RangeInclusive<u8>) -> Vec<Waiter> {
@@ -288,4 +295,27 @@ fn a_change_that_leaves_the_pace_lets_nothing_through() {
     rig.change_hot_item(&sku(), Some(HotItem { terms, ..item(Some(1)) }));
     rig.turns();
     assert_eq!(order(&rig), [1]);
+}
+
+/// Also of one bucket's, in the first turn after one in which a single lane was busy.
+#[test]
+fn lanes_that_open_together_share_a_turn() {
+    let mut rig = Rig::new(250, LaneSettings { batch_max: 8, hot_items_max: 9, ..SETTINGS });
+    rig.owner.decider.limits.quantum_min = 1;
+    let neighbours = neighbours(&mut rig, 4);
+    for sku in &neighbours {
+        rig.change_hot_item(sku, Some(item(None)));
+    }
+    let _alone = rig.reserve(1).unwrap();
+    rig.turns();
+    let mut waiters = Vec::new();
+    for (place, sku) in neighbours.iter().enumerate() {
+        let number = |n: u8| 10 * (1 + place as u8) + n;
+        waiters.extend((0..8).map(|n| rig.reserve_of(sku, number(n)).unwrap()));
+    }
+    rig.owner.turn().unwrap();
+    let held = |sku: &Sku| rig.store.stock(sku).unwrap().unwrap().counters.held;
+    let mut held: Vec<_> = neighbours.iter().map(held).collect();
+    held.sort_unstable();
+    assert_eq!(held, [1, 1, 1, 8]);
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::decider::{Decider, Work};
 use super::reserve_queue::Place;
 use super::shared::Shared;
-use super::taken::{Change, Taken};
+use super::taken::{Change, Room, Taken};
 use super::turn::{Decided, Deferred};
 use super::{Buckets, LaneSettings};
 use crate::clock::Clock;
@@ -161,14 +161,11 @@ impl Owner {
     /// Takes from every lane its share of a turn.
     fn take(&mut self, now: UnixMs) -> Taken {
         let ticket_until = now.plus_ms(self.ticket_ttl_ms);
-        // By how many had any in the last turn; and when many more have than that, those that come
-        // last in this one get the least.
-        let share = self.batch_max / self.busy_lanes.max(1);
-        let mut taken = Taken { hot_lanes: self.hot_lanes, ..Taken::default() };
+        let (batch_max, busy_lanes) = (self.batch_max, self.busy_lanes);
+        let room = Room { batch_max, busy_lanes, quantum_min: self.decider.limits.quantum_min };
+        let mut taken = Taken { hot_lanes: self.hot_lanes, ..Taken::new(room) };
         for mut lanes in self.shared.each_lanes() {
-            let left = self.batch_max.saturating_sub(taken.reserve.len());
-            let quantum = share.min(left).max(self.decider.limits.quantum_min);
-            lanes.take(quantum, now, ticket_until, &mut taken);
+            lanes.take(now, ticket_until, &mut taken);
         }
         self.busy_lanes = taken.busy_lanes;
         self.hot_lanes = taken.hot_lanes;

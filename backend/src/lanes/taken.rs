@@ -13,9 +13,31 @@ use crate::store::Ticketed;
 /// Tells the caller that its ticket is written down.
 pub(super) type TicketReply = oneshot::Sender<()>;
 
+/// How many reserve commands the lanes may give for a turn.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Room {
+    /// All of them together; but no lane gives less than its least.
+    pub(super) batch_max: usize,
+    /// The lanes that had any in the last turn. When many more have any, those that come last get the
+    /// least.
+    pub(super) busy_lanes: usize,
+    /// What each lane may give in any case.
+    pub(super) quantum_min: usize,
+}
+
+impl Room {
+    /// What one lane may give, after so many have been taken.
+    pub(super) fn quantum(self, taken: usize) -> usize {
+        let share = self.batch_max / self.busy_lanes.max(1);
+        share.min(self.batch_max.saturating_sub(taken)).max(self.quantum_min)
+    }
+}
+
 /// The work of a turn.
 #[derive(Default)]
 pub(super) struct Taken {
+    /// How many reserve commands it has room for.
+    pub(super) room: Room,
     /// All settle commands, each lane's in order.
     pub(super) settle: Vec<Queued>,
     /// Reserve commands, as many of each lane as pacing and its share allow, in order.
@@ -59,6 +81,11 @@ pub(super) struct TicketRequest {
 }
 
 impl Taken {
+    /// Nothing yet.
+    pub(super) fn new(room: Room) -> Self {
+        Self { room, ..Self::default() }
+    }
+
     /// Whether nothing but commands asks for a commit, and for answers behind it.
     pub(super) fn is_idle(&self) -> bool {
         self.tickets.is_empty() && self.changes.is_empty() && self.handoffs.is_empty()
@@ -75,10 +102,10 @@ impl Taken {
         }
     }
 
-    /// Adds what one lane gives.
-    pub(super) fn reserve(&mut self, drain: impl FnOnce(&mut Drained)) {
+    /// Adds what one lane gives, which is at most as many as `drain` is told.
+    pub(super) fn reserve(&mut self, drain: impl FnOnce(usize, &mut Drained)) {
         let mut drained = Drained::default();
-        drain(&mut drained);
+        drain(self.room.quantum(self.reserve.len()), &mut drained);
         let Drained { mut commands, handoffs, hung_up, paced_ms } = drained;
         self.busy_lanes += usize::from(!commands.is_empty());
         if self.reserve.is_empty() {

@@ -19,7 +19,7 @@ use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
 use crate::lanes::decider::{Decider, Work};
 use crate::lanes::queued::Queued;
-use crate::lanes::taken::Taken;
+use crate::lanes::taken::{Room, Taken};
 use crate::lanes::turn::{Decided, Deferred};
 use crate::metrics::Metrics;
 use crate::store::tenure::{Answer, Arrived, Reached, RouteChange, Tenure, Told, TurnCommit};
@@ -92,10 +92,10 @@ impl Owner {
         let now = self.read()?;
         let mut answers = Vec::new();
         let hot_items = self.change_hot_items(&mut answers);
-        let quantum =
-            (self.batch_max / self.busy_lanes.max(1)).max(self.decider.limits.quantum_min);
+        let (batch_max, busy_lanes) = (self.batch_max, self.busy_lanes);
+        let room = Room { batch_max, busy_lanes, quantum_min: self.decider.limits.quantum_min };
         let stocks = &self.decider.stocks;
-        let mut taken = self.window.take(quantum, now, |queued| {
+        let mut taken = self.window.take(room, now, |queued| {
             queued.command.id().is_some_and(|id| stocks.has_hold(&queued.sku, id))
         });
         self.busy_lanes = taken.busy_lanes;
@@ -103,7 +103,7 @@ impl Owner {
         let (mut commit, decided, deferred) = self.decide(&mut taken, hot_items, now)?;
         self.end_tickets(&mut commit, &decided, now);
         let has_deferred = !deferred.skus.is_empty();
-        let routes = self.move_on(&taken, &decided, deferred, quantum);
+        let routes = self.move_on(&taken, &decided, deferred, room.quantum(0));
         answers.extend(decided.iter().filter_map(|(queued, outcome)| {
             let reply = queued.replies.waits_elsewhere()?;
             Some(Answer { reply, told: Told::Outcome(outcome.clone()) })

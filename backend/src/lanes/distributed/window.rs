@@ -27,7 +27,7 @@ use crate::lanes::LaneSettings;
 use crate::lanes::lane::Lane;
 use crate::lanes::queued::{Queued, Replies};
 use crate::lanes::reserve_queue::{Place, ReserveQueue};
-use crate::lanes::taken::Taken;
+use crate::lanes::taken::{Room, Taken};
 use crate::lanes::turn::Deferred;
 use crate::store::tenure::{
     Entry, EntryId, Posted, PostedCommand, PostedTicket, Progress, ReplyTo, Route, RouteChange,
@@ -274,19 +274,19 @@ impl Window {
         std::mem::take(&mut self.changes)
     }
 
-    /// The work of a turn at `now`: all settle commands, and at most `quantum` reserve commands of
-    /// each lane. `is_held` says whether a command repeats one whose hold is there.
+    /// The work of a turn at `now`: all settle commands, and as many reserve commands as there is `room`
+    /// for. `is_held` says whether a command repeats one whose hold is there.
     pub(super) fn take(
         &mut self,
-        quantum: usize,
+        room: Room,
         now: UnixMs,
         is_held: impl Fn(&Queued) -> bool,
     ) -> Taken {
-        let mut taken = Taken::default();
+        let mut taken = Taken::new(room);
         taken.settle.extend(self.normal.settle.drain(..));
-        taken.reserve(|drained| self.normal.drain(quantum, now, &is_held, drained));
+        taken.reserve(|max, drained| self.normal.drain(max, now, &is_held, drained));
         for hot in self.hot.values_mut().filter(|hot| hot.route != Route::Joining) {
-            taken.reserve(|drained| hot.lane.drain(quantum, now, &is_held, drained));
+            taken.reserve(|max, drained| hot.lane.drain(max, now, &is_held, drained));
         }
         for queued in &mut taken.reserve {
             // A ticket is for all who repeat the command.
