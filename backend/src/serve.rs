@@ -4,12 +4,14 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::sleep;
 
 use crate::clock::{self, Clock};
 use crate::config::{Config, Role, StoreUrl};
@@ -17,12 +19,18 @@ use crate::engine::{Engine, Shared};
 use crate::http::{App, router, server};
 use crate::lanes::{Lanes, StartError, State, Worker};
 use crate::metrics::Metrics;
-use crate::store::redis::RedisStore;
+use crate::store::redis::{RedisStore, is_passing};
 use crate::store::tenure::SharedStore;
 use crate::store::{Embedded, Store, StoreError};
 
 /// How much longer than a caller's wait a stop may take.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a shared store is waited for at the start: both may have been started at once.
+const STORE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How soon it is asked again.
+const STORE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Files that the process needs beside its connections: the store's tables and journals.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
@@ -37,7 +45,11 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     // Before the store is touched: a second instance by mistake ends here.
     let listener = listen(config.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let app = start(config).await?;
+    let mut stop = pin!(stop);
+    let app = tokio::select! {
+        app = start(config) => app?,
+        () = &mut stop => return Ok(()),
+    };
     tracing::info!(listen = %address, "serving");
 
     let stop_or_failure = async {
@@ -118,11 +130,7 @@ async fn start_shared(
     url: &StoreUrl,
     metrics: &Arc<Metrics>,
 ) -> Result<Engine, ServeError> {
-    let (address, settings) = (url.address.clone(), config.redis_settings());
-    let opened = tokio::task::spawn_blocking(move || RedisStore::open(address, settings)).await;
-    let opened = opened.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
-    let store = opened.map_err(|source| ServeError::OpenShared { url: url.clone(), source })?;
-    let store = Arc::new(store);
+    let store = Arc::new(open_shared(config, url).await?);
     tracing::info!(store = ?url, roles = ?config.roles, "store opened");
     let is_worker = config.roles.contains(&Role::Worker);
     let worker = is_worker.then(|| {
@@ -131,6 +139,25 @@ async fn start_shared(
     });
     let worker = worker.transpose().map_err(|error| ServeError::Start(StartError::Spawn(error)))?;
     Ok(Engine::Shared(Shared::start(store, config.front_settings(), worker, Arc::clone(metrics))))
+}
+
+/// Opens the store, and waits for one that is just starting, or failing over.
+async fn open_shared(config: &Config, url: &StoreUrl) -> Result<RedisStore, ServeError> {
+    let until = Instant::now() + STORE_WITHIN;
+    loop {
+        let (address, settings) = (url.address.clone(), config.redis_settings());
+        let opened = tokio::task::spawn_blocking(move || RedisStore::open(address, settings)).await;
+        match opened.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic())) {
+            Err(error) if is_passing(&error) && Instant::now() < until => {
+                let cause: &dyn std::error::Error = &error;
+                tracing::warn!(store = ?url, error = cause, "the store does not answer yet");
+                sleep(STORE_AGAIN_AFTER).await;
+            }
+            opened => {
+                return opened.map_err(|source| ServeError::OpenShared { url: url.clone(), source });
+            }
+        }
+    }
 }
 
 /// Why the service ended.

@@ -91,11 +91,7 @@ async fn fail_over(fleet: (usize, usize), name: &str) {
 
 async fn start(kind: GroundKind, fleet: (usize, usize), name: &str) -> Storm {
     let path = repo_root().join("tests/scenarios/storm.toml");
-    let mut scenario = Scenario::read(&path, Overrides::default()).unwrap();
-    if kind == GroundKind::Pair {
-        // Whoever has a ticket that was lost asks for it to the end.
-        (scenario.duration_s, scenario.drain_s) = (10, 3);
-    }
+    let scenario = Scenario::read(&path, Overrides::default()).unwrap();
     let out = repo_root().join("target/drill").join(name);
     Storm::start(kind, fleet, scenario, Random::from_env(), out).await.unwrap()
 }
@@ -203,6 +199,29 @@ async fn in_an_outage_callers_are_told_at_once_and_it_ends_by_itself() {
     })
     .await;
     assert_eq!(shop.get("/ready").await.unwrap().status, 200);
+}
+
+/// Both may have been started at once, or Redis be reading its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_waits_for_a_store_that_is_not_there_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = RedisOptions::new(&dir.path().join("redis"));
+    let mut redis = Redis::start(&options).await.unwrap();
+    redis.kill().await.unwrap();
+    let options = ServiceOptions::new(dir.path()).store(&redis.url()).roles("api,worker");
+    let restart = async {
+        let log = dir.path().join("log/cartgate.log");
+        eventually("the service to ask in vain", || async {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            log.contains("does not answer yet").then_some(())
+        })
+        .await;
+        redis.restart().await.unwrap();
+    };
+    let (service, ()) = tokio::join!(Service::start(&options), restart);
+    let service = service.unwrap();
+    let shop = stocked(&service).await;
+    assert_eq!(shop.reserve(&Order::one(SKU)).await.unwrap().status, 201);
 }
 
 /// Who has paid does not lose a hold because there is no room for the next.

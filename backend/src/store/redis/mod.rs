@@ -133,6 +133,7 @@ pub use self::api::Api;
 pub use self::past::Lost;
 pub use self::post::{Group, Post, PostError, PostReply, TicketFor};
 pub use self::published::{Hearing, Published};
+pub use self::reply::is_passing;
 
 /// The format written by this version.
 pub(crate) const FORMAT: u16 = 1;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cartgate_ledger::UnixMs;
-use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
+use redis::{ErrorKind, FromRedisValue, RedisError, RetryMethod, ServerErrorKind, Value};
 
 use crate::store::StoreError;
 use crate::store::encoding::{decode, malformed, parse_sku};
@@ -11,6 +11,15 @@ use crate::store::tenure::{Answer, Entry, EntryId, Posted};
 
 pub(super) fn failed_to(action: &'static str) -> impl Fn(RedisError) -> StoreError {
     move |source| StoreError::Database { action, source: Box::new(source) }
+}
+
+/// Whether the same may succeed in a moment: the server was not reached, or is starting or failing over.
+pub fn is_passing(error: &StoreError) -> bool {
+    let StoreError::Database { source, .. } = error else { return false };
+    source.downcast_ref::<RedisError>().is_some_and(|error| {
+        !matches!(error.retry_method(), RetryMethod::NoRetry)
+            && error.kind() != ErrorKind::AuthenticationFailed
+    })
 }
 
 /// Reads a reply as what it should be.
