@@ -154,7 +154,8 @@ async fn open_shared(config: &Config, url: &StoreUrl) -> Result<RedisStore, Serv
                 sleep(STORE_AGAIN_AFTER).await;
             }
             opened => {
-                return opened.map_err(|source| ServeError::OpenShared { url: url.clone(), source });
+                return opened
+                    .map_err(|source| ServeError::OpenShared { url: url.clone(), source });
             }
         }
     }
