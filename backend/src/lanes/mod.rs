@@ -62,7 +62,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use cartgate_ledger::Command;
+use cartgate_ledger::{Command, UnixMs};
 use cartgate_policy::Sku;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -108,6 +108,15 @@ pub struct LaneSettings {
     pub hot_items_max: usize,
     /// What is remembered of reservations that have ended, and for how long.
     pub retention: Retention,
+}
+
+impl LaneSettings {
+    /// Until when a ticket on a shared store is good whose command is good without it until `claim_by`:
+    /// longer. What nobody waits for any more would else be good when its ticket is not, and be held
+    /// for whoever has gone with that.
+    pub(crate) fn ticket_until(&self, claim_by: UnixMs) -> UnixMs {
+        claim_by.plus_ms(self.ticket_ttl_ms)
+    }
 }
 
 /// What every lane may give for a turn, however many there are.

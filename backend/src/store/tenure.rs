@@ -221,7 +221,7 @@ pub struct PostedTicket {
     pub sku: Sku,
     /// The command.
     pub id: CommandId,
-    /// Until when it is good.
+    /// Until when it is good: longer than the command is without it.
     pub until: UnixMs,
     /// The stream that the command was posted into.
     pub stream: Stream,

@@ -138,11 +138,10 @@ impl SharedRig {
         self.post(Stream::Settle, vec![Posted::HangUp { sku: rig::sku(), id, reply }]);
     }
 
-    /// Asks for a ticket for a caller's command that is good for as long again. Whether it comes in
-    /// time.
+    /// Asks for a ticket for a caller's command, which came at that time. Whether it comes in time.
     pub(super) fn ticket(&mut self, id: CommandId, number: u64, came_at: UnixMs) -> bool {
         let claim_by = came_at.plus_ms(WAIT_MS);
-        let until = self.store.now().plus_ms(2 * WAIT_MS);
+        let until = self.settings.ticket_until(claim_by);
         let (stream, place) = self.places[&number].clone();
         let reply = ReplyTo { process: PROCESS, number };
         let ticket = PostedTicket { sku: rig::sku(), id, until, stream, place, reply };

@@ -263,6 +263,35 @@ fn a_ticket_outlives_its_owner_and_its_callers_patience() {
     assert!(rig.store.tickets(0).is_empty());
 }
 
+/// However short its time is, and if its command is not read before that is over: whoever went with a
+/// ticket is not waited for.
+#[test]
+fn a_ticket_is_good_for_longer_than_its_command() {
+    let settings = LaneSettings {
+        batch_max: 1,
+        ticket_ttl_ms: 1,
+        reserves_per_s: NonZeroU32::new(1),
+        ..SETTINGS
+    };
+    let mut rig = SharedRig::new(5, settings);
+    let mut owner = rig.owner(1);
+    let came_at = rig.store.now();
+    rig.reserve_all(1..=3);
+    owner.turn().unwrap();
+    let last = rig.reserve(4);
+    assert!(rig.ticket(id(4), last, came_at));
+    owner.turn().unwrap();
+    assert!(rig.is_ticketed(last));
+    assert_eq!(owner.waiting(), 2, "its command is not read");
+    rig.advance(settings.ticket_ttl_ms + 1);
+    for _ in 0..4 {
+        pass_a_second();
+        owner.turn().unwrap();
+    }
+    let (_, hold) = rig.store.data(0).reservation(id(4)).unwrap().unwrap();
+    assert!(matches!(hold.claim, Claim::Unclaimed { .. }), "{hold:?}");
+}
+
 /// It crosses the outcome on its way. Whoever wants it hears that one; nothing else would end it.
 #[test]
 fn a_ticket_for_what_is_decided_is_taken_back() {

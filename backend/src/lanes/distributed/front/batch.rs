@@ -44,7 +44,7 @@ impl Batch {
                 Outgoing::Ticket { sku, id, reply } => match waiting.posted(reply.number) {
                     Some(Some(PostedAt { stream, place, at })) => {
                         let claim_by = at.plus_ms(settings.good_for_ms);
-                        let until = claim_by.plus_ms(settings.lanes.ticket_ttl_ms);
+                        let until = settings.lanes.ticket_until(claim_by);
                         let ticket = PostedTicket { sku, id, until, stream, place, reply };
                         batch.post.tickets.push(TicketFor { ticket, claim_by });
                     }

@@ -352,7 +352,7 @@ impl<'a> SharedWorld<'a> {
         }
         let Command::Reserve(reserve) = &caller.asked.command else { return Ok(()) };
         let (id, claim_by) = (reserve.id, reserve.claim_by);
-        let until = self.store.now().plus_ms(self.setting.lanes.ticket_ttl_ms);
+        let until = self.setting.lanes.ticket_until(claim_by);
         let (sku, stream, place) =
             (wish::sku(caller.asked.sku), caller.stream.clone(), caller.place);
         let bucket = self.buckets.of_sku(&sku);
