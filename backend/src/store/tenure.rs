@@ -84,7 +84,7 @@ pub trait Tenure: Store {
     /// each. If nothing has, waits for it, but no longer than `wait`.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read, or the lease is another's: that one takes out what it decides.
     fn read(
         &self,
         from: &[(Stream, EntryId)],

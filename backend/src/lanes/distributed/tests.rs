@@ -152,6 +152,26 @@ fn a_turn_that_a_failover_has_lost_ends_the_tenure() {
     assert_eq!(held(&rig), 1);
 }
 
+/// The owner between has taken one of two commands out of the stream, and the failover knows nothing of
+/// it: whoever read what was left would pass the other.
+#[test]
+fn what_another_owner_has_left_is_not_read() {
+    let mut rig = SharedRig::new(5, LaneSettings { batch_max: 1, ..SETTINGS });
+    let mut zombie = rig.owner(1);
+    let callers = [rig.reserve(1), rig.reserve(2)];
+    rig.store.replicate();
+    rig.advance(LEASE_MS);
+    let mut owner = rig.owner(2);
+    owner.decider.limits.quantum_min = 1;
+    assert_eq!(owner.turn().unwrap(), 1);
+    assert_eq!(commit_after_failover(&rig, &mut zombie), "fenced");
+    rig.store.set_fault(None);
+    rig.store.fail_over();
+    rig.owner(1).turn().unwrap();
+    assert!(callers.into_iter().all(|caller| rig.is_held(caller)));
+    assert_eq!((held(&rig), rig.store.depth(0, &Stream::Normal)), (2, 0));
+}
+
 /// No turn is lost, but what was read is lost. Only the entry itself tells.
 #[test]
 fn a_cursor_does_not_pass_what_a_failover_has_lost() {

@@ -63,7 +63,8 @@
 //!    which history of data the server has, by run id and replication id: if it is another, the
 //!    tenure is over.
 //! 4. *Read* is `TIME`, then one `XREAD` over all streams: what is stamped before that time has been
-//!    read. When there is nothing, it waits in Redis.
+//!    read. When there is nothing, it waits in Redis. The lease is looked at last: if it is another's
+//!    by then, that one may have taken out what it has decided (`fenced`).
 //! 5. *Commit* writes a turn, unless the lease is another's (`fenced`), the last turn that is there
 //!    is not the tenure's last (`history`), or an entry that was read is not there any more, or is
 //!    another (`entry`). `WAIT` or `WAITAOF` follow on the same

@@ -10,7 +10,7 @@ use super::reply::{self, RawEntry, Replies, id_text};
 use crate::store::StoreError;
 use crate::store::tenure::{Arrived, Entry, EntryId, Stream};
 
-/// Reads at once all streams, as of one moment, and the time before that.
+/// Reads at once all streams, as of one moment, the time before that, and whose lease it was after.
 pub(super) fn ask(keys: &Keys, from: &[(Stream, EntryId)], entries_max: usize) -> Pipeline {
     let mut pipe = pipeline();
     put(&mut pipe, keys, from, entries_max);
@@ -35,6 +35,7 @@ pub(super) fn ask_waiting(
 fn put(pipe: &mut Pipeline, keys: &Keys, from: &[(Stream, EntryId)], entries_max: usize) {
     pipe.cmd("TIME").cmd("XREAD").arg("COUNT").arg(entries_max);
     put_streams(pipe, keys, from);
+    pipe.cmd("HGET").arg(keys.key("meta")).arg("nonce");
 }
 
 fn put_streams(pipe: &mut Pipeline, keys: &Keys, from: &[(Stream, EntryId)]) {
@@ -43,10 +44,10 @@ fn put_streams(pipe: &mut Pipeline, keys: &Keys, from: &[(Stream, EntryId)]) {
     from.iter().for_each(|(_, id)| _ = pipe.arg(id_text(*id)));
 }
 
-/// What the last two replies say.
+/// What the replies say of time and streams. The lease's is left.
 pub(super) fn arrived(
     keys: &Keys,
-    mut replies: Replies,
+    replies: &mut Replies,
     entries_max: usize,
 ) -> Result<Arrived, StoreError> {
     let mut now = reply::time(replies.next("TIME")?);

@@ -126,15 +126,20 @@ impl RedisTenure {
     ) -> Result<Arrived, StoreError> {
         let wire = &mut self.main().wire;
         let failed = failed_to("be read");
-        if wait.is_zero() {
+        let mut replies = if wait.is_zero() {
             let ask = streams::ask(&self.keys, from, entries_max);
-            let replies = Replies::new(wire.query(&ask).map_err(failed)?);
-            return streams::arrived(&self.keys, replies, entries_max);
-        }
-        let ask = streams::ask_waiting(&self.keys, from, entries_max, wait);
-        let mut replies = Replies::new(wire.query_waiting(&ask, wait).map_err(failed)?);
-        replies.next_value();
-        streams::arrived(&self.keys, replies, entries_max)
+            Replies::new(wire.query(&ask).map_err(failed)?)
+        } else {
+            let ask = streams::ask_waiting(&self.keys, from, entries_max, wait);
+            let mut replies = Replies::new(wire.query_waiting(&ask, wait).map_err(failed)?);
+            replies.next_value();
+            replies
+        };
+        let arrived = streams::arrived(&self.keys, &mut replies, entries_max)?;
+        // Another owner takes away what it has decided. If a failover forgot that one, a commit that
+        // rests on what was left would be written, and nobody would read the rest again.
+        let lease: Option<String> = replies.next("lease")?;
+        if lease.as_ref() == Some(&self.lease) { Ok(arrived) } else { Err(self.refused("fenced")) }
     }
 
     fn write(&self, turn: &TurnCommit) -> Result<Reached, StoreError> {

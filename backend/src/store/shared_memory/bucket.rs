@@ -89,12 +89,16 @@ impl Bucket {
         true
     }
 
+    pub(super) fn is_leased_by(&self, nonce: u64) -> bool {
+        self.nonce == Some(nonce)
+    }
+
     pub(super) fn lapse(&mut self) {
         self.lease_until = UnixMs::default();
     }
 
     pub(super) fn renew(&mut self, nonce: u64, now: UnixMs) -> bool {
-        let is_mine = self.nonce == Some(nonce);
+        let is_mine = self.is_leased_by(nonce);
         if is_mine {
             self.lease_until = now.plus_ms(LEASE_MS);
         }
@@ -102,7 +106,7 @@ impl Bucket {
     }
 
     pub(super) fn release(&mut self, nonce: u64) {
-        if self.nonce == Some(nonce) {
+        if self.is_leased_by(nonce) {
             self.nonce = None;
         }
     }
@@ -131,7 +135,7 @@ impl Bucket {
     }
 
     fn check(&self, turn: &TurnCommit, ground: Ground) -> Result<(), &'static str> {
-        if self.nonce != Some(ground.lease) {
+        if !self.is_leased_by(ground.lease) {
             return Err("fenced");
         }
         if self.turn != ground.after {

@@ -40,10 +40,17 @@ impl ModelTenure {
         read(&mut self.server().buckets[usize::from(self.bucket)])
     }
 
-    fn read_now(&self, from: &[(Stream, EntryId)], entries_max: usize) -> Arrived {
-        let mut server = self.server();
+    fn read_now(
+        &self,
+        from: &[(Stream, EntryId)],
+        entries_max: usize,
+    ) -> Result<Arrived, StoreError> {
+        let server = self.server();
         let now = server.now;
-        let bucket = &mut server.buckets[usize::from(self.bucket)];
+        let bucket = &server.buckets[usize::from(self.bucket)];
+        if !bucket.is_leased_by(self.nonce) {
+            return Err(self.over("fenced"));
+        }
         let new = |(stream, after): &(Stream, EntryId)| {
             let all = bucket.streams.get(stream).into_iter().flat_map(|stream| &stream.entries);
             let new = all.filter(|entry| entry.id > *after).take(entries_max).cloned();
@@ -51,7 +58,7 @@ impl ModelTenure {
         };
         let entries: Vec<_> =
             from.iter().map(new).filter(|(_, entries)| !entries.is_empty()).collect();
-        Arrived { now: time_of(&entries, entries_max, now), entries }
+        Ok(Arrived { now: time_of(&entries, entries_max, now), entries })
     }
 
     fn over(&self, reason: &'static str) -> StoreError {
@@ -93,12 +100,12 @@ impl Tenure for ModelTenure {
         if self.server().failovers != self.failovers {
             return Err(lost());
         }
-        let arrived = self.read_now(from, entries_max);
+        let arrived = self.read_now(from, entries_max)?;
         if !self.shared.waits || wait.is_zero() || !arrived.entries.is_empty() {
             return Ok(arrived);
         }
         drop(self.shared.posted.wait_timeout(self.server(), wait).unwrap());
-        Ok(self.read_now(from, entries_max))
+        self.read_now(from, entries_max)
     }
 
     fn expect(&self, _ids: &[CommandId]) -> Result<(), StoreError> {

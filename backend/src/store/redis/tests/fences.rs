@@ -72,6 +72,25 @@ fn a_lease_from_a_clock_that_was_ahead_does_not_last() {
     rig.acquire(2);
 }
 
+/// What the other has decided is not in the streams any more, and a failover may forget that it was.
+#[tokio::test]
+async fn a_zombie_reads_nothing() {
+    for wait in [Duration::ZERO, Duration::from_millis(1)] {
+        let mut rig = Rig::new();
+        rig.post(Stream::Normal, 1..2).await;
+        let zombie = rig.acquire(1);
+        let from = [(Stream::Normal, EntryId::default())];
+        let read = |tenure: &Taken| tenure.read(&from, READ_MAX, wait);
+        assert_eq!(in_lane(read(&zombie).unwrap()).len(), 1);
+        rig.lapse();
+        let next = rig.acquire(2);
+        let found = read(&zombie);
+        assert!(matches!(found, Err(StoreError::TenureOver { reason: "fenced", .. })), "{found:?}");
+        assert!(zombie.commit_turn(&sale(0, 2)).is_err(), "over is over");
+        assert_eq!(in_lane(read(&next).unwrap()).len(), 1);
+    }
+}
+
 /// A failover may lose what was posted, and give the same place to something else.
 #[tokio::test]
 async fn a_cursor_does_not_pass_what_the_owner_has_not_read() {
