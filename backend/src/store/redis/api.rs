@@ -10,7 +10,7 @@ use super::keys::{Keys, StoreKeys, slot};
 use super::link::{Link, pipeline};
 use super::past::Lost;
 use super::post::{self, Post, PostError, PostReply};
-use super::published::Hearing;
+use super::published::{Ears, Hearing};
 use super::remote::{Failure, Remote};
 use super::reply::Replies;
 use super::scripts;
@@ -23,12 +23,18 @@ use crate::window::{Counts, Rates, WINDOW_S};
 pub struct Api {
     keys: StoreKeys,
     remote: Remote,
+    ears: Arc<Ears>,
     durability: Durability,
 }
 
 impl Api {
-    pub(super) fn new(keys: StoreKeys, link: Arc<Link>, durability: Durability) -> Self {
-        Self { keys, remote: Remote::new(link), durability }
+    pub(super) fn new(
+        keys: StoreKeys,
+        link: Arc<Link>,
+        ears: Arc<Ears>,
+        durability: Durability,
+    ) -> Self {
+        Self { keys, remote: Remote::new(link), ears, durability }
     }
 
     /// As [`RedisStore::durability`](super::RedisStore::durability).
@@ -65,8 +71,9 @@ impl Api {
     /// The store cannot be reached.
     pub async fn hear(&self, process: u64) -> Result<Hearing, StoreError> {
         let channel = self.keys.channel(process);
-        let heard = self.remote.subscribe(slot(&channel), &channel).await;
-        heard.map(Hearing).map_err(Failure::into_store_error)
+        let subscribed = self.remote.subscribe(slot(&channel), &channel).await;
+        let published = subscribed.map_err(Failure::into_store_error)?;
+        Ok(Hearing { published, told: self.ears.listen(process) })
     }
 
     /// A SKU's stock; `None` if it was never set.

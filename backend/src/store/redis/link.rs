@@ -139,7 +139,7 @@ impl Link {
         let node = self.node(slot)?;
         let spare = node.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         match spare {
-            Some(connection) => Ok(Wire { connection, node, link: Arc::clone(self) }),
+            Some(connection) => Ok(Wire { connection, node, link: Arc::clone(self), owed: 0 }),
             None => self.connect_to(&node),
         }
     }
@@ -160,7 +160,8 @@ impl Link {
         match self.open(&node.info) {
             Ok(connection) => {
                 node.breaker.answered();
-                Ok(Wire { connection, node: Arc::clone(node), link: Arc::clone(self) })
+                let (node, link) = (Arc::clone(node), Arc::clone(self));
+                Ok(Wire { connection, node, link, owed: 0 })
             }
             Err(error) => {
                 node.breaker.failed();
@@ -180,6 +181,8 @@ pub(super) struct Wire {
     connection: Connection,
     node: Arc<Node>,
     link: Arc<Link>,
+    /// How many replies are on their way to what was [sent](Wire::send).
+    owed: usize,
 }
 
 /// Several commands at once. Each replies for itself, be it with an error.
@@ -213,9 +216,21 @@ impl Wire {
         }
     }
 
+    /// Sends commands and does not wait for what is replied: whoever asks next reads it before, and
+    /// fails if one of them did.
+    pub(super) fn send(&mut self, pipe: &Pipeline) -> Result<(), RedisError> {
+        if !pipe.is_empty() {
+            self.connection.send_packed_command(&pipe.get_packed_pipeline())?;
+            self.owed += pipe.len();
+        }
+        Ok(())
+    }
+
     /// Keeps the connection for the next who [borrows](Link::borrow) one. Only if nothing failed.
     pub(super) fn give_back(self) {
-        *self.node.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.connection);
+        if self.owed == 0 {
+            *self.node.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.connection);
+        }
     }
 
     /// As [`Wire::query`], of a server that may take `wait` longer to answer.
@@ -234,6 +249,8 @@ impl Wire {
     }
 
     fn query_once(&mut self, pipe: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        let owed = (0..std::mem::take(&mut self.owed)).map(|_| self.connection.recv_response());
+        reply::check(owed.collect::<Result<_, _>>()?)?;
         reply::check(reply::read_all(pipe.query(&mut self.connection)?))
     }
 }

@@ -11,7 +11,8 @@
 //!    tickets ────────────> tickets, settle                        │ turn: ledger::apply
 //!                          all of the table below <─commit.lua────┘
 //! callers <──SUBSCRIBE──── cg:answers:<process> <────PUBLISH───── told
-//! callers <──Api::answers─ answers
+//! callers <──Api::answers─ answers                                │
+//! callers <────────────────────────────────────────────────────── told, in the same process
 //! ```
 //!
 //! # Keys
@@ -71,7 +72,13 @@
 //!    connection, in the same packet, if they are asked for.
 //! 6. *Publish*, once the commit is as durable as it is to be, or that has taken too long: with the
 //!    level that it has reached. A new owner publishes the last answers again; of replicas it knows
-//!    nothing, and neither does who reads them from the stream.
+//!    nothing, and neither does who reads them from the stream. The owner tells callers of its own
+//!    process directly, and waits for no reply to what it publishes.
+//!
+//! Why *commit* does not publish as well, and save one way: Redis writes to clients after it has
+//! synced its log, but not to one that was sent more than 64 KiB in a turn of its event loop, or does
+//! not keep up. Such a one has the rest, and whatever comes behind it, as soon as it can be
+//! written to: that may be before the next sync. A caller would hear of a commit that is nowhere yet.
 //!
 //! Beside these each process *counts* what is asked of hot items and what is held of them, and adds that
 //! once a second to `rates`. Nothing rests on it: what cannot be written is left out.
@@ -123,6 +130,7 @@ use self::facts::Assurance;
 use self::keys::{StoreKeys, slot};
 use self::link::{Link, pipeline};
 use self::past::Past;
+use self::published::Ears;
 use self::reply::{Replies, failed_to, new_nonce};
 use self::tenure::RedisTenure;
 use super::encoding::{decode, encode};
@@ -189,6 +197,7 @@ struct Shared {
     buckets: u16,
     secret: [u8; 32],
     past: Mutex<Vec<Past>>,
+    ears: Arc<Ears>,
 }
 
 impl Shared {
@@ -218,10 +227,10 @@ impl RedisStore {
         let (format, buckets, secret): (u16, u16, Vec<u8>) = replies.next("store")?;
         check_meta(format, buckets, settings.buckets)?;
         let secret = secret.try_into().map_err(|_| StoreError::NoStore)?;
-        let past = Mutex::default();
-        let shared = Arc::new(Shared { link, settings, durability, keys, buckets, secret, past });
+        let (past, ears) = Default::default();
+        let shared = Shared { link, settings, durability, keys, buckets, secret, past, ears };
         wire.give_back();
-        Ok(Self { shared })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// What every commit survives that can be read: as the server is set up that was asked first.
@@ -231,8 +240,8 @@ impl RedisStore {
 
     /// The store for an API process.
     pub fn api(&self) -> Api {
-        let Shared { keys, link, durability, .. } = &*self.shared;
-        Api::new(keys.clone(), Arc::clone(link), *durability)
+        let Shared { keys, link, ears, durability, .. } = &*self.shared;
+        Api::new(keys.clone(), Arc::clone(link), Arc::clone(ears), *durability)
     }
 
     /// Compares a tenure that is over with what there is. Returns how many SKUs have lost something.

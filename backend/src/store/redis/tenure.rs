@@ -14,7 +14,7 @@ use super::facts::{Assurance, History, ask_history, history};
 use super::keys::Keys;
 use super::link::{Wire, pipeline};
 use super::past::{Diary, Past};
-use super::published::{self, by_process};
+use super::published::{self, Published, by_process};
 use super::reply::{Replies, failed_to, new_nonce, parse_entry_id};
 use super::scripts::RENEW;
 use super::{Shared, streams};
@@ -272,13 +272,19 @@ impl Tenure for RedisTenure {
         }
         self.step(|| {
             let mut main = self.main();
+            let (bucket, entry) = (self.bucket, main.answers_at);
             let mut pipe = pipeline();
             for (process, answers) in by_process(answers) {
-                let message = published::encode(self.bucket, main.answers_at, reached, &answers)?;
-                pipe.cmd("PUBLISH").arg(self.shared.keys.channel(process)).arg(message);
+                let told = || {
+                    let answers = answers.iter().copied().cloned().collect();
+                    Published { bucket, entry, reached, answers }
+                };
+                if !self.shared.ears.tell(process, told) {
+                    let message = published::encode(bucket, entry, reached, &answers)?;
+                    pipe.cmd("PUBLISH").arg(self.shared.keys.channel(process)).arg(message);
+                }
             }
-            main.wire.query(&pipe).map_err(failed_to("publish answers"))?;
-            Ok(())
+            main.wire.send(&pipe).map_err(failed_to("publish answers"))
         })
     }
 

@@ -124,7 +124,8 @@ fn answer(process: u64, number: u64) -> Answer {
 async fn answers_are_kept_and_published_to_whom_they_concern() {
     let mut rig = Rig::new();
     let tenure = rig.acquire(1);
-    let mut hearing = rig.api.hear(7).await.unwrap();
+    let elsewhere = rig.server.store().api();
+    let mut hearing = elsewhere.hear(7).await.unwrap();
     let answers = vec![answer(7, 1), answer(8, 2), answer(7, 3)];
     let turn = TurnCommit { answers: answers.clone(), ..TurnCommit::default() };
     tenure.commit_turn(&turn).unwrap();
@@ -147,6 +148,33 @@ async fn answers_are_kept_and_published_to_whom_they_concern() {
     rig.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert!(hearing.next().await.is_none(), "it is told that it may miss something");
     assert_eq!(rig.ask::<u64>(&["XLEN", "{cg:0}:answers"]), 1);
+}
+
+/// What is told in the owner's process comes past the server, unless it is too much at once.
+#[tokio::test]
+async fn callers_of_the_owners_process_are_told_directly() {
+    let mut rig = Rig::new();
+    let tenure = rig.acquire(1);
+    let mut hearing = rig.api.hear(7).await.unwrap();
+    let reached = Reached::at_least(Durability::Disk);
+    let told = 1_030;
+    for number in 0..told {
+        tenure.publish(&[answer(7, number)], reached).unwrap();
+    }
+    for number in 0..told {
+        let heard = hearing.next().await.unwrap().unwrap();
+        assert_eq!((heard.reached, heard.answers), (reached, vec![answer(7, number)]));
+    }
+    let read = tenure.read(&all_from_the_beginning(), READ_MAX, Duration::ZERO).unwrap();
+    assert_eq!(read.entries, [], "a reply that nobody waited for is taken for no other");
+    let published = rig.ask::<redis::InfoDict>(&["INFO", "commandstats"]);
+    let published: String = published.get("cmdstat_publish").unwrap();
+    assert!(published.starts_with("calls=6,"), "{published}");
+
+    drop(hearing);
+    let mut hearing = rig.api.hear(7).await.unwrap();
+    tenure.publish(&[answer(7, told)], reached).unwrap();
+    assert_eq!(hearing.next().await.unwrap().unwrap().answers, [answer(7, told)]);
 }
 
 /// Answers are kept for as long as somebody may look for them, and no longer.
