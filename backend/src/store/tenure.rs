@@ -92,12 +92,17 @@ pub trait Tenure: Store {
         wait: Duration,
     ) -> Result<Arrived, StoreError>;
 
-    /// Says that [`Store::ended_reservation`] and [`Store::adjustment`] are about to be asked about
-    /// these, so that they can be fetched at once. What was fetched is good until the next commit.
+    /// Says that [`Store::ended_reservation`] is about to be asked about some ids, and
+    /// [`Store::adjustment`] about others, so that they can be fetched at once. What was fetched is
+    /// good until the next commit.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn expect(&self, ids: &[CommandId]) -> Result<(), StoreError>;
+    fn expect(
+        &self,
+        reservations: &[CommandId],
+        adjustments: &[CommandId],
+    ) -> Result<(), StoreError>;
 
     /// Writes all of a turn, or nothing; returns once that is as durable as was asked for, or can be
     /// had.

@@ -172,11 +172,13 @@ impl Owner {
     ) -> Result<(Commit, Decided, Deferred), StoreError> {
         let (settle, reserve) =
             (std::mem::take(&mut taken.settle), std::mem::take(&mut taken.reserve));
-        let recalled: Vec<_> =
-            settle.iter().chain(&reserve).filter_map(|queued| self.recalled(queued)).collect();
-        if !recalled.is_empty() {
-            self.tenure.expect(&recalled)?;
+        let (mut reservations, mut adjustments) = (Vec::new(), Vec::new());
+        for queued in settle.iter().chain(&reserve) {
+            let is_adjustment = matches!(queued.command, Command::Adjust(_));
+            let ids = if is_adjustment { &mut adjustments } else { &mut reservations };
+            ids.extend(self.recalled(queued));
         }
+        self.tenure.expect(&reservations, &adjustments)?;
         let work = Work { hot_items, settle, reserve };
         let decision = self.decider.turn(store(&self.tenure), work, now)?;
         if !decision.1.is_empty() {

@@ -67,14 +67,12 @@ pub(super) fn reservation(keys: &Keys, id: CommandId) -> Ask<Option<(Sku, Reserv
     })
 }
 
-/// What is stored of commands that have ended, by id: reservations, then adjustments.
-pub(super) fn ends(keys: &Keys, ids: &[CommandId]) -> Ask<(Vec<Found>, Vec<Found>)> {
+/// What a hash has of these.
+pub(super) fn found(keys: &Keys, hash: &'static str, ids: &[CommandId]) -> Ask<Vec<Found>> {
     let mut pipe = pipeline();
-    for hash in ["ended", "adjusted"] {
-        pipe.cmd("HMGET").arg(keys.key(hash));
-        ids.iter().for_each(|id| _ = pipe.arg(&id.0[..]));
-    }
-    Ask::new(pipe, |replies| Ok((replies.next("ended")?, replies.next("adjusted")?)))
+    pipe.cmd("HMGET").arg(keys.key(hash));
+    ids.iter().for_each(|id| _ = pipe.arg(&id.0[..]));
+    Ask::new(pipe, move |replies| replies.next(hash))
 }
 
 pub(super) fn ended_reservation(

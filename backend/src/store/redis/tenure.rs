@@ -1,5 +1,6 @@
 //! An owner's connections, and all that it does over them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,10 @@ use crate::store::{
 /// How many ends are read at once.
 const ENDS_MAX: usize = 4_096;
 
+/// The hashes of what has ended.
+const ENDED: &str = "ended";
+const ADJUSTED: &str = "adjusted";
+
 /// A tenure of a bucket in Redis.
 pub(super) struct RedisTenure {
     shared: Arc<Shared>,
@@ -56,12 +61,8 @@ struct Main {
     answers_at: EntryId,
 }
 
-/// What was fetched of commands that have ended, until the next commit.
-#[derive(Default)]
-struct Expected {
-    reservations: IdMap<Option<Vec<u8>>>,
-    adjustments: IdMap<Option<Vec<u8>>>,
-}
+/// What was fetched of commands that have ended, until the next commit, by the hash that it is in.
+type Expected = BTreeMap<&'static str, IdMap<Option<Vec<u8>>>>;
 
 impl RedisTenure {
     /// Begins a tenure whose lease has been taken.
@@ -190,25 +191,25 @@ impl RedisTenure {
 
     fn expected<T>(
         &self,
-        of: impl Fn(&Expected) -> &IdMap<Option<Vec<u8>>>,
+        hash: &'static str,
         id: CommandId,
         read: impl Fn(Option<&[u8]>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if let Some(found) = of(&self.main().expected).get(&id) {
+        if let Some(found) = self.main().expected.get(hash).and_then(|all| all.get(&id)) {
             return read(found.as_deref());
         }
-        self.fetch(&[id])?;
-        read(of(&self.main().expected).get(&id).and_then(Option::as_deref))
+        self.fetch(hash, &[id])?;
+        let main = self.main();
+        let found = main.expected.get(hash).and_then(|all| all.get(&id));
+        read(found.and_then(Option::as_deref))
     }
 
-    fn fetch(&self, ids: &[CommandId]) -> Result<(), StoreError> {
+    fn fetch(&self, hash: &'static str, ids: &[CommandId]) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
         }
-        let (reservations, adjustments) = self.ask(ask::ends(&self.keys, ids))?;
-        let expected = &mut self.main().expected;
-        expected.reservations.extend(ids.iter().copied().zip(reservations));
-        expected.adjustments.extend(ids.iter().copied().zip(adjustments));
+        let found = self.ask(ask::found(&self.keys, hash, ids))?;
+        self.main().expected.entry(hash).or_default().extend(ids.iter().copied().zip(found));
         Ok(())
     }
 }
@@ -258,8 +259,15 @@ impl Tenure for RedisTenure {
         })
     }
 
-    fn expect(&self, ids: &[CommandId]) -> Result<(), StoreError> {
-        self.step(|| self.fetch(ids))
+    fn expect(
+        &self,
+        reservations: &[CommandId],
+        adjustments: &[CommandId],
+    ) -> Result<(), StoreError> {
+        self.step(|| {
+            self.fetch(ENDED, reservations)?;
+            self.fetch(ADJUSTED, adjustments)
+        })
     }
 
     fn commit_turn(&self, turn: &TurnCommit) -> Result<Reached, StoreError> {
@@ -356,11 +364,11 @@ impl Store for RedisTenure {
 
     fn ended_reservation(&self, id: CommandId) -> Result<Option<Reservation>, StoreError> {
         let read = |found: Option<&[u8]>| ask::ended_reservation(id, found);
-        self.step(|| self.expected(|expected| &expected.reservations, id, read))
+        self.step(|| self.expected(ENDED, id, read))
     }
 
     fn adjustment(&self, id: CommandId) -> Result<Option<Adjustment>, StoreError> {
-        self.step(|| self.expected(|expected| &expected.adjustments, id, ask::adjustment))
+        self.step(|| self.expected(ADJUSTED, id, ask::adjustment))
     }
 
     fn purchases(&self, sku: &Sku) -> Result<Vec<(Arc<str>, u64)>, StoreError> {

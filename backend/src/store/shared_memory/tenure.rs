@@ -108,7 +108,7 @@ impl Tenure for ModelTenure {
         self.read_now(from, entries_max)
     }
 
-    fn expect(&self, _ids: &[CommandId]) -> Result<(), StoreError> {
+    fn expect(&self, _: &[CommandId], _: &[CommandId]) -> Result<(), StoreError> {
         Ok(())
     }
 

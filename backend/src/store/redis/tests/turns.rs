@@ -225,7 +225,7 @@ async fn a_journal_is_kept_so_many_versions_back() {
 fn what_is_expected_is_as_the_last_commit_left_it() {
     let rig = Rig::new();
     let tenure = rig.acquire(1);
-    tenure.expect(&[id(2), id(3)]).unwrap();
+    tenure.expect(&[id(2), id(3)], &[id(2)]).unwrap();
     assert_eq!(tenure.ended_reservation(id(2)).unwrap(), None);
     let state = cartgate_ledger::ReservationState::SoldOut { available: 0 };
     let refused = cartgate_ledger::Reservation { state, ..held(2) };
