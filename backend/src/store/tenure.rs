@@ -32,11 +32,9 @@ pub trait SharedStore: Send + Sync {
     -> Result<Option<Arc<dyn Tenure>>, StoreError>;
 
     /// Compares what this process has committed in tenures that are over with what the store has, and
-    /// announces what is lost. Returns how many SKUs have lost something.
-    ///
-    /// # Errors
-    /// The store cannot be reached. It is compared when it is asked for again.
-    fn compare_past(&self) -> Result<usize, StoreError>;
+    /// announces what is lost. Returns how many SKUs have lost something, as far as the store could be
+    /// reached; the rest is compared when it is asked for again.
+    fn compare_past(&self) -> (usize, Result<(), StoreError>);
 
     /// Says that a worker is there and how busy its buckets are, and asks who else is.
     ///

@@ -244,8 +244,9 @@ impl RedisStore {
         Api::new(keys.clone(), Arc::clone(link), Arc::clone(ears), *durability)
     }
 
-    /// Compares a tenure that is over with what there is. Returns how many SKUs have lost something.
-    fn compare(&self, past: &mut Past) -> Result<usize, StoreError> {
+    /// Compares a tenure that is over with what there is, and adds to `count` how many SKUs have lost
+    /// something.
+    fn compare(&self, past: &mut Past, count: &mut usize) -> Result<(), StoreError> {
         let keys = self.shared.keys.bucket(past.bucket);
         let mut wire = self.shared.link.borrow(keys.slot())?;
         let mut ask = |pipe: &Pipeline| {
@@ -254,6 +255,8 @@ impl RedisStore {
         let turns = ask::turns(&keys);
         let there = (turns.read)(&mut ask(&turns.pipe)?)?;
         let mut lost = past.lost(&there);
+        // Before it is noted in the store, which may have no room for it.
+        *count += past.announce(&lost);
         if !lost.is_empty() {
             let before = ask::lost(&keys);
             let before = (before.read)(&mut ask(&before.pipe)?)?;
@@ -261,11 +264,10 @@ impl RedisStore {
                 before.iter().for_each(|before| lost.and(before));
             }
             ask(&ask::put_lost(&keys, &lost))?;
-            announce(past.bucket, &lost);
         }
         past.forget_lost(&there);
         wire.give_back();
-        Ok(lost.len())
+        Ok(())
     }
 
     /// Runs commands on the key that workers are listed under.
@@ -274,12 +276,6 @@ impl RedisStore {
         let replies = wire.query(pipe).map_err(failed_to("list workers"))?;
         wire.give_back();
         Ok(Replies::new(replies))
-    }
-}
-
-fn announce(bucket: u16, lost: &[Lost]) {
-    for Lost { sku, known, found } in lost {
-        tracing::error!(%sku, bucket, known, found, "the store lost commits");
     }
 }
 
@@ -328,17 +324,17 @@ impl SharedStore for RedisStore {
         Ok(Some(Arc::new(tenure)))
     }
 
-    fn compare_past(&self) -> Result<usize, StoreError> {
+    fn compare_past(&self) -> (usize, Result<(), StoreError>) {
         let (mut count, mut compared) = (0, Ok(()));
         // Whoever asks meanwhile leaves it to this one.
         let mut all = std::mem::take(&mut *self.shared.past());
         for past in &mut all {
             // After an error the others: they may be in a part of the store that can be reached.
-            compared = self.compare(past).map(|lost| count += lost).and(compared);
+            compared = self.compare(past, &mut count).and(compared);
         }
         all.retain(Past::counts);
         self.shared.past().append(&mut all);
-        compared.map(|()| count)
+        (count, compared)
     }
 
     fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {

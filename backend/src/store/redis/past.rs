@@ -17,8 +17,11 @@ use crate::store::{SkuCommit, StockRow};
 /// How much of a tenure is remembered: more than what a replica may lag behind.
 const TURNS_KEPT: Duration = Duration::from_secs(10);
 
-/// For how long a tenure that is over is compared with the store.
+/// For how long a tenure that is over is compared with the store, from when that first succeeded.
 const COMPARED_FOR: Duration = Duration::from_secs(30);
+
+/// When a tenure is forgotten of whose bucket nothing can be read.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The most who have asked for tickets that are remembered. Few ask and are never told anything.
 const ASKERS_MAX: usize = 65_536;
@@ -140,26 +143,43 @@ pub(super) struct Past {
     pub(super) bucket: u16,
     diary: Diary,
     ended: Instant,
+    compared: Option<Instant>,
+    is_announced: bool,
 }
 
 impl Past {
     pub(super) fn new(bucket: u16, mut diary: Diary) -> Self {
         (diary.versions, diary.askers) = Default::default();
-        Self { bucket, diary, ended: Instant::now() }
+        Self { bucket, diary, ended: Instant::now(), compared: None, is_announced: false }
     }
 
-    /// Whether it has anything that the store may lose.
+    /// Whether it has anything that the store may lose, or may have lost.
     pub(super) fn counts(&self) -> bool {
-        !self.diary.turns.is_empty() && self.ended.elapsed() < COMPARED_FOR
+        !self.diary.turns.is_empty()
+            && self.compared.is_none_or(|first| first.elapsed() < COMPARED_FOR)
+            && self.ended.elapsed() < REMEMBERED_FOR
     }
 
     /// What is lost of it, if these are the turns that tenures began after, and the last.
-    pub(super) fn lost(&self, there: &HashSet<String>) -> Vec<Lost> {
+    pub(super) fn lost(&mut self, there: &HashSet<String>) -> Vec<Lost> {
+        self.compared.get_or_insert_with(Instant::now);
         self.diary.lost(there)
+    }
+
+    /// Says what is lost, unless that was said before. Returns how many SKUs are new.
+    pub(super) fn announce(&mut self, lost: &[Lost]) -> usize {
+        if std::mem::replace(&mut self.is_announced, !lost.is_empty()) {
+            return 0;
+        }
+        for Lost { sku, known, found } in lost {
+            tracing::error!(%sku, bucket = self.bucket, known, found, "the store lost commits");
+        }
+        lost.len()
     }
 
     /// That has been announced: the next failover may lose no more than what is left.
     pub(super) fn forget_lost(&mut self, there: &HashSet<String>) {
+        self.is_announced = false;
         self.diary.turns.truncate(self.diary.kept(there));
         // Somebody may have been told of the last one by whoever came after.
         self.diary.written();
