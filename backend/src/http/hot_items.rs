@@ -98,7 +98,8 @@ impl HotItemView {
 struct LaneView {
     reserve: usize,
     settle: usize,
-    oldest_age_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_age_ms: Option<u64>,
     is_open: bool,
 }
 

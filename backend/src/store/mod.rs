@@ -351,7 +351,7 @@ pub enum StoreError {
     TenureOver {
         /// The bucket.
         bucket: u16,
-        /// What the store found: `fenced`, `cursor`, `entry`, `stock`.
+        /// What the store found: `fenced`, `history`, `entry`.
         reason: &'static str,
     },
     /// A commit that was synced to disk is not there any more, although later ones are.

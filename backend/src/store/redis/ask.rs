@@ -86,13 +86,11 @@ pub(super) fn adjustment(found: Option<&[u8]>) -> Result<Option<Adjustment>, Sto
     found.map(|value| decode("adjustment", value)).transpose()
 }
 
-pub(super) fn purchases(keys: &Keys, sku: &Sku) -> Ask<Vec<(Arc<str>, u64)>> {
-    let mut pipe = pipeline();
-    pipe.cmd("HGETALL").arg(keys.bought(sku));
-    Ask::new(pipe, |replies| {
-        let bought = replies.next::<Vec<(String, u64)>>("purchases")?;
-        Ok(bought.into_iter().map(|(customer, units)| (customer.into(), units)).collect())
-    })
+/// A customer, and how many units it has bought.
+pub(super) fn purchase(customer: &[u8], units: &[u8]) -> Result<(Arc<str>, u64), StoreError> {
+    let read = |bytes| std::str::from_utf8(bytes).map_err(|_| malformed("purchase"));
+    let units = read(units)?.parse().map_err(|_| malformed("purchase"))?;
+    Ok((read(customer)?.into(), units))
 }
 
 /// A command that the owner itself has written down.

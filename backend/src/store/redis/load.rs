@@ -24,12 +24,13 @@ impl RedisTenure {
         let stock = |(sku, row): (Vec<u8>, Vec<u8>)| Ok((parse_sku(&sku)?, decode("stock", &row)?));
         let hold = |(id, value): (Vec<u8>, Vec<u8>)| reservation(parse_id(&id)?, &value);
         let ticketed = |(_, value): (Vec<u8>, Vec<u8>)| decode("ticketed command", &value);
-        let all = UnixMs(u64::MAX);
+        let all = |name| self.scan(&self.keys.key(name));
+        let until = UnixMs(u64::MAX);
         let mut loaded = Loaded {
-            stocks: self.scan("stock")?.into_iter().map(stock).collect::<Result<_, _>>()?,
-            holds: self.scan("held")?.into_iter().map(hold).collect::<Result<_, _>>()?,
-            ticketed: self.scan("ticketed")?.into_iter().map(ticketed).collect::<Result<_, _>>()?,
-            refusals: self.ended(EndedKind::Refusal, UnixMs(0), all, usize::MAX)?,
+            stocks: all("stock")?.into_iter().map(stock).collect::<Result<_, _>>()?,
+            holds: all("held")?.into_iter().map(hold).collect::<Result<_, _>>()?,
+            ticketed: all("ticketed")?.into_iter().map(ticketed).collect::<Result<_, _>>()?,
+            refusals: self.ended(EndedKind::Refusal, UnixMs(0), until, usize::MAX)?,
             hot_items: self.ask(ask::hot_items(&self.keys))?,
         };
         loaded.ticketed.sort_by_key(|ticketed| ticketed.seq);
@@ -39,12 +40,12 @@ impl RedisTenure {
     }
 
     /// All of a hash that nobody changes meanwhile, in the order of its fields.
-    fn scan(&self, hash: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+    pub(super) fn scan(&self, hash: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
         let mut all = BTreeMap::new();
         let mut cursor = String::from("0");
         loop {
             let mut pipe = pipeline();
-            pipe.cmd("HSCAN").arg(self.keys.key(hash)).arg(&cursor).arg("COUNT").arg(SCANNED);
+            pipe.cmd("HSCAN").arg(hash).arg(&cursor).arg("COUNT").arg(SCANNED);
             let mut replies = Replies::new(self.query(&pipe).map_err(failed_to("be read"))?);
             let (next, fields): (String, Fields) = replies.next("HSCAN")?;
             // What moves in the table meanwhile may come twice.

@@ -372,7 +372,10 @@ impl Store for RedisTenure {
     }
 
     fn purchases(&self, sku: &Sku) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
-        self.step(|| self.ask(ask::purchases(&self.keys, sku)))
+        self.step(|| {
+            let bought = self.scan(&self.keys.bought(sku))?.into_iter();
+            bought.map(|(customer, units)| ask::purchase(&customer, &units)).collect()
+        })
     }
 
     fn ticketed(&self, id: CommandId) -> Result<Option<Ticketed>, StoreError> {
