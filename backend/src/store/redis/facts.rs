@@ -21,15 +21,13 @@ pub(super) struct History {
 
 /// Asks for its [`History`].
 pub(super) fn ask_history(pipe: &mut Pipeline) {
-    pipe.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+    pipe.cmd("INFO").arg("server").arg("replication");
 }
 
 pub(super) fn history(replies: &mut Replies) -> Result<History, StoreError> {
-    let (server, replication): (InfoDict, InfoDict) =
-        (replies.next("INFO")?, replies.next("INFO")?);
-    let text = |info: &InfoDict, name| info.get::<String>(name).unwrap_or_default();
-    let run_id = text(&server, "run_id");
-    Ok(History { run_id, replication_id: text(&replication, "master_replid") })
+    let info: InfoDict = replies.next("INFO")?;
+    let text = |name| info.get::<String>(name).unwrap_or_default();
+    Ok(History { run_id: text("run_id"), replication_id: text("master_replid") })
 }
 
 /// What is done after a commit, so that it is as durable as was asked for.
