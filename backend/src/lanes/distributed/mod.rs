@@ -14,6 +14,8 @@ mod rig;
 mod share;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ticket_tests;
 mod tickets;
 mod window;
 mod worker;

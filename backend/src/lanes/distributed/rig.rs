@@ -13,12 +13,12 @@ use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
 use crate::lanes::rig;
 use crate::metrics::Metrics;
-use crate::store::StoreError;
 use crate::store::shared_memory::{Group, Post, Posting, SharedMemory, TicketWish};
 use crate::store::tenure::{
     EntryId, Place, Posted, PostedCommand, PostedTicket, ReplyTo, SharedStore, Stream, Told,
     WorkerId,
 };
+use crate::store::{StockRow, Store as _, StoreError};
 
 /// How long those who reserve wait.
 pub(super) const WAIT_MS: u64 = 10_000;
@@ -179,6 +179,15 @@ impl SharedRig {
     pub(super) fn is_held(&mut self, number: u64) -> bool {
         matches!(self.outcome(number), Some(Outcome::Held(_)))
     }
+}
+
+/// A's stock, as it is stored.
+pub(super) fn row(rig: &SharedRig) -> StockRow {
+    rig.store.data(0).stock(&rig::sku()).unwrap().unwrap()
+}
+
+pub(super) fn held(rig: &SharedRig) -> u64 {
+    row(rig).counters.held
 }
 
 /// What ends the tenure of an owner that takes a turn.
