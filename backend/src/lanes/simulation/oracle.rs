@@ -51,6 +51,8 @@ pub(super) struct Record {
     pub(super) stands: Option<Reservation>,
     pub(super) was_forgotten: bool,
     pub(super) was_ticketed: bool,
+    /// Until when those of its tickets were good, at most, that have ended with what was decided.
+    pub(super) ended_ticket: UnixMs,
     /// The answer that a repeat has to get, and to which request it was given.
     pub(super) told: Option<Told>,
     pub(super) wanted: Wanted,
@@ -92,6 +94,7 @@ impl Record {
             stands,
             was_forgotten: false,
             was_ticketed: false,
+            ended_ticket: UnixMs::default(),
             told,
             wanted,
             claim_by: UnixMs::default(),
@@ -226,8 +229,7 @@ impl Oracle {
             self.ticket(ticketed.reserve.id, ticketed.reserve.claim_by);
             self.promise(ticketed.reserve.id);
         }
-        self.ticketed.retain(|id, _| !commit.unticketed.contains(id));
-        self.promised.retain(|id| !commit.unticketed.contains(id));
+        commit.unticketed.iter().for_each(|id| self.end_ticket(*id));
         commit.skus.iter().try_for_each(|changed| self.check_holds(&changed.sku))?;
         let refusals: Vec<_> =
             commit.ended.iter().filter(|end| end.kind == EndedKind::Refusal).collect();
@@ -265,6 +267,14 @@ impl Oracle {
         }
         if let Some(record) = self.records.get_mut(&id) {
             record.was_ticketed = true;
+        }
+    }
+
+    fn end_ticket(&mut self, id: CommandId) {
+        self.promised.remove(&id);
+        let until = self.ticketed.remove(&id).unwrap_or_default();
+        if let Some(record) = self.records.get_mut(&id) {
+            record.ended_ticket = record.ended_ticket.max(until);
         }
     }
 

@@ -80,12 +80,15 @@ impl Oracle {
         let Command::Reserve(reserve) = &asked.command else {
             return Err(Violation("a ticket for something else".into()));
         };
+        let record = record(&mut self.records, reserve.id)?;
         match self.ticketed.get(&reserve.id) {
-            Some(claim_by) => {
-                ensure!(*claim_by >= until, "a ticket until {claim_by:?}, not {until:?}");
-            }
+            // Or decided since, and this one is for a repeat that came when the clock had been set back.
+            Some(claim_by) => ensure!(
+                record.ended_ticket.max(*claim_by) >= until,
+                "a ticket until {claim_by:?}, not {until:?}"
+            ),
             // Decided since.
-            None => ensure!(record(&mut self.records, reserve.id)?.was_ticketed, "no ticket"),
+            None => ensure!(record.was_ticketed, "no ticket"),
         }
         Ok(())
     }
