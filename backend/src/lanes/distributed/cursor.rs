@@ -73,10 +73,13 @@ impl Reading {
         undecided
     }
 
-    /// What stands there is decided. It `counts` if it was posted: marks were not.
+    /// What stands there is decided. It `counts` if it was posted, as marks were not, and if it was
+    /// not decided before.
     pub(super) fn decide(&mut self, place: Place, counts: bool) {
-        if let Ok(index) = self.places.binary_search_by_key(&place, |(place, _)| *place) {
-            self.places[index].1 = true;
+        let found = self.places.binary_search_by_key(&place, |(place, _)| *place);
+        let Some(found) = found.ok().and_then(|index| self.places.get_mut(index)) else { return };
+        if std::mem::replace(&mut found.1, true) {
+            return;
         }
         self.has_moved = true;
         self.decided += u64::from(counts);
@@ -151,7 +154,9 @@ mod tests {
         assert_eq!(reading.read(&entry(6, 2)).len(), 2);
         assert!(reading.step(&Stream::Normal).is_none());
         reading.decide(place(5, 0), true);
-        reading.decide(place(6, 0), true);
+        for decided in [place(6, 0), place(6, 0), place(9, 0)] {
+            reading.decide(decided, true);
+        }
         let step = reading.step(&Stream::Normal).unwrap();
         let to = Cursor { next: place(5, 1), beyond: vec![place(6, 0)] };
         assert_eq!((&step.to, step.decided), (&to, 2));
