@@ -3,7 +3,7 @@
 use cartgate_ledger::{Command, UnixMs};
 
 use super::outbox::Outgoing;
-use super::waiting::{PostedAt, Waiting};
+use super::waiting::{PostedAt, Waiting, Whereabouts};
 use super::{FrontSettings, Routes};
 use crate::lanes::LaneSettings;
 use crate::store::redis::{Group, Post, TicketFor};
@@ -41,16 +41,18 @@ impl Batch {
                         if is_bounded { queue_max(&stream, &settings.lanes) } else { u64::MAX };
                     batch.add(stream, max, posted, number);
                 }
-                Outgoing::Ticket { sku, id, reply } => match waiting.posted(reply.number) {
-                    Some(Some(PostedAt { stream, place, at })) => {
+                Outgoing::Ticket { sku, id, reply } => match waiting.command_of(reply.number) {
+                    Some(Whereabouts::Posted(PostedAt { stream, place, at })) => {
                         let claim_by = at.plus_ms(settings.good_for_ms);
                         let until = settings.lanes.ticket_until(claim_by);
                         let ticket = PostedTicket { sku, id, until, stream, place, reply };
                         batch.post.tickets.push(TicketFor { ticket, claim_by });
                     }
-                    Some(None) => batch.early.push(Outgoing::Ticket { sku, id, reply }),
-                    // It has heard the outcome.
-                    None => {}
+                    Some(Whereabouts::Underway) => {
+                        batch.early.push(Outgoing::Ticket { sku, id, reply })
+                    }
+                    // It has heard the outcome, or that nobody knows of one.
+                    None | Some(Whereabouts::Unknown) => {}
                 },
             }
         }
@@ -128,9 +130,14 @@ impl Batch {
         groups.flat_map(|(numbers, _)| numbers.iter().copied().flatten()).collect()
     }
 
-    /// All callers.
+    /// The callers whose commands are in it.
     pub(super) fn all_numbers(&self) -> Vec<u64> {
         self.numbers.iter().flatten().copied().flatten().collect()
+    }
+
+    /// The callers who want a ticket: their commands are in streams.
+    pub(super) fn ticket_numbers(&self) -> impl Iterator<Item = u64> {
+        self.post.tickets.iter().map(|wish| wish.ticket.reply.number)
     }
 
     /// Who wanted a ticket too late.

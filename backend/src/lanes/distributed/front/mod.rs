@@ -257,14 +257,26 @@ impl Front {
                     }
                 }
                 Err(error) => {
+                    let may_be_posted = matches!(error, PostError::Unknown(_));
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(error, bucket, "commands cannot be posted");
-                    break;
+                    return self.give_up(&batch, may_be_posted);
                 }
             }
         }
-        // They may be in the stream or not: whoever repeats with the same key finds out.
-        self.refuse(&batch.all_numbers(), EnqueueError::Stopped);
+        self.give_up(&batch, false);
+    }
+
+    /// Nobody knows what becomes of a batch. Whoever repeats with the same key finds out.
+    fn give_up(&self, batch: &Batch, may_be_posted: bool) {
+        let numbers = batch.all_numbers();
+        let refuse_posted = |number| self.waiting.refuse_posted(number, EnqueueError::Stopped);
+        batch.ticket_numbers().for_each(refuse_posted);
+        if may_be_posted {
+            numbers.into_iter().for_each(refuse_posted);
+        } else {
+            self.refuse(&numbers, EnqueueError::Stopped);
+        }
     }
 
     fn note_posted(

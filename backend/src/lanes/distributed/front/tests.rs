@@ -23,6 +23,8 @@ struct Store {
     posts: Mutex<Vec<Post>>,
     /// Whether tickets come too late.
     is_late: AtomicBool,
+    /// What is said of the next post.
+    error: Mutex<Option<PostError>>,
 }
 
 impl PostBox for Store {
@@ -33,7 +35,9 @@ impl PostBox for Store {
         let is_in_time = !self.is_late.load(Ordering::SeqCst);
         let (groups, tickets) =
             (vec![Some(entry); post.groups.len()], vec![is_in_time; post.tickets.len()]);
-        Box::pin(async move { Ok(PostReply::Posted { at: POSTED_AT, groups, tickets }) })
+        let error = self.error.lock().unwrap().take();
+        let reply = PostReply::Posted { at: POSTED_AT, groups, tickets };
+        Box::pin(async move { error.map_or(Ok(reply), Err) })
     }
 
     fn durability(&self) -> Durability {
@@ -47,6 +51,14 @@ impl PostBox for Store {
 
 fn entry(post: usize) -> EntryId {
     EntryId { ms: post as u64, number: 0 }
+}
+
+fn out_of_reach() -> PostError {
+    PostError::OutOfReach { retry_after: Duration::from_secs(1) }
+}
+
+fn unanswered() -> PostError {
+    PostError::Unknown(StoreError::NoStore)
 }
 
 struct Rig {
@@ -70,25 +82,40 @@ impl Rig {
 
     /// Two reserve; the second one wants a ticket at once. It waits until that is posted.
     async fn want_ticket(&self) -> (Waiter, Waiting, PostedTicket) {
-        let (front, level) = (&self.front, &self.level);
-        let submit = |number| front.submit(rig::sku(), rig::reserve(number), &"r".into(), level);
-        let (first, second) = (submit(1), submit(2));
+        let (first, second) = (self.submit(1), self.submit(2));
         let waiting = tokio::spawn(second.outcome_or_ticket_after(async {}));
-        let ticket = async {
-            loop {
-                let found = self.store.posts.lock().unwrap().iter().find_map(|post| {
-                    let wish = post.tickets.first()?;
-                    assert_eq!(wish.claim_by, POSTED_AT.plus_ms(GOOD_FOR_MS));
-                    Some(wish.ticket.clone())
-                });
-                match found {
-                    Some(ticket) => return ticket,
-                    None => yield_now().await,
-                }
-            }
+        let ticket = found(|| {
+            self.store.posts.lock().unwrap().iter().find_map(|post| {
+                let wish = post.tickets.first()?;
+                assert_eq!(wish.claim_by, POSTED_AT.plus_ms(GOOD_FOR_MS));
+                Some(wish.ticket.clone())
+            })
+        });
+        (first, waiting, ticket.await)
+    }
+
+    fn submit(&self, number: u8) -> Waiter {
+        self.front.submit(rig::sku(), rig::reserve(number), &"r".into(), &self.level)
+    }
+
+    /// Whose command it is that somebody hung up on, once that is posted.
+    async fn hung_up(&self) -> (CommandId, ReplyTo) {
+        found(|| {
+            self.posted().into_iter().find_map(|posted| match posted {
+                Posted::HangUp { id, reply, .. } => Some((id, reply)),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    /// Waits until a hold is given back.
+    async fn given_back(&self, id: CommandId) {
+        let is_cancel = |posted: &Posted| {
+            matches!(posted, Posted::Command(PostedCommand { command, .. })
+                if *command == Command::Cancel { id, attempt: 1, even_claimed: false })
         };
-        let ticket = timeout(Duration::from_secs(10), ticket).await.unwrap();
-        (first, waiting, ticket)
+        found(|| self.posted().iter().any(is_cancel).then_some(())).await;
     }
 
     /// All that was ever posted.
@@ -101,6 +128,19 @@ impl Rig {
     fn hear(&self, reply: ReplyTo, told: Told) {
         self.front.hear(vec![Answer { reply, told }], REACHED);
     }
+}
+
+/// Looks for something again and again.
+async fn found<T>(find: impl Fn() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            match find() {
+                Some(found) => return found,
+                None => yield_now().await,
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), found).await.unwrap()
 }
 
 #[tokio::test]
@@ -157,31 +197,58 @@ async fn a_hold_that_crosses_its_callers_hang_up_goes_back() {
     let rig = Rig::new();
     let (first, _waiting, _ticket) = rig.want_ticket().await;
     drop(first);
-    let hang_up = async {
-        loop {
-            let found = rig.posted().into_iter().find_map(|posted| match posted {
-                Posted::HangUp { id, reply, .. } => Some((id, reply)),
-                _ => None,
-            });
-            match found {
-                Some(hang_up) => return hang_up,
-                None => yield_now().await,
-            }
-        }
-    };
-    let (id, reply) = timeout(Duration::from_secs(10), hang_up).await.unwrap();
+    let (id, reply) = rig.hung_up().await;
     assert_eq!(id, rig::id(1));
     rig.hear(reply, Told::Outcome(Outcome::Held(hold(id))));
-    let is_cancel = |posted: &Posted| {
-        matches!(posted, Posted::Command(PostedCommand { command, .. })
-            if *command == Command::Cancel { id, attempt: 1, even_claimed: false })
-    };
-    let cancelled = async {
-        while !rig.posted().iter().any(is_cancel) {
-            yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(10), cancelled).await.unwrap();
+    rig.given_back(id).await;
+}
+
+/// The script runs all the same, and its owner believes that somebody waits.
+#[tokio::test]
+async fn a_hold_whose_post_nobody_answered_goes_back() {
+    let rig = Rig::new();
+    *rig.store.error.lock().unwrap() = Some(unanswered());
+    assert_eq!(rig.submit(1).outcome().await, Err(EnqueueError::Stopped));
+    let (id, reply) = rig.hung_up().await;
+    assert_eq!(id, rig::id(1));
+    rig.hear(reply, Told::Outcome(Outcome::Held(hold(id))));
+    rig.given_back(id).await;
+    assert_eq!(rig.front.waiting.len(), 0);
+}
+
+#[tokio::test]
+async fn of_what_was_not_posted_nothing_is_left() {
+    let rig = Rig::new();
+    *rig.store.error.lock().unwrap() = Some(out_of_reach());
+    assert_eq!(rig.submit(1).outcome().await, Err(EnqueueError::Stopped));
+    assert_eq!((rig.front.waiting.len(), rig.posted().len()), (0, 1));
+}
+
+/// Also with a ticket that is for nothing then: its command is in its stream.
+#[tokio::test]
+async fn whoever_wants_a_ticket_that_cannot_be_posted_is_refused_at_once() {
+    for error in [out_of_reach(), unanswered()] {
+        let rig = Rig::new();
+        let waiter = rig.submit(1);
+        found(|| rig.posted().pop()).await;
+        *rig.store.error.lock().unwrap() = Some(error);
+        let answer = timeout(Duration::from_secs(10), waiter.outcome_or_ticket_after(async {}));
+        assert_eq!(answer.await.unwrap(), Err(EnqueueError::Stopped));
+        let (id, reply) = rig.hung_up().await;
+        rig.hear(reply, Told::Outcome(Outcome::Held(hold(id))));
+        rig.given_back(id).await;
+    }
+}
+
+/// Its command and the wish are in the same post.
+#[tokio::test]
+async fn whoever_wants_a_ticket_for_what_nobody_answered_is_refused_at_once() {
+    let rig = Rig::new();
+    *rig.store.error.lock().unwrap() = Some(unanswered());
+    let answer = rig.submit(1).outcome_or_ticket_after(async {});
+    let answer = timeout(Duration::from_secs(10), answer).await.unwrap();
+    assert_eq!(answer, Err(EnqueueError::Stopped));
+    assert_eq!(rig.hung_up().await.0, rig::id(1));
 }
 
 fn hold(id: CommandId) -> Reservation {

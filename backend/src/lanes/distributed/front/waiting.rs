@@ -9,7 +9,7 @@ use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
-use crate::lanes::queued::Replies;
+use crate::lanes::queued::{Replies, Reply};
 use crate::lanes::{EnqueueError, Level};
 use crate::store::tenure::{Place, Reached, Stream};
 
@@ -25,15 +25,25 @@ pub(super) struct Caller {
     bucket: u16,
     pub(super) sku: Sku,
     since: Instant,
-    /// Where its command is; `None`: on its way into a stream.
-    posted: Option<PostedAt>,
+    command: Whereabouts,
     pub(super) reply: CallerReply,
     pub(super) level: Arc<Level>,
     /// Who is told that it has a ticket, if it wants one.
     ticket: Option<oneshot::Sender<()>>,
 }
 
-/// Where a command is.
+/// Where a caller's command is, as far as this process knows.
+#[derive(Clone)]
+pub(super) enum Whereabouts {
+    /// On its way into a stream.
+    Underway,
+    /// In a stream.
+    Posted(PostedAt),
+    /// In a stream or not: nobody answered.
+    Unknown,
+}
+
+/// Where a command is that was posted.
 #[derive(Clone)]
 pub(super) struct PostedAt {
     pub(super) stream: Stream,
@@ -51,6 +61,14 @@ pub(super) enum CallerReply {
 }
 
 impl CallerReply {
+    /// One of the same kind that nobody listens to.
+    fn unheard(&self) -> Self {
+        match self {
+            Self::Outcome(_) => Self::Outcome(Replies::one(Reply::new().0)),
+            Self::Change(_) => Self::Change(oneshot::channel().0),
+        }
+    }
+
     /// Tells the caller that there will be no answer.
     pub(super) fn refuse(self, error: EnqueueError) {
         match self {
@@ -69,7 +87,8 @@ impl Waiting {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let since = Instant::now();
         let level = Arc::clone(level);
-        let caller = Caller { bucket, sku, since, posted: None, reply, level, ticket: None };
+        let command = Whereabouts::Underway;
+        let caller = Caller { bucket, sku, since, command, reply, level, ticket: None };
         self.callers().insert(number, caller);
         number
     }
@@ -77,6 +96,19 @@ impl Waiting {
     /// Takes a caller out: it hears something now, or has gone.
     pub(super) fn remove(&self, number: u64) -> Option<Caller> {
         self.callers().remove(&number)
+    }
+
+    /// Refuses somebody whose command may be in a stream or not. Its place is kept: if a hold is taken
+    /// for it all the same, the outcome finds that nobody hears of it.
+    pub(super) fn refuse_posted(&self, number: u64, error: EnqueueError) {
+        let reply = self.callers().get_mut(&number).map(|caller| {
+            caller.command = Whereabouts::Unknown;
+            let unheard = caller.reply.unheard();
+            std::mem::replace(&mut caller.reply, unheard)
+        });
+        if let Some(reply) = reply {
+            reply.refuse(error);
+        }
     }
 
     /// Whether somebody has not heard anything yet.
@@ -89,14 +121,14 @@ impl Waiting {
         let mut callers = self.callers();
         for (number, posted_at) in posted {
             if let Some(caller) = callers.get_mut(&number) {
-                caller.posted = Some(posted_at);
+                caller.command = Whereabouts::Posted(posted_at);
             }
         }
     }
 
-    /// Where the command of somebody who waits is. The inner `None`: on its way into a stream.
-    pub(super) fn posted(&self, number: u64) -> Option<Option<PostedAt>> {
-        Some(self.callers().get(&number)?.posted.clone())
+    /// Where the command of somebody who waits is.
+    pub(super) fn command_of(&self, number: u64) -> Option<Whereabouts> {
+        Some(self.callers().get(&number)?.command.clone())
     }
 
     /// Somebody who waits wants a ticket. If nobody does, it has heard the outcome.
@@ -129,7 +161,7 @@ impl Waiting {
     pub(super) fn overdue(&self, age: Duration) -> HashMap<u16, UnixMs> {
         let mut earliest = HashMap::new();
         for caller in self.callers().values().filter(|caller| caller.since.elapsed() >= age) {
-            let Some(PostedAt { at, .. }) = caller.posted else { continue };
+            let Whereabouts::Posted(PostedAt { at, .. }) = caller.command else { continue };
             let first = earliest.entry(caller.bucket).or_insert(at);
             *first = at.min(*first);
         }
