@@ -57,8 +57,10 @@ impl Front {
     }
 
     /// Reads from the store what those who have waited for long may have missed, and sends away
-    /// those who have waited too long. To be called again and again, every second or so.
+    /// those who have waited too long; and posts what could not be posted for those who have gone. To
+    /// be called again and again, every second or so.
     pub async fn look_after(self: &Arc<Self>) {
+        self.send_left();
         for caller in self.waiting.take_older(self.settings.patience) {
             caller.reply.refuse(EnqueueError::Stopped);
         }

@@ -140,6 +140,13 @@ impl Batch {
         self.post.tickets.iter().map(|wish| wish.ticket.reply.number)
     }
 
+    /// What nobody waits for.
+    pub(super) fn into_unheard(self) -> Vec<Posted> {
+        let groups = self.post.groups.into_iter().zip(self.numbers);
+        let all = groups.flat_map(|(group, numbers)| group.posted.into_iter().zip(numbers));
+        all.filter_map(|(posted, number)| number.is_none().then_some(posted)).collect()
+    }
+
     /// Who wanted a ticket too late.
     pub(super) fn too_late(&self, is_in_time: &[bool]) -> impl Iterator<Item = u64> {
         let late = self.post.tickets.iter().zip(is_in_time).filter(|(_, is_in_time)| !**is_in_time);

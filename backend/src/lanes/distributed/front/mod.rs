@@ -216,6 +216,14 @@ impl Front {
         ReplyTo { process: self.process, number }
     }
 
+    /// Sends what could not be posted before.
+    fn send_left(self: &Arc<Self>) {
+        for bucket in self.buckets.all() {
+            let left = self.outbox(bucket).take_left();
+            left.into_iter().for_each(|posted| self.send_unheard(bucket, posted));
+        }
+    }
+
     /// Sends what needs no room: there is at most one for each caller that has gone.
     fn send_unheard(self: &Arc<Self>, bucket: u16, posted: Posted) {
         self.send(bucket, Outgoing::Posted { posted, number: None, is_bounded: false });
@@ -260,15 +268,16 @@ impl Front {
                     let may_be_posted = matches!(error, PostError::Unknown(_));
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(error, bucket, "commands cannot be posted");
-                    return self.give_up(&batch, may_be_posted);
+                    return self.give_up(bucket, batch, may_be_posted);
                 }
             }
         }
-        self.give_up(&batch, false);
+        self.give_up(bucket, batch, false);
     }
 
-    /// Nobody knows what becomes of a batch. Whoever repeats with the same key finds out.
-    fn give_up(&self, batch: &Batch, may_be_posted: bool) {
+    /// Nobody knows what becomes of a batch. Whoever repeats with the same key finds out; what nobody
+    /// waits for is tried again, since it does no harm to come twice.
+    fn give_up(&self, bucket: u16, batch: Batch, may_be_posted: bool) {
         let numbers = batch.all_numbers();
         let refuse_posted = |number| self.waiting.refuse_posted(number, EnqueueError::Stopped);
         batch.ticket_numbers().for_each(refuse_posted);
@@ -276,6 +285,10 @@ impl Front {
             numbers.into_iter().for_each(refuse_posted);
         } else {
             self.refuse(&numbers, EnqueueError::Stopped);
+        }
+        let lost = self.outbox(bucket).leave(batch.into_unheard());
+        if lost > 0 {
+            tracing::warn!(bucket, lost, "hang-ups are lost: their holds stay until they expire");
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Outbox(Mutex<State>);
 #[derive(Default)]
 struct State {
     outgoing: VecDeque<Outgoing>,
+    /// What nobody waits for, and could not be posted: at most [`POST_MAX`].
+    left: Vec<Posted>,
     /// Whether somebody posts what comes.
     is_posting: bool,
 }
@@ -61,6 +63,19 @@ impl Outbox {
         state.is_posting = !state.outgoing.is_empty();
         let count = state.outgoing.len().min(POST_MAX);
         state.is_posting.then(|| state.outgoing.drain(..count).collect())
+    }
+
+    /// Keeps what could not be posted, as far as there is room. Returns how much there was no room for.
+    pub(super) fn leave(&self, mut unheard: Vec<Posted>) -> usize {
+        let left = &mut self.state().left;
+        let rest = unheard.split_off(unheard.len().min(POST_MAX.saturating_sub(left.len())));
+        left.append(&mut unheard);
+        rest.len()
+    }
+
+    /// What could not be posted, to try it again.
+    pub(super) fn take_left(&self) -> Vec<Posted> {
+        std::mem::take(&mut self.state().left)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

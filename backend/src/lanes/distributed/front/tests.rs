@@ -109,6 +109,10 @@ impl Rig {
         .await
     }
 
+    async fn until_posted(&self, count: usize) {
+        found(|| (self.posted().len() == count).then_some(())).await;
+    }
+
     /// Waits until a hold is given back.
     async fn given_back(&self, id: CommandId) {
         let is_cancel = |posted: &Posted| {
@@ -214,6 +218,44 @@ async fn a_hold_whose_post_nobody_answered_goes_back() {
     rig.hear(reply, Told::Outcome(Outcome::Held(hold(id))));
     rig.given_back(id).await;
     assert_eq!(rig.front.waiting.len(), 0);
+}
+
+/// Also what gives a hold back, while the store is away.
+#[tokio::test]
+async fn a_hang_up_that_cannot_be_posted_is_posted_later() {
+    for error in [out_of_reach, unanswered] {
+        let rig = Rig::new();
+        let waiter = rig.submit(1);
+        rig.until_posted(1).await;
+        *rig.store.error.lock().unwrap() = Some(error());
+        drop(waiter);
+        rig.until_posted(2).await;
+        let (id, reply) = rig.hung_up().await;
+        rig.front.look_after().await;
+        rig.until_posted(3).await;
+        assert!(matches!(&rig.posted()[2], Posted::HangUp { reply: again, .. } if *again == reply));
+        *rig.store.error.lock().unwrap() = Some(error());
+        rig.hear(reply, Told::Outcome(Outcome::Held(hold(id))));
+        rig.given_back(id).await;
+        rig.front.look_after().await;
+        rig.until_posted(5).await;
+        assert_eq!(rig.posted()[3], rig.posted()[4]);
+        rig.front.look_after().await;
+        assert!(rig.front.outbox(0).take_left().is_empty() && rig.posted().len() == 5);
+    }
+}
+
+/// However many hang up while the store is away.
+#[test]
+fn no_more_is_left_than_one_post_has_room_for() {
+    let outbox = Outbox::default();
+    let hang_up = |number| {
+        let reply = ReplyTo { process: 1, number };
+        Posted::HangUp { sku: rig::sku(), id: rig::id(1), reply }
+    };
+    assert_eq!(outbox.leave((0..4_000).map(hang_up).collect()), 0);
+    assert_eq!(outbox.leave((0..100).map(hang_up).collect()), 4);
+    assert_eq!((outbox.take_left().len(), outbox.take_left().len()), (4_096, 0));
 }
 
 #[tokio::test]
