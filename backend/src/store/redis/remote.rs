@@ -108,9 +108,11 @@ impl Remote {
         };
         let timed_out = |_| Failure::OutOfReach { retry_after: RETRY_AFTER };
         let subscribed = tokio::time::timeout(self.link.timeout, subscribe).await;
-        subscribed.map_err(timed_out)?.map_err(|error| {
-            node.breaker.failed();
-            self.link.doubt();
+        // The breaker is for requests: a server that takes no subscription may answer them all.
+        subscribed.map_err(timed_out)?.map_err(|error: RedisError| {
+            if error.is_io_error() {
+                self.link.doubt();
+            }
             Failure::Refused { error }
         })
     }

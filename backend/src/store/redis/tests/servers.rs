@@ -174,6 +174,18 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
     }
 }
 
+/// Whoever listens tries again and again: nobody else is to be kept from a server that answers.
+#[tokio::test]
+async fn a_server_that_takes_no_subscription_is_asked_all_the_same() {
+    let mut rig = Rig::new();
+    rig.run(&["ACL", "SETUSER", "default", "-subscribe"]);
+    rig.post(Stream::Normal, 1..2).await;
+    let error = rig.api.hear(7).await.err().unwrap();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("permission"), "{source}");
+    rig.post(Stream::Normal, 2..3).await;
+}
+
 #[test]
 fn workers_know_of_each_other_until_they_retire() {
     use crate::store::tenure::WorkerReport;
