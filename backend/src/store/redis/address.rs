@@ -9,8 +9,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use crate::store::StoreError;
@@ -62,10 +64,17 @@ fn split(url: &str) -> Option<Parts<'_>> {
     (is_redis && !hosts.is_empty()).then_some(Parts { scheme, login, hosts, rest })
 }
 
+/// Whoever only listens hears nothing from a server that is gone, and nothing from one that has
+/// nothing to say: after 5 s of silence the system asks it, and 6 s later the connection is over.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(5))
+    .with_interval(Duration::from_secs(2))
+    .with_retries(3);
+
 fn quick(info: ConnectionInfo) -> ConnectionInfo {
     let settings =
         info.redis_settings().clone().set_lib_name("cartgate", env!("CARGO_PKG_VERSION"));
-    let tcp = TcpSettings::default().set_nodelay(true);
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(KEEPALIVE);
     info.set_redis_settings(settings).set_tcp_settings(tcp)
 }
 

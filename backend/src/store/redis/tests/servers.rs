@@ -174,6 +174,34 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
     }
 }
 
+/// One that ended without a word, its machine lost or a firewall forgetful, would be listened to for
+/// ever.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_that_is_silent_is_asked_whether_it_is_there() {
+    let rig = Rig::new();
+    let tenure = rig.acquire(1);
+    rig.post(Stream::Normal, 1..2).await;
+    let hearing = rig.api.hear(7).await.unwrap();
+    // Our ends of connections to the server, each with the timer that runs for it: 2 is keepalive.
+    let to = format!("0100007F:{:04X}", rig.server.port());
+    let timers = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows: Vec<Vec<&str>> =
+            table.lines().map(|row| row.split_whitespace().collect()).collect();
+        let ours = rows.iter().filter(|row| row[2] == to && row[3] == "01");
+        ours.map(|row| row[5].to_owned()).collect::<Vec<_>>()
+    };
+    // The rig's own, past the store, has none.
+    until_some(async || {
+        let timers = timers();
+        let kept = timers.iter().filter(|timer| timer.starts_with("02:")).count();
+        (timers.len() >= 5 && kept == timers.len() - 1).then_some(())
+    })
+    .await;
+    drop((tenure, hearing));
+}
+
 /// Whoever listens tries again and again: nobody else is to be kept from a server that answers.
 #[tokio::test]
 async fn a_server_that_takes_no_subscription_is_asked_all_the_same() {
