@@ -11,7 +11,7 @@ use redis::{Client, Connection, ConnectionInfo, InfoDict, Pipeline, RedisError, 
 
 use super::address::Address;
 use super::breaker::Breaker;
-use super::reply::{self, Pauses, Remedy, failed_to, remedy};
+use super::reply::{self, NoServer, Pauses, Remedy, failed_to, remedy};
 use super::scripts;
 use super::topology::{Node, Topology};
 use crate::store::StoreError;
@@ -97,7 +97,7 @@ impl Link {
     }
 
     fn look(&self, before: Option<&Topology>) -> Result<Topology, StoreError> {
-        let mut last_error = unreachable("none of the servers takes writes");
+        let mut last_error = unreachable(NoServer::Primary);
         for seed in before.into_iter().flat_map(Topology::seeds).chain(&self.address.seeds) {
             match self.look_at(seed) {
                 Ok(Some(topology)) => return Ok(topology),
@@ -149,7 +149,7 @@ impl Link {
         let node = topology.node(slot).map(Arc::clone);
         node.ok_or_else(|| {
             self.doubt();
-            unreachable("no server has a slot of the cluster")
+            unreachable(NoServer::OfSlot)
         })
     }
 
@@ -172,8 +172,8 @@ impl Link {
     }
 }
 
-fn unreachable(why: &'static str) -> StoreError {
-    StoreError::Database { action: "be reached", source: why.into() }
+fn unreachable(why: NoServer) -> StoreError {
+    StoreError::Database { action: "be reached", source: Box::new(why) }
 }
 
 /// A connection that one thread has for itself.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cartgate_ledger::UnixMs;
 use redis::{ErrorKind, FromRedisValue, RedisError, RetryMethod, ServerErrorKind, Value};
+use thiserror::Error;
 
 use crate::store::StoreError;
 use crate::store::encoding::{decode, malformed, parse_sku};
@@ -13,13 +14,27 @@ pub(super) fn failed_to(action: &'static str) -> impl Fn(RedisError) -> StoreErr
     move |source| StoreError::Database { action, source: Box::new(source) }
 }
 
+/// There are servers, and none of them is the one to ask: one may be about to become it.
+#[derive(Debug, Error)]
+pub(super) enum NoServer {
+    #[error("none of the servers takes writes")]
+    Primary,
+    #[error("no server has a slot of the cluster")]
+    OfSlot,
+}
+
 /// Whether the same may succeed in a moment: the server was not reached, or is starting or failing over.
 pub fn is_passing(error: &StoreError) -> bool {
-    let StoreError::Database { source, .. } = error else { return false };
-    source.downcast_ref::<RedisError>().is_some_and(|error| {
+    let source = match error {
+        StoreError::OutOfReach { .. } => return true,
+        StoreError::Database { source, .. } => source,
+        _ => return false,
+    };
+    let passes = |error: &RedisError| {
         !matches!(error.retry_method(), RetryMethod::NoRetry)
             && error.kind() != ErrorKind::AuthenticationFailed
-    })
+    };
+    source.is::<NoServer>() || source.downcast_ref().is_some_and(passes)
 }
 
 /// Reads a reply as what it should be.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::proxy::{Proxy, Way};
 use super::*;
 use crate::store::Durability;
-use crate::store::redis::{PostError, Settings};
+use crate::store::redis::{PostError, Settings, is_passing};
 
 const LOGGED: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -200,6 +200,21 @@ async fn a_connection_that_is_silent_is_asked_whether_it_is_there() {
     })
     .await;
     drop((tenure, hearing));
+}
+
+/// Whoever starts in the middle of a failover waits for its end.
+#[test]
+fn a_store_without_a_primary_is_one_that_may_have_one_in_a_moment() {
+    let opened = |url: String| RedisStore::open(url.parse().unwrap(), settings());
+    let is_passing = |url| opened(url).is_err_and(|error| is_passing(&error));
+    let mut rig = Rig::new();
+    rig.run(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert!(is_passing(rig.server.url()), "all are replicas");
+    rig.run(&["REPLICAOF", "NO", "ONE"]);
+    assert!(opened(rig.server.url()).is_ok());
+    let (_directory, server) = start(&["--cluster-enabled", "yes"]);
+    assert!(is_passing(server.url()), "nobody has a slot");
+    assert!(!is_passing(rig.server.url().replace("//", "//nobody:wrong@")), "a wrong password");
 }
 
 /// Whoever listens tries again and again: nobody else is to be kept from a server that answers.
