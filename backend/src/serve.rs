@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
 use crate::clock::{self, Clock};
@@ -43,13 +43,15 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     raise_file_limit(config)?;
     let failed = |source| ServeError::Listen { listen: config.listen, source };
     // Before the store is touched: a second instance by mistake ends here.
-    let listener = listen(config.listen).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let socket = bind(config.listen).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
     let mut stop = pin!(stop);
     let app = tokio::select! {
         app = start(config) => app?,
         () = &mut stop => return Ok(()),
     };
+    // Until now callers were refused, for another to answer them: a store may be waited for.
+    let listener = socket.listen(BACKLOG).map_err(failed)?;
     tracing::info!(listen = %address, "serving");
 
     let stop_or_failure = async {
@@ -74,14 +76,14 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
 /// of callers waits for a second: that is when their systems ask again.
 const BACKLOG: u32 = 4_096;
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 /// Sees to it that connections alone can never use up the files that the store needs: a database
@@ -219,4 +221,29 @@ pub enum ServeError {
     /// The engine failed; the log says how.
     #[error("the engine failed: restart to read its store back")]
     EngineFailed,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Whoever is let in before there is a store hangs; who is refused asks another process.
+    #[tokio::test]
+    async fn callers_are_refused_until_there_is_a_store() {
+        let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", store.local_addr().unwrap());
+        let free = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listen = free.local_addr().unwrap();
+        drop(free);
+        let config = Config { listen, store: Some(url.try_into().unwrap()), ..Config::default() };
+        let asked = async {
+            // A store that is asked, and does not answer.
+            let _asked = store.accept().await.unwrap();
+            let refused = TcpStream::connect(listen).await.unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        };
+        serve(&config, asked).await.unwrap();
+    }
 }
