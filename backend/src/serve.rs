@@ -32,8 +32,11 @@ const STORE_WITHIN: Duration = Duration::from_secs(30);
 /// How soon it is asked again.
 const STORE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Files that the process needs beside its connections: the store's tables and journals.
-const FILES_BESIDE_CONNECTIONS: u64 = 256;
+/// Files that the process needs beside its connections and buckets: the store's tables and journals.
+const FILES_BESIDE: u64 = 256;
+
+/// A worker's connections to the store for each of its buckets: all may be its own.
+const CONNECTIONS_PER_BUCKET: u64 = 2;
 
 /// Serves until `stop` resolves: then takes no new requests, answers those that wait, and returns.
 ///
@@ -89,8 +92,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
 /// Sees to it that connections alone can never use up the files that the store needs: a database
 /// that cannot open its files fails.
 fn raise_file_limit(config: &Config) -> Result<(), ServeError> {
-    let connections_max = u64::try_from(config.connections_max).unwrap_or(u64::MAX);
-    let needed = connections_max.saturating_add(FILES_BESIDE_CONNECTIONS);
+    let needed = files_needed(config);
     let limit = getrlimit(Resource::Nofile);
     // `None` is no limit.
     if limit.current.is_none_or(|current| current >= needed) {
@@ -98,10 +100,17 @@ fn raise_file_limit(config: &Config) -> Result<(), ServeError> {
     }
     let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).map_err(|_| ServeError::Files {
-        connections_max,
+        connections_max: config.connections_max,
         needed,
         limit: limit.maximum.unwrap_or(u64::MAX),
     })
+}
+
+fn files_needed(config: &Config) -> u64 {
+    let connections_max = u64::try_from(config.connections_max).unwrap_or(u64::MAX);
+    let is_worker = config.store.is_some() && config.roles.contains(&Role::Worker);
+    let buckets = if is_worker { u64::from(config.buckets) } else { 0 };
+    connections_max.saturating_add(FILES_BESIDE + CONNECTIONS_PER_BUCKET * buckets)
 }
 
 async fn start(config: &Config) -> Result<Arc<App>, ServeError> {
@@ -185,7 +194,7 @@ pub enum ServeError {
     )]
     Files {
         /// The connections configured.
-        connections_max: u64,
+        connections_max: usize,
         /// The files needed.
         needed: u64,
         /// The files that may be open.
@@ -228,6 +237,17 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn a_worker_has_files_for_all_buckets() {
+        let local = Config { connections_max: 1_000, buckets: 4_096, ..Config::default() };
+        assert_eq!(files_needed(&local), 1_256);
+        let store = Some(String::from("redis://localhost").try_into().unwrap());
+        let worker = Config { store, ..local };
+        assert_eq!(files_needed(&worker), 1_256 + 8_192);
+        let api = Config { roles: [Role::Api].into(), ..worker };
+        assert_eq!(files_needed(&api), 1_256);
+    }
 
     /// Whoever is let in before there is a store hangs; who is refused asks another process.
     #[tokio::test]
