@@ -204,6 +204,18 @@ async fn what_a_user_lacks_is_named_and_suffices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_do_nearly_all_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "~* &* +@all -hvals -hscan -expire";
+    let options = RedisOptions::new(dir.path()).user("cartgate", "secret", rules);
+    let redis = Redis::start(&options).await.unwrap();
+    let found = doctor(&redis.url(), None).await;
+    assert_eq!(found.status, 1);
+    found.expect("access", "bad", "refused: HVALS, HSCAN, EXPIRE");
+    found.expect("access", "bad", "ACL SETUSER cartgate +expire +hscan +hvals");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_there_is_looked_at() {
     let (_dir, redis) = started("").await;
     redis.ask::<()>(&["HSET", "cg:store", "format", "1", "buckets", "64"]).await.unwrap();

@@ -44,9 +44,9 @@ impl Trials {
         }
         all.push(trial("EVALSHA", run_script(connection, &keys[0])));
         // Whatever becomes of us, nothing stays.
-        for key in &keys {
-            let _ = cmd("EXPIRE").arg(key).arg(60).exec(connection);
-        }
+        let mut expire = |key: &String| cmd("EXPIRE").arg(key).arg(60).exec(connection);
+        let expired = keys.iter().try_for_each(&mut expire);
+        all.push(trial("EXPIRE", expired));
         let write = writes(connection, &keys[0], info).ok().flatten();
         all.push(trial("DEL", cmd("DEL").arg(&keys).exec(connection)));
         all.push(trial("SUBSCRIBE", subscribe(connection, prefix)));
@@ -75,6 +75,8 @@ fn commands(keys: &[String; 3], prefix: &str, info: &Info) -> Vec<Vec<String>> {
         vec!["HGET", hash, "field"],
         vec!["HMGET", hash, "field", "other"],
         vec!["HGETALL", hash],
+        vec!["HVALS", hash],
+        vec!["HSCAN", hash, "0"],
         vec!["HLEN", hash],
         vec!["HDEL", hash, "field"],
         vec!["ZADD", ends, "1", "member"],
@@ -145,4 +147,46 @@ fn writes(connection: &mut Connection, key: &str, info: &Info) -> RedisResult<Op
         times.push(began.elapsed());
     }
     Ok(Took::of(times))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The commands that the store's code has between `before` and `after`.
+    fn used(directory: &str, before: &str, after: char) -> BTreeSet<String> {
+        let directory =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis").join(directory);
+        let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+        let code: Vec<String> = files
+            .filter(|file| file.is_file())
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect();
+        let calls = code.iter().flat_map(|code| code.split(before).skip(1));
+        calls.filter_map(|call| Some(call.split_once(after)?.0.to_owned())).collect()
+    }
+
+    #[test]
+    fn whatever_the_store_does_is_tried() {
+        let keys = ["hash", "ends", "stream"].map(str::to_owned);
+        let info = |version| {
+            Info::parse(&format!(
+                "redis_version:{version}\naof_enabled:1\n\
+             cluster_enabled:1\nconnected_slaves:1"
+            ))
+        };
+        let all = ["7.0.15", "7.2.0"].map(|version| commands(&keys, "cg", &info(version)));
+        let mut tried: BTreeSet<String> =
+            all.into_iter().flatten().map(|words| words[0].clone()).collect();
+        tried.extend(["SCRIPT", "EVALSHA", "EXPIRE", "DEL", "SUBSCRIBE"].map(str::to_owned));
+        // Who may not ask how the server is set up is told so in another place.
+        tried.insert("CONFIG".to_owned());
+        let (asked, called) = (used(".", "cmd(\"", '"'), used("scripts", "redis.call('", '\''));
+        assert!(asked.len() > 15 && called.len() > 10, "{asked:?} {called:?}");
+        let untried: Vec<_> = asked.union(&called).filter(|name| !tried.contains(*name)).collect();
+        assert!(untried.is_empty(), "{untried:?}");
+    }
 }
