@@ -60,6 +60,7 @@ async fn metrics_have_these_names() {
         "cartgate_hot_items gauge",
         "cartgate_hot_demand counter",
         "cartgate_hot_admitted counter",
+        "cartgate_skus_lost counter",
         "cartgate_lane_depth gauge",
         "cartgate_lane_oldest_age_ms gauge",
     ];
