@@ -1,5 +1,6 @@
 //! Reservations per second over HTTP, of one hot SKU: the service on Redis, beside the same service
-//! with the store that is part of it. They take turns, and each round begins with empty stores.
+//! with the store that is part of it. They take turns, and each round begins with empty stores. One
+//! process has both roles: what its owners tell its callers does not pass through Redis.
 
 use std::time::Duration;
 
