@@ -307,6 +307,31 @@ fn a_sku_is_promoted_and_demoted_without_losing_its_order() {
     assert!(callers.into_iter().all(|caller| rig.is_held(caller)));
 }
 
+/// What is parked meanwhile keeps the normal lane from being read on. The next owner goes on with it.
+#[test]
+fn a_lane_that_is_being_left_is_not_paced() {
+    let settings = LaneSettings { batch_max: 16, reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
+    for takeover in [false, true] {
+        let mut rig = SharedRig::new(20, settings);
+        let a = rig::sku();
+        let mut owner = rig.owner(1);
+        rig.change_hot_item(&a, Some(HotItem { reserves_per_s: NonZeroU32::new(1_000), ..HOT }));
+        (0..3).for_each(|_| _ = owner.turn().unwrap());
+        assert_eq!(rig.store.route(0, &a), Some(Route::Open));
+        rig.change_hot_item(&a, None);
+        let own = rig.reserve_all(1..=10);
+        owner.turn().unwrap();
+        assert_eq!(rig.store.route(0, &a), Some(Route::Leaving));
+        if takeover {
+            rig.advance(LEASE_MS);
+            owner = rig.owner(2);
+        }
+        (0..2).for_each(|_| _ = owner.turn().unwrap());
+        assert!(own.into_iter().all(|caller| rig.is_held(caller)));
+        assert_eq!(rig.store.route(0, &a), None);
+    }
+}
+
 /// The window of a full lane takes no more, and settling goes on.
 #[test]
 fn a_flood_fills_no_memory_and_stops_no_order() {

@@ -107,14 +107,15 @@ impl Window {
 
     fn open_lane(&mut self, sku: Sku, route: Route) {
         self.readings.entry(Stream::Hot(sku.clone())).or_default();
-        let lane = Lane::new(self.reserves_per_s);
+        let lane = Lane::new(self.reserves_per_s.filter(|_| route != Route::Leaving));
         self.hot.insert(sku, HotLane { lane, route, parked: ReserveQueue::default() });
     }
 
-    /// Changes how fast a SKU's lane goes, if it has one.
+    /// Changes how fast a SKU's lane goes, if it has one. One that is being left goes at no pace: what
+    /// is left of it is little, and what is parked meanwhile keeps the normal lane from being read on.
     pub(super) fn set_pace(&mut self, sku: &Sku, item: Option<&HotItem>) {
         let reserves_per_s = item.and_then(|item| item.reserves_per_s).or(self.reserves_per_s);
-        if let Some(hot) = self.hot.get_mut(sku) {
+        if let Some(hot) = self.hot.get_mut(sku).filter(|hot| hot.route != Route::Leaving) {
             hot.lane.set_pace(reserves_per_s);
         }
     }
@@ -390,6 +391,7 @@ impl Window {
             let is_wanted = registry.contains_key(sku) || is_changing.contains(sku);
             if hot.route == Route::Open && is_short && !is_wanted {
                 hot.route = Route::Leaving;
+                hot.lane.set_pace(None);
                 let (route, mark_in) = (Some(Route::Leaving), Some(own));
                 changes.push(RouteChange { sku: sku.clone(), route, mark_in });
             }
