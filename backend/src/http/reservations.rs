@@ -103,8 +103,10 @@ async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refu
         let wait = until.saturating_duration_since(Instant::now());
         let answer = match waiter.outcome_or_ticket(wait).await {
             // What was decided before needs no room.
-            Err(EnqueueError::Full { .. }) if reserve.repeatable => {
-                return decided_before(call, sku, &reserve).await;
+            Err(error @ (EnqueueError::Full { .. } | EnqueueError::TooManyHolds))
+                if reserve.repeatable =>
+            {
+                return decided_before(call, sku, &reserve, error).await;
             }
             answer => answer?,
         };
@@ -122,13 +124,17 @@ async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refu
 }
 
 /// The first answer to a command that found no room, if it was decided before.
-async fn decided_before(call: &Call, sku: &Sku, reserve: &Reserve) -> Result<Answer, Refused> {
-    let full = EnqueueError::Full { depth: 0 };
+async fn decided_before(
+    call: &Call,
+    sku: &Sku,
+    reserve: &Reserve,
+    no_room: EnqueueError,
+) -> Result<Answer, Refused> {
     let Some((_, first)) = call.app.engine.reservation(reserve.id).await? else {
-        return Err(full.into());
+        return Err(no_room.into());
     };
     let first = repeat(call, sku, reserve, &first).await?;
-    first.map(Answer::Outcome).ok_or_else(|| full.into())
+    first.map(Answer::Outcome).ok_or_else(|| no_room.into())
 }
 
 /// The first answer to a command that was decided before; that takes no place in a lane that may be

@@ -49,6 +49,18 @@ async fn a_repeat_needs_no_room_in_a_full_lane() {
     assert_eq!((again.status, &again.body), (201, &first.body));
 }
 
+/// It takes no other hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_needs_no_room_for_a_hold() {
+    let (_dir, _service, shop) = service("holds_max = 1\n").await;
+    let order = Order { key: Some("k".to_owned()), ..Order::one(SKU) };
+    let first = shop.reserve(&order).await.unwrap();
+    assert_eq!(first.status, 201);
+    assert_eq!(shop.reserve(&Order::one(SKU)).await.unwrap().status, 503);
+    let again = shop.reserve(&order).await.unwrap();
+    assert_eq!((again.status, &again.body), (201, &first.body));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_hangs_up_takes_nothing() {
     let (_dir, service, shop) = service(NARROW).await;
