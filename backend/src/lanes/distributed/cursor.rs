@@ -113,7 +113,7 @@ impl Reading {
 }
 
 /// The last entry that there could be before this one.
-fn before(id: EntryId) -> EntryId {
+pub(super) fn before(id: EntryId) -> EntryId {
     match (id.ms, id.number) {
         (0, 0) => id,
         (ms, 0) => EntryId { ms: ms - 1, number: u64::MAX },

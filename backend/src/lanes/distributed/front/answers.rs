@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::super::cursor::before;
 use super::Front;
 use super::waiting::CallerReply;
 use crate::lanes::EnqueueError;
 use crate::store::StoreError;
-use crate::store::tenure::{Answer, EntryId, Reached, ReplyTo, Told};
+use crate::store::tenure::{Answer, AnswersEntry, Reached, ReplyTo, Told};
 
 /// Whoever waits for so long is looked after: the answer may have been published while nobody
 /// listened.
@@ -64,30 +65,37 @@ impl Front {
         for caller in self.waiting.take_older(self.settings.patience) {
             caller.reply.refuse(EnqueueError::Stopped);
         }
-        for (bucket, posted_at) in self.waiting.overdue(OVERDUE) {
-            // No answer comes before its command.
-            let earliest = EntryId { ms: posted_at.0.saturating_sub(1), number: u64::MAX };
-            let read = self.answers_read().get(&bucket).copied().unwrap_or_default();
-            if let Err(error) = self.read_answers(bucket, read.max(earliest)).await {
+        for bucket in self.waiting.overdue(OVERDUE) {
+            if let Err(error) = self.read_answers(bucket).await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, bucket, "answers cannot be read");
             }
         }
     }
 
-    async fn read_answers(self: &Arc<Self>, bucket: u16, after: EntryId) -> Result<(), StoreError> {
+    /// Goes on behind what was read last, if that is still there. Otherwise that was long ago, or a
+    /// failover has lost it: then new answers may have earlier ids, by the clock of another server, and
+    /// all that are kept are read.
+    async fn read_answers(self: &Arc<Self>, bucket: u16) -> Result<(), StoreError> {
         let reached = Reached::at_least(self.post_box.durability());
-        let mut after = after;
         loop {
-            let entries = self.post_box.answers(bucket, after).await?;
-            let Some((last, _)) = entries.last() else { return Ok(()) };
-            after = *last;
-            self.answers_read().insert(bucket, after);
+            let read = self.answers_read().get(&bucket).cloned();
+            let after = read.as_ref().map(|(last, _)| before(*last));
+            let mut entries = self.post_box.answers(bucket, after.unwrap_or_default()).await?;
+            if let Some(read) = read {
+                if entries.first() != Some(&read) {
+                    self.answers_read().remove(&bucket);
+                    continue;
+                }
+                entries.remove(0);
+            }
+            let Some(last) = entries.last() else { return Ok(()) };
+            self.answers_read().insert(bucket, last.clone());
             entries.into_iter().for_each(|(_, answers)| self.hear(answers, reached));
         }
     }
 
-    fn answers_read(&self) -> MutexGuard<'_, HashMap<u16, EntryId>> {
+    fn answers_read(&self) -> MutexGuard<'_, HashMap<u16, AnswersEntry>> {
         self.answers_read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -83,8 +83,8 @@ pub struct Front {
     outboxes: Box<[Outbox]>,
     routes: Box<[RwLock<Arc<Routes>>]>,
     waiting: Waiting,
-    /// How far each bucket's answers have been read.
-    answers_read: Mutex<HashMap<u16, EntryId>>,
+    /// Of each bucket's answers, what was read last.
+    answers_read: Mutex<HashMap<u16, AnswersEntry>>,
     runtime: Handle,
 }
 

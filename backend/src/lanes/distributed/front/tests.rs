@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cartgate_ledger::{Claim, Fingerprint, Refusal, ReservationState};
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::timeout;
+use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::lanes::Answer as Heard;
@@ -25,6 +25,7 @@ struct Store {
     is_late: AtomicBool,
     /// What is said of the next post.
     error: Mutex<Option<PostError>>,
+    answers: Mutex<Vec<AnswersEntry>>,
 }
 
 impl PostBox for Store {
@@ -44,8 +45,10 @@ impl PostBox for Store {
         Durability::Process
     }
 
-    fn answers(&self, _: u16, _: EntryId) -> Later<'_, Result<Vec<AnswersEntry>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn answers(&self, _: u16, after: EntryId) -> Later<'_, Result<Vec<AnswersEntry>, StoreError>> {
+        let answers = self.answers.lock().unwrap();
+        let later = answers.iter().filter(|(id, _)| *id > after).take(2).cloned().collect();
+        Box::pin(async { Ok(later) })
     }
 }
 
@@ -107,6 +110,14 @@ impl Rig {
             })
         })
         .await
+    }
+
+    /// What is in the stream of answers.
+    fn keep(&self, answers: &[(u64, ReplyTo, Told)]) {
+        let entry = |(ms, reply, told): &(u64, ReplyTo, Told)| {
+            (EntryId { ms: *ms, number: 0 }, vec![Answer { reply: *reply, told: told.clone() }])
+        };
+        *self.store.answers.lock().unwrap() = answers.iter().map(entry).collect();
     }
 
     async fn until_posted(&self, count: usize) {
@@ -220,6 +231,43 @@ async fn a_hold_whose_post_nobody_answered_goes_back() {
     assert_eq!(rig.front.waiting.len(), 0);
 }
 
+/// Nobody listened either when the outcome was published.
+#[tokio::test(start_paused = true)]
+async fn a_hold_whose_post_nobody_answered_is_looked_for() {
+    let rig = Rig::new();
+    *rig.store.error.lock().unwrap() = Some(unanswered());
+    assert_eq!(rig.submit(1).outcome().await, Err(EnqueueError::Stopped));
+    let (id, reply) = rig.hung_up().await;
+    advance(Duration::from_secs(2)).await;
+    rig.keep(&[(7, reply, Told::Outcome(Outcome::Held(hold(id))))]);
+    rig.front.look_after().await;
+    rig.given_back(id).await;
+}
+
+/// Its clock is behind, and of the stream it has not all that was read.
+#[tokio::test(start_paused = true)]
+async fn answers_of_another_server_are_read_after_a_failover() {
+    let rig = Rig::new();
+    let waiting: Vec<_> =
+        (1..=4).map(|number| tokio::spawn(rig.submit(number).outcome())).collect();
+    rig.until_posted(4).await;
+    let mut replies = rig.posted().into_iter().filter_map(|posted| match posted {
+        Posted::Command(PostedCommand { reply, .. }) => reply,
+        _ => None,
+    });
+    let mut answer = |at| (at, replies.next().unwrap(), sold_out());
+    let (before, after, late) = ([answer(5_000)], [answer(10), answer(5_000)], answer(5_001));
+    advance(Duration::from_secs(2)).await;
+    for kept in [before.to_vec(), after.to_vec(), [after.to_vec(), vec![late]].concat()] {
+        rig.keep(&kept);
+        rig.front.look_after().await;
+    }
+    assert_eq!(rig.front.waiting.len(), 0);
+    for waiting in waiting {
+        assert!(matches!(waiting.await.unwrap(), Ok(Outcome::Refused(_))));
+    }
+}
+
 /// Also what gives a hold back, while the store is away.
 #[tokio::test]
 async fn a_hang_up_that_cannot_be_posted_is_posted_later() {
@@ -291,6 +339,10 @@ async fn whoever_wants_a_ticket_for_what_nobody_answered_is_refused_at_once() {
     let answer = timeout(Duration::from_secs(10), answer).await.unwrap();
     assert_eq!(answer, Err(EnqueueError::Stopped));
     assert_eq!(rig.hung_up().await.0, rig::id(1));
+}
+
+fn sold_out() -> Told {
+    Told::Outcome(Outcome::Refused(Refusal::SoldOut { available: 0 }))
 }
 
 fn hold(id: CommandId) -> Reservation {

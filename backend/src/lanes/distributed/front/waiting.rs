@@ -1,13 +1,14 @@
 //! Who waits in this process for what was posted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::lanes::queued::{Replies, Reply};
 use crate::lanes::{EnqueueError, Level};
@@ -156,16 +157,12 @@ impl Waiting {
         }
     }
 
-    /// The buckets that somebody has waited on for so long, each with when the first of them came
-    /// into its stream.
-    pub(super) fn overdue(&self, age: Duration) -> HashMap<u16, UnixMs> {
-        let mut earliest = HashMap::new();
-        for caller in self.callers().values().filter(|caller| caller.since.elapsed() >= age) {
-            let Whereabouts::Posted(PostedAt { at, .. }) = caller.command else { continue };
-            let first = earliest.entry(caller.bucket).or_insert(at);
-            *first = at.min(*first);
-        }
-        earliest
+    /// The buckets that may have been asked so long ago by somebody who has not heard anything yet.
+    pub(super) fn overdue(&self, age: Duration) -> BTreeSet<u16> {
+        let is_overdue = |caller: &&Caller| {
+            caller.since.elapsed() >= age && !matches!(caller.command, Whereabouts::Underway)
+        };
+        self.callers().values().filter(is_overdue).map(|caller| caller.bucket).collect()
     }
 
     /// Takes out those who have waited for so long.
