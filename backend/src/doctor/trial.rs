@@ -88,6 +88,7 @@ fn commands(keys: &[String; 3], prefix: &str, info: &Info) -> Vec<Vec<String>> {
         vec!["XREVRANGE", stream, "+", "-", "COUNT", "1"],
         vec!["XREAD", "COUNT", "1", "STREAMS", stream, "0"],
         vec!["XLEN", stream],
+        vec!["XDEL", stream, "1-0"],
         vec!["XTRIM", stream, "MAXLEN", "0"],
         vec!["EXISTS", hash],
         vec!["PUBLISH", &channel, ""],

@@ -280,7 +280,8 @@ pub struct Arrived {
     pub entries: Vec<(Stream, Vec<Entry>)>,
 }
 
-/// A command's place in a stream: its entry, and its index in there.
+/// A command's place in a stream: its entry, and its index in there. Of one SKU the later has the later
+/// place, also if they are in different streams.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -376,8 +377,18 @@ pub struct RouteChange {
     pub sku: Sku,
     /// How its lane stands from now on; `None`: it has none, its stream goes.
     pub route: Option<Route>,
-    /// Where a HANDOFF mark is put.
+    /// Where a HANDOFF mark is put. What comes behind it is posted elsewhere, and has a later place.
     pub mark_in: Option<Stream>,
+}
+
+impl RouteChange {
+    /// Where what comes behind the mark is posted.
+    pub fn goes_on_in(&self) -> Option<Stream> {
+        self.mark_in.as_ref().map(|marked| match marked {
+            Stream::Hot(_) => Stream::Normal,
+            Stream::Settle | Stream::Normal => Stream::Hot(self.sku.clone()),
+        })
+    }
 }
 
 /// How durable a commit is.

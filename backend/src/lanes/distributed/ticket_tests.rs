@@ -4,12 +4,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use cartgate_ledger::{Claim, Outcome, Refusal, ReservationState};
+use cartgate_ledger::{Claim, Outcome, Refusal, ReservationState, Terms};
 
 use super::rig::{SharedRig, WAIT_MS, held};
+use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
 use crate::lanes::pacer::PACE_CLOCK;
-use crate::lanes::rig::{SETTINGS, id};
+use crate::lanes::rig::{SETTINGS, id, sku};
 use crate::store::Store as _;
 use crate::store::shared_memory::LEASE_MS;
 use crate::store::tenure::Stream;
@@ -124,6 +125,35 @@ fn a_ticket_may_come_long_before_its_command() {
     // Whoever has the ticket finds out.
     let (_, refused) = rig.store.data(0).reservation(id(7)).unwrap().unwrap();
     assert!(matches!(refused.state, ReservationState::SoldOut { .. }));
+    assert!(rig.store.tickets(0).is_empty());
+}
+
+/// Both come in the same moment. The first is not the first in its stream; the repeat is, in the one
+/// that its SKU has got meanwhile. What the first is told is not what the ticket is for.
+#[test]
+fn a_ticket_in_a_new_lane_outlasts_the_command_in_the_old_one() {
+    let mut rig = SharedRig::new(5, LaneSettings { batch_max: 1, ..SETTINGS });
+    let mut owner = rig.owner(1);
+    owner.decider.limits.quantum_min = 1;
+    let came_at = rig.store.now();
+    rig.reserve(1);
+    let first = rig.reserve(2);
+    let terms = Terms { opens_at: Some(came_at.plus_ms(9)), ..Terms::default() };
+    let item = HotItem { reserves_per_s: None, terms, since: came_at, changed_at: came_at };
+    rig.change_hot_item(&sku(), Some(item));
+    owner.turn().unwrap();
+    let repeat = rig.reserve(2);
+    assert!(rig.ticket(id(2), repeat, came_at));
+    owner.turn().unwrap();
+    assert!(matches!(rig.outcome(first), Some(Outcome::Refused(Refusal::NotOpenYet { .. }))));
+    assert!(rig.is_ticketed(repeat));
+    rig.advance(LEASE_MS);
+    let mut owner = rig.owner(2);
+    for _ in 0..3 {
+        owner.turn().unwrap();
+    }
+    let (_, hold) = rig.store.data(0).reservation(id(2)).unwrap().unwrap();
+    assert!(matches!(hold.claim, Claim::Unclaimed { .. }), "{hold:?}");
     assert!(rig.store.tickets(0).is_empty());
 }
 

@@ -61,7 +61,8 @@ fn keys_of(keys: &Keys, turn: &TurnCommit, bought: &Bought<'_>) -> Vec<String> {
     all.extend(bought.keys().map(|sku| keys.bought(sku)));
     for change in &turn.routes {
         all.push(keys.stream(&Stream::Hot(change.sku.clone())));
-        all.extend(change.mark_in.as_ref().map(|stream| keys.stream(stream)));
+        let marked = [change.mark_in.clone(), change.goes_on_in()];
+        all.extend(marked.iter().flatten().map(|stream| keys.stream(stream)));
     }
     all
 }

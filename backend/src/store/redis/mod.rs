@@ -68,8 +68,9 @@
 //!    by then, that one may have taken out what it has decided (`fenced`).
 //! 5. *Commit* writes a turn, unless the lease is another's (`fenced`), the last turn that is there
 //!    is not the tenure's last (`history`), or an entry that was read is not there any more, or is
-//!    another (`entry`). `WAIT` or `WAITAOF` follow on the same
-//!    connection, in the same packet, if they are asked for.
+//!    another (`entry`). What is posted behind a mark has a later id, though it goes into another
+//!    stream: tickets are compared by their commands' places. `WAIT` or `WAITAOF` follow on the
+//!    same connection, in the same packet, if they are asked for.
 //! 6. *Publish*, once the commit is as durable as it is to be, or that has taken too long: with the
 //!    level that it has reached. A new owner publishes the last answers again; of replicas it knows
 //!    nothing, and neither does who reads them from the stream. The owner tells callers of its own

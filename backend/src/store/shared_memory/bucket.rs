@@ -176,7 +176,11 @@ impl Bucket {
         }
         if let Some(stream) = &change.mark_in {
             let mark = vec![Posted::Handoff(sku.clone())];
-            self.streams.entry(stream.clone()).or_default().add(now, nonce, mark);
+            let marked = self.streams.entry(stream.clone()).or_default().add(now, nonce, mark);
+            if let Some(stream) = change.goes_on_in() {
+                let on = self.streams.entry(stream).or_default();
+                on.last = on.last.max(marked);
+            }
         }
     }
 

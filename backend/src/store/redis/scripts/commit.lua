@@ -3,7 +3,8 @@
 --
 -- KEYS  meta stock held ended ends adjusted ticketed tickets hot routes cursors depths answers, then
 --       in the order of their use: each step's stream, each chunk's journal, each SKU's purchases,
---       and for each route the SKU's stream and the stream that a mark goes into.
+--       and for each route the SKU's stream, and with a mark the stream that it goes into and the one
+--       that posts go into from then on.
 -- ARGV  the lease's nonce, the turn that this one follows, this turn; then sections, each after its
 --       length; see the reading below.
 -- Returns {'committed', id of the answers' entry or ''}, or {reason} if nothing was written.
@@ -106,7 +107,11 @@ for _ = 1, count() do
   end
   if nonce ~= '' then
     local stamp = string.format('%.0f', now)
-    redis.call('XADD', next_key(), '*', 'n', nonce, 't', stamp, 'h', sku)
+    local mark = redis.call('XADD', next_key(), '*', 'n', nonce, 't', stamp, 'h', sku)
+    -- What is posted behind it is later by its id as well, though in another stream. One that is
+    -- further already does not take it.
+    local on = next_key()
+    if type(redis.pcall('XADD', on, mark, 'n', '')) == 'string' then redis.call('XDEL', on, mark) end
   end
 end
 local routes_version = take()

@@ -66,7 +66,7 @@ async fn routes_that_were_lost_are_not_taken_for_those_that_came_after() {
     let reply = rig.post_by(lost_version, hot, 1..2).await;
     let (routes_version, _) = rig.api.routes(0).await.unwrap();
     assert_eq!(reply, PostReply::Moved { routes_version, own_lanes: vec![sku("B")] });
-    assert_eq!(rig.ask::<u8>(&["EXISTS", "{cg:0}:lane:A"]), 0);
+    assert_eq!(rig.ask::<u64>(&["XLEN", "{cg:0}:lane:A"]), 0);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A turn's parts that the suite of all stores does not know: lanes, answers, bounds.
 
+use std::collections::HashMap;
 use std::sync::mpsc;
 
 use super::*;
@@ -44,6 +45,31 @@ async fn a_lane_of_its_own_comes_and_goes() {
     assert_eq!((progress.cursors, progress.routes), (vec![], vec![]));
     assert_eq!(rig.api.depths(0).await.unwrap(), [(Stream::Normal, 1)], "marks do not count");
     assert_eq!(rig.ask::<u8>(&["EXISTS", "{cg:0}:lane:A"]), 0);
+}
+
+/// Tickets go by it: whoever repeats a command may do so in another stream.
+#[tokio::test]
+async fn what_comes_behind_a_mark_has_a_later_place() {
+    let mut rig = Rig::new();
+    let hot = Stream::Hot(sku("A"));
+    let tenure = rig.acquire(1);
+    // The clock has been set back since.
+    let earlier = ["XADD", "{cg:0}:lane", "99999999999999-5", "n", "ff", "t", "1", "h", "B"];
+    rig.run(&earlier);
+    let ways =
+        [(Route::Joining, Stream::Normal, hot.clone()), (Route::Leaving, hot, Stream::Normal)];
+    for (number, (change, from, to)) in (1..).zip(ways) {
+        let all = [&from, &to].map(|stream| (stream.clone(), EntryId::default()));
+        tenure.commit_turn(&route(Some(change), Some(from.clone()))).unwrap();
+        let (version, _) = rig.api.routes(0).await.unwrap();
+        rig.post_by(version, to.clone(), number..number + 1).await;
+        let entries: HashMap<_, _> =
+            tenure.read(&all, READ_MAX, Duration::ZERO).unwrap().entries.into_iter().collect();
+        let [mark, posted] = [&from, &to].map(|stream| entries[stream].last().unwrap());
+        assert_eq!(mark.posted, [Posted::Handoff(sku("A"))]);
+        assert_eq!(posted.posted, [reserve(number)]);
+        assert!(posted.id > mark.id, "{:?} behind {:?}", posted.id, mark.id);
+    }
 }
 
 /// What is decided out of order is trimmed when all before it is.
