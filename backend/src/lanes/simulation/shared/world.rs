@@ -51,8 +51,8 @@ pub(super) struct SharedWorld<'a> {
     pub(super) turned_away: BTreeSet<ReplyTo>,
     /// For which commands tickets were ever asked, and who did.
     pub(super) wishes: BTreeMap<ReplyTo, CommandId>,
-    /// Commands whose customers may never hear of them: their process has died, or a failover brought
-    /// back what they were answered.
+    /// Commands whose customers may never hear of them, or of what they did with their holds: their
+    /// process has died, or a failover brought back what they were answered.
     pub(super) orphans: BTreeSet<CommandId>,
     pub(super) coverage: &'a mut Coverage,
     pub(super) ids: BTreeMap<Key, CommandId>,
@@ -130,7 +130,8 @@ impl<'a> SharedWorld<'a> {
                 self.coverage.count("lost", "a process");
                 let new = Process::new(self.next_process, self.setting.buckets);
                 let dead = std::mem::replace(&mut self.processes[process], new);
-                let ids = dead.callers.values().filter_map(|caller| caller.asked.reserve_id());
+                // Also of those who claim or extend a hold.
+                let ids = dead.callers.values().filter_map(|caller| caller.asked.command.id());
                 self.orphans.extend(ids);
                 self.next_process += 1;
                 self.oracle.life += 1;
