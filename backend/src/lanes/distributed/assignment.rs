@@ -1,10 +1,14 @@
-//! Which worker is to have which buckets: a pure function of what all of them have reported.
+//! Which worker is to have which buckets: worked out from what all of them have reported, and from
+//! nothing else.
 //!
 //! Nobody is in charge. Every worker works out the same from the same reports, and does its own part
 //! of it; where their reports differ for a moment, leases decide. A bucket weighs what it has to do,
 //! and a little by itself. Free buckets go to whoever has least. Others move only when the difference
 //! is worth a handover, and then as few as level it: once level, loads have to change by much before
 //! anything moves again.
+//!
+//! Whoever is to take a bucket may not reach the server that has it, and nobody else knows. So a bucket
+//! that stays free is anybody's, and whoever gets it keeps it for a while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,23 +23,68 @@ pub(super) struct Plan {
     pub(super) give: Vec<u16>,
 }
 
-/// What `me` is to do. It has reported as well.
-pub(super) fn plan(me: WorkerId, reports: &[WorkerReport], buckets: u16) -> Plan {
-    let mut spread = Spread::new(reports, buckets);
-    let mut plan = Plan::default();
-    let free = spread.free(buckets);
-    for bucket in &free {
-        plan.take.extend((spread.place() == Some(me)).then_some(*bucket));
+/// At how many looks in a row a bucket may be free before everybody tries to take it: as long as a
+/// lease lasts. Who was to take it is there, or would be off the list by then.
+const FREE_LOOKS: u32 = 4;
+
+/// For how many looks a bucket is kept that was taken in another's place, or came back, a minute: given
+/// to that one again it might be nobody's again.
+const KEPT_LOOKS: u32 = 150;
+
+/// A worker's part in the division, from look to look.
+pub(super) struct Assignment {
+    me: WorkerId,
+    buckets: u16,
+    /// Buckets that are free, each with the number of looks at which it was so.
+    free: BTreeMap<u16, u32>,
+    /// Buckets that are kept once they are this worker's, each with the number of looks for which.
+    kept: BTreeMap<u16, u32>,
+}
+
+impl Assignment {
+    pub(super) fn new(me: WorkerId, buckets: u16) -> Self {
+        let (free, kept) = Default::default();
+        Self { me, buckets, free, kept }
     }
-    if !free.is_empty() {
-        // What these have to do is not known before somebody has them.
-        return plan;
+
+    /// What this worker is to do. It has reported as well.
+    pub(super) fn plan(&mut self, reports: &[WorkerReport]) -> Plan {
+        let mut spread = Spread::new(reports, self.buckets);
+        let mut plan = Plan::default();
+        self.count_look(&spread.free(self.buckets));
+        for (bucket, looks) in &self.free {
+            let is_mine = spread.place() == Some(self.me);
+            let is_anybodys = *looks > FREE_LOOKS;
+            if is_anybodys {
+                self.kept.insert(*bucket, KEPT_LOOKS);
+            }
+            plan.take.extend((is_mine || is_anybodys).then_some(*bucket));
+        }
+        if !self.free.is_empty() {
+            // What these have to do is not known before somebody has them.
+            return plan;
+        }
+        spread.keep(self.me, self.kept.keys());
+        for Move { bucket, from, to } in spread.level() {
+            if from == self.me {
+                plan.give.push(bucket);
+                // Should it come back.
+                self.kept.insert(bucket, KEPT_LOOKS);
+            }
+            plan.take.extend((to == self.me).then_some(bucket));
+        }
+        plan
     }
-    for Move { bucket, from, to } in spread.level() {
-        plan.give.extend((from == me).then_some(bucket));
-        plan.take.extend((to == me).then_some(bucket));
+
+    fn count_look(&mut self, free: &[u16]) {
+        let looks =
+            |bucket: &u16| (*bucket, self.free.get(bucket).copied().unwrap_or_default() + 1);
+        self.free = free.iter().map(looks).collect();
+        self.kept.retain(|_, looks| {
+            *looks -= 1;
+            *looks > 0
+        });
     }
-    plan
 }
 
 struct Move {
@@ -89,6 +138,15 @@ impl Spread {
         let (worker, share) = self.workers.iter_mut().min_by_key(|(_, share)| share.weight)?;
         share.weight += self.empty;
         Some(*worker)
+    }
+
+    /// Has a worker keep buckets, whatever they weigh.
+    fn keep<'a>(&mut self, worker: WorkerId, kept: impl Iterator<Item = &'a u16>) {
+        if let Some(share) = self.workers.get_mut(&worker) {
+            kept.for_each(|bucket| {
+                share.buckets.remove(bucket);
+            });
+        }
     }
 
     /// Moves buckets from whoever has most to whoever has least, if that is worth it.
@@ -148,12 +206,17 @@ mod tests {
         buckets: u16,
         loads: Vec<u32>,
         owns: BTreeMap<WorkerId, Vec<u16>>,
+        assignments: BTreeMap<WorkerId, Assignment>,
+        /// One that cannot reach the buckets below a number.
+        cut_off: Option<(WorkerId, u16)>,
     }
 
     impl Workers {
         fn new(buckets: u16, workers: u64) -> Self {
-            let owns = (0..workers).map(|id| (WorkerId(id), Vec::new())).collect();
-            Self { buckets, loads: vec![0; buckets.into()], owns }
+            let ids = || (0..workers).map(WorkerId);
+            let owns = ids().map(|id| (id, Vec::new())).collect();
+            let assignments = ids().map(|id| (id, Assignment::new(id, buckets))).collect();
+            Self { buckets, loads: vec![0; buckets.into()], owns, assignments, cut_off: None }
         }
 
         fn reports(&self) -> Vec<WorkerReport> {
@@ -168,16 +231,20 @@ mod tests {
         /// Everybody does its part. Returns how many buckets were given back.
         fn round(&mut self) -> usize {
             let reports = self.reports();
-            let plans: Vec<_> =
-                self.owns.keys().map(|id| (*id, plan(*id, &reports, self.buckets))).collect();
+            let mut plan = |id: &WorkerId| self.assignments.get_mut(id).unwrap().plan(&reports);
+            let plans: Vec<_> = self.owns.keys().map(|id| (*id, plan(id))).collect();
             for (id, plan) in &plans {
                 self.owns.get_mut(id).unwrap().retain(|bucket| !plan.give.contains(bucket));
             }
             for (id, plan) in &plans {
                 for bucket in &plan.take {
                     let is_free = !self.owns.values().any(|owned| owned.contains(bucket));
-                    assert!(is_free, "{id:?} takes bucket {bucket}, which is another's");
-                    self.owns.get_mut(id).unwrap().push(*bucket);
+                    let is_cut_off = |(who, below)| who == *id && *bucket < below;
+                    if is_free && !self.cut_off.is_some_and(is_cut_off) {
+                        self.owns.get_mut(id).unwrap().push(*bucket);
+                    }
+                    let is_sure = is_free || self.cut_off.is_some();
+                    assert!(is_sure, "{id:?} takes bucket {bucket}, which is another's");
                 }
             }
             plans.iter().map(|(_, plan)| plan.give.len()).sum()
@@ -272,6 +339,30 @@ mod tests {
                 };
                 assert!(workers.owns.iter().all(kept));
             }
+        });
+    }
+
+    /// One that reports, and cannot take what is to be its own.
+    #[test]
+    fn what_one_worker_cannot_reach_others_take_and_keep() {
+        each(|random, mut workers| {
+            if workers.owns.len() == 1 {
+                return;
+            }
+            let who = WorkerId(random.random_range(0..workers.owns.len() as u64));
+            workers.cut_off = Some((who, random.random_range(0..=workers.buckets)));
+            workers.any_loads(random);
+            let (mut free_for, mut given) = (vec![0; workers.buckets.into()], 0);
+            for _ in 0..20 {
+                given += workers.round();
+                let owned: BTreeSet<_> = workers.owns.values().flatten().copied().collect();
+                for (bucket, looks) in (0..).zip(&mut free_for) {
+                    *looks = if owned.contains(&bucket) { 0 } else { *looks + 1 };
+                    assert!(*looks <= FREE_LOOKS + 1, "bucket {bucket} is nobody's");
+                }
+            }
+            let most = usize::from(workers.buckets) * workers.owns.len();
+            assert!(given <= most, "given back {given} times, by each at most once");
         });
     }
 }

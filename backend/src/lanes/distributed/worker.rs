@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::assignment::plan;
+use super::assignment::Assignment;
 use super::owner::Owner;
 use crate::lanes::LaneSettings;
 use crate::metrics::Metrics;
@@ -46,6 +46,7 @@ impl Worker {
         let stop = Arc::new(Bell::default());
         let supervisor = Supervisor {
             id,
+            assignment: Assignment::new(id, store.buckets()),
             store,
             settings,
             metrics,
@@ -86,6 +87,7 @@ impl Drop for Worker {
 
 struct Supervisor {
     id: WorkerId,
+    assignment: Assignment,
     store: Arc<dyn SharedStore>,
     settings: LaneSettings,
     metrics: Arc<Metrics>,
@@ -111,10 +113,7 @@ impl Supervisor {
                 && self.is_store_there
             {
                 let cause: &dyn std::error::Error = error;
-                tracing::warn!(
-                    error = cause,
-                    "the store cannot be reached: buckets stay where they are"
-                );
+                tracing::warn!(error = cause, "not all of the store can be reached");
             }
             self.is_store_there = looked.is_ok();
             if stop.is_rung_within(EVERY) {
@@ -129,7 +128,7 @@ impl Supervisor {
         let report = self.report();
         let compared = compare_past(&*self.store, &self.metrics);
         let reports = self.store.report(&report)?;
-        let plan = plan(self.id, &reports, self.store.buckets());
+        let plan = self.assignment.plan(&reports);
         for bucket in plan.give {
             self.holdings.get(&bucket).inspect(|holding| holding.stop.ring());
         }

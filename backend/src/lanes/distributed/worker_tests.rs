@@ -8,11 +8,11 @@ use cartgate_ledger::UnixMs;
 use super::Worker;
 use crate::lanes::rig::{self, SETTINGS};
 use crate::metrics::Metrics;
-use crate::store::Store as _;
 use crate::store::shared_memory::{Fault, Group, Post, SharedMemory};
 use crate::store::tenure::{
-    Posted, PostedCommand, SharedStore as _, Stream, WorkerId, WorkerReport,
+    Posted, PostedCommand, SharedStore, Stream, Tenure, WorkerId, WorkerReport,
 };
+use crate::store::{Store as _, StoreError};
 
 const BUCKETS: u16 = 4;
 
@@ -96,4 +96,62 @@ fn an_owner_that_fails_is_followed_by_another() {
     post(&store, 0, 2);
     wait_until(&store, "it goes on", || is_set(&store, 0, 2));
     drop(worker);
+}
+
+/// A store of which a worker reaches only a part.
+struct Partly {
+    store: Arc<SharedMemory>,
+    /// Buckets below this one are out of reach.
+    first: u16,
+}
+
+fn out_of_reach() -> StoreError {
+    StoreError::OutOfReach { retry_after: Duration::ZERO }
+}
+
+impl SharedStore for Partly {
+    fn buckets(&self) -> u16 {
+        SharedStore::buckets(&*self.store)
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        SharedStore::secret(&*self.store)
+    }
+
+    fn acquire(
+        &self,
+        bucket: u16,
+        worker: WorkerId,
+    ) -> Result<Option<Arc<dyn Tenure>>, StoreError> {
+        if bucket < self.first { Err(out_of_reach()) } else { self.store.acquire(bucket, worker) }
+    }
+
+    fn compare_past(&self) -> Result<usize, StoreError> {
+        self.store.compare_past()
+    }
+
+    fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {
+        self.store.report(report)
+    }
+
+    fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.store.retire(worker)
+    }
+}
+
+fn start_on_part(store: &Arc<SharedMemory>, first: u16) -> (Arc<Partly>, Worker) {
+    let partly = Arc::new(Partly { store: Arc::clone(store), first });
+    let worker = Worker::start(Arc::clone(&partly) as _, SETTINGS, Arc::new(Metrics::default()));
+    (partly, worker.unwrap())
+}
+
+#[test]
+fn what_one_worker_cannot_reach_another_takes() {
+    let store = Arc::new(SharedMemory::new(BUCKETS, UnixMs(1_000)).with_threads());
+    let (_partly, cut_off) = start_on_part(&store, BUCKETS - 1);
+    wait_until(&store, "it has what it can", || shares(&store) == [1]);
+    let other = start(&store);
+    (0..BUCKETS).for_each(|bucket| post(&store, bucket, 1));
+    wait_until(&store, "all are served", || (0..BUCKETS).all(|b| is_set(&store, b, 1)));
+    drop((cut_off, other));
 }
