@@ -47,6 +47,7 @@ impl Worker {
         let supervisor = Supervisor {
             id,
             assignment: Assignment::new(id, store.buckets()),
+            reports: Vec::new(),
             store,
             settings,
             metrics,
@@ -88,6 +89,8 @@ impl Drop for Worker {
 struct Supervisor {
     id: WorkerId,
     assignment: Assignment,
+    /// This worker's, and what the others were last heard to say.
+    reports: Vec<WorkerReport>,
     store: Arc<dyn SharedStore>,
     settings: LaneSettings,
     metrics: Arc<Metrics>,
@@ -125,19 +128,36 @@ impl Supervisor {
     /// Looks after this worker's share of the buckets.
     fn look(&mut self) -> Result<(), StoreError> {
         self.holdings.retain(|_, holding| !holding.owner.is_finished());
-        let report = self.report();
         let compared = compare_past(&*self.store, &self.metrics);
-        let reports = self.store.report(&report)?;
-        let plan = self.assignment.plan(&reports);
-        for bucket in plan.give {
-            self.holdings.get(&bucket).inspect(|holding| holding.stop.ring());
+        let heard = self.hear();
+        let plan = self.assignment.plan(&self.reports);
+        // Who does not hear that a bucket is free does not come for it.
+        for bucket in plan.give.iter().filter(|_| heard.is_ok()) {
+            self.holdings.get(bucket).inspect(|holding| holding.stop.ring());
         }
-        let mut taken = compared;
+        let mut taken = heard.and(compared);
         for bucket in plan.take {
             // After an error the others: they may be in a part of the store that can be reached.
             taken = self.take(bucket).and(taken);
         }
         taken
+    }
+
+    /// Reports, and hears what the others do. If the list cannot be reached, the buckets may be: what
+    /// they were last heard to say still counts.
+    fn hear(&mut self) -> Result<(), StoreError> {
+        let report = self.report();
+        match self.store.report(&report) {
+            Ok(reports) => {
+                self.reports = reports;
+                Ok(())
+            }
+            Err(error) => {
+                self.reports.retain(|other| other.worker != self.id);
+                self.reports.push(report);
+                Err(error)
+            }
+        }
     }
 
     fn take(&mut self, bucket: u16) -> Result<(), StoreError> {

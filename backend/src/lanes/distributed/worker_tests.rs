@@ -1,6 +1,7 @@
 //! Workers with their threads, on the model of a shared store whose clock follows the machine's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cartgate_ledger::UnixMs;
@@ -103,6 +104,8 @@ struct Partly {
     store: Arc<SharedMemory>,
     /// Buckets below this one are out of reach.
     first: u16,
+    /// Whether the list of workers is.
+    is_list_away: AtomicBool,
 }
 
 fn out_of_reach() -> StoreError {
@@ -131,7 +134,8 @@ impl SharedStore for Partly {
     }
 
     fn report(&self, report: &WorkerReport) -> Result<Vec<WorkerReport>, StoreError> {
-        self.store.report(report)
+        let is_away = self.is_list_away.load(Ordering::SeqCst);
+        if is_away { Err(out_of_reach()) } else { self.store.report(report) }
     }
 
     fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
@@ -140,7 +144,8 @@ impl SharedStore for Partly {
 }
 
 fn start_on_part(store: &Arc<SharedMemory>, first: u16) -> (Arc<Partly>, Worker) {
-    let partly = Arc::new(Partly { store: Arc::clone(store), first });
+    let (store, is_list_away) = (Arc::clone(store), AtomicBool::new(false));
+    let partly = Arc::new(Partly { store, first, is_list_away });
     let worker = Worker::start(Arc::clone(&partly) as _, SETTINGS, Arc::new(Metrics::default()));
     (partly, worker.unwrap())
 }
@@ -154,4 +159,18 @@ fn what_one_worker_cannot_reach_another_takes() {
     (0..BUCKETS).for_each(|bucket| post(&store, bucket, 1));
     wait_until(&store, "all are served", || (0..BUCKETS).all(|b| is_set(&store, b, 1)));
     drop((cut_off, other));
+}
+
+#[test]
+fn buckets_are_taken_while_the_list_of_workers_is_away() {
+    let store = Arc::new(SharedMemory::new(1, UnixMs(1_000)).with_threads());
+    let (partly, worker) = start_on_part(&store, 0);
+    wait_until(&store, "the bucket is owned", || shares(&store) == [1]);
+    partly.is_list_away.store(true, Ordering::SeqCst);
+    store.set_fault(Some(Fault::After));
+    post(&store, 0, 1);
+    wait_until(&store, "it is written", || is_set(&store, 0, 1));
+    post(&store, 0, 2);
+    wait_until(&store, "it goes on", || is_set(&store, 0, 2));
+    drop(worker);
 }
