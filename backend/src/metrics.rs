@@ -30,6 +30,8 @@ pub struct Metrics {
     commits: Family<LevelLabels, Counter>,
     /// Buckets that this process became owner of.
     pub tenures_begun: Counter,
+    /// Those of them that another worker had, and lost without giving them back.
+    pub takeovers: Counter,
     tenures_ended: Family<TenureLabels, Counter>,
     /// SKUs of which the store has lost what this process had committed.
     pub lost: Counter,
@@ -100,6 +102,7 @@ impl Default for Metrics {
             commit_seconds: seconds(),
             commits: Family::default(),
             tenures_begun: Counter::default(),
+            takeovers: Counter::default(),
             tenures_ended: Family::default(),
             lost: Counter::default(),
             holds: Gauge::default(),
@@ -143,6 +146,11 @@ impl Metrics {
             "tenures_begun",
             "Buckets that this process became owner of",
             self.tenures_begun.clone(),
+        );
+        r.register(
+            "takeovers",
+            "Buckets that this process became owner of after another had not given them back",
+            self.takeovers.clone(),
         );
         r.register(
             "tenures_ended",

@@ -72,6 +72,9 @@ pub trait Tenure: Store {
     /// The bucket.
     fn bucket(&self) -> u16;
 
+    /// Whether another worker's lease had run out before, without having been given back.
+    fn is_takeover(&self) -> bool;
+
     /// What of the streams has been decided, and which lanes there are: read once, at the beginning.
     ///
     /// # Errors

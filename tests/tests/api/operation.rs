@@ -56,6 +56,7 @@ async fn metrics_have_these_names() {
         "cartgate_commit_seconds histogram",
         "cartgate_commits counter",
         "cartgate_tenures_begun counter",
+        "cartgate_takeovers counter",
         "cartgate_holds gauge",
         "cartgate_hot_items gauge",
         "cartgate_hot_demand counter",

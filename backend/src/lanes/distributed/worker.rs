@@ -230,8 +230,9 @@ fn own(
     decided: &AtomicU64,
 ) {
     let bucket = tenure.bucket();
-    tracing::info!(bucket, "tenure begins");
+    tracing::info!(bucket, takeover = tenure.is_takeover(), "tenure begins");
     metrics.tenures_begun.inc();
+    metrics.takeovers.inc_by(tenure.is_takeover().into());
     let (turns, is_kept) = std::thread::scope(|scope| {
         // However this ends, also by a panic, the keeper does not keep what has no owner.
         let ended = RingAtEnd(stop);

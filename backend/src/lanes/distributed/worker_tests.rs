@@ -174,3 +174,15 @@ fn buckets_are_taken_while_the_list_of_workers_is_away() {
     wait_until(&store, "it goes on", || is_set(&store, 0, 2));
     drop(worker);
 }
+
+#[test]
+fn what_was_not_given_back_is_counted_when_it_is_taken_over() {
+    let store = Arc::new(SharedMemory::new(2, UnixMs(1_000)).with_threads());
+    let gone = [0, 1].map(|bucket| store.acquire(bucket, WorkerId(9)).unwrap().unwrap());
+    gone[0].release().unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let worker = Worker::start(Arc::clone(&store) as _, SETTINGS, Arc::clone(&metrics)).unwrap();
+    wait_until(&store, "it has both", || shares(&store) == [2]);
+    drop(worker);
+    assert_eq!((metrics.tenures_begun.get(), metrics.takeovers.get()), (2, 1));
+}

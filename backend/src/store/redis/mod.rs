@@ -316,12 +316,15 @@ impl SharedStore for RedisStore {
         let mut pipe = pipeline();
         pipe.add_command(call);
         let replies = wire.query(&pipe).map_err(failed_to("give a lease"))?;
-        let is_mine: bool = Replies::new(replies).next("lease")?;
-        if !is_mine {
-            wire.give_back();
-            return Ok(None);
-        }
-        let tenure = RedisTenure::begin(Arc::clone(&self.shared), bucket, nonce, wire)?;
+        let is_takeover = match Replies::new(replies).next::<u8>("lease")? {
+            0 => {
+                wire.give_back();
+                return Ok(None);
+            }
+            taken => taken == 2,
+        };
+        let shared = Arc::clone(&self.shared);
+        let tenure = RedisTenure::begin(shared, bucket, nonce, is_takeover, wire)?;
         Ok(Some(Arc::new(tenure)))
     }
 

@@ -41,6 +41,7 @@ pub(super) struct RedisTenure {
     pub(super) keys: Keys,
     /// The nonce of its lease.
     lease: String,
+    is_takeover: bool,
     history: History,
     assurance: Assurance,
     /// The owner's own connection: what it waits for after a commit counts by connection.
@@ -70,6 +71,7 @@ impl RedisTenure {
         shared: Arc<Shared>,
         bucket: u16,
         lease: String,
+        is_takeover: bool,
         mut side: Wire,
     ) -> Result<Self, StoreError> {
         let keys = shared.keys.bucket(bucket);
@@ -85,6 +87,7 @@ impl RedisTenure {
             bucket,
             keys,
             lease,
+            is_takeover,
             history: history(&mut replies)?,
             assurance,
             main: Mutex::new(main),
@@ -234,6 +237,10 @@ impl Drop for RedisTenure {
 impl Tenure for RedisTenure {
     fn bucket(&self) -> u16 {
         self.bucket
+    }
+
+    fn is_takeover(&self) -> bool {
+        self.is_takeover
     }
 
     fn progress(&self) -> Result<Progress, StoreError> {

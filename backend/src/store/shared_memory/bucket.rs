@@ -78,15 +78,16 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// Gives the lease to a worker, if it is free or the worker's own.
-    pub(super) fn acquire(&mut self, worker: WorkerId, now: UnixMs, nonce: u64) -> bool {
-        let is_taken = self.nonce.is_some() && now < self.lease_until;
-        if is_taken && self.worker != Some(worker) {
-            return false;
+    /// Gives the lease to a worker, if it is free or the worker's own. Whether another had it, and has
+    /// not given it back.
+    pub(super) fn acquire(&mut self, worker: WorkerId, now: UnixMs, nonce: u64) -> Option<bool> {
+        let is_anothers = self.nonce.is_some() && self.worker != Some(worker);
+        if is_anothers && now < self.lease_until {
+            return None;
         }
         (self.nonce, self.turn, self.worker) = (Some(nonce), nonce, Some(worker));
         self.lease_until = now.plus_ms(LEASE_MS);
-        true
+        Some(is_anothers)
     }
 
     pub(super) fn is_leased_by(&self, nonce: u64) -> bool {

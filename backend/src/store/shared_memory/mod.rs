@@ -282,11 +282,10 @@ impl SharedStore for SharedMemory {
     ) -> Result<Option<Arc<dyn Tenure>>, StoreError> {
         let mut server = self.server();
         let (now, nonce) = (server.now, server.nonce());
-        if !server.buckets[usize::from(bucket)].acquire(worker, now, nonce) {
-            return Ok(None);
-        }
+        let acquired = server.buckets[usize::from(bucket)].acquire(worker, now, nonce);
+        let Some(is_takeover) = acquired else { return Ok(None) };
         let (shared, failovers) = (Arc::clone(&self.shared), server.failovers);
-        Ok(Some(Arc::new(ModelTenure::new(shared, bucket, nonce, failovers))))
+        Ok(Some(Arc::new(ModelTenure::new(shared, bucket, nonce, is_takeover, failovers))))
     }
 
     /// Histories know by themselves what was lost.

@@ -20,6 +20,7 @@ pub(super) struct ModelTenure {
     shared: Arc<Shared>,
     bucket: u16,
     nonce: u64,
+    is_takeover: bool,
     /// The turn that it has written last.
     turn: AtomicU64,
     /// How often the replica had taken over when it began.
@@ -28,8 +29,14 @@ pub(super) struct ModelTenure {
 
 impl ModelTenure {
     /// One whose lease has been taken.
-    pub(super) fn new(shared: Arc<Shared>, bucket: u16, nonce: u64, failovers: u64) -> Self {
-        Self { shared, bucket, nonce, turn: nonce.into(), failovers }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        bucket: u16,
+        nonce: u64,
+        is_takeover: bool,
+        failovers: u64,
+    ) -> Self {
+        Self { shared, bucket, nonce, is_takeover, turn: nonce.into(), failovers }
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {
@@ -81,6 +88,10 @@ fn lost() -> StoreError {
 impl Tenure for ModelTenure {
     fn bucket(&self) -> u16 {
         self.bucket
+    }
+
+    fn is_takeover(&self) -> bool {
+        self.is_takeover
     }
 
     fn progress(&self) -> Result<Progress, StoreError> {

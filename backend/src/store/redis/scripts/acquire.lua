@@ -3,7 +3,7 @@
 --
 -- KEYS  meta tenures
 -- ARGV  worker, a new nonce, how long the lease lasts in milliseconds
--- Returns 1; 0 if another has the lease.
+-- Returns 1; 2 if another had the lease and has not given it back; 0 if another has it.
 local TENURES_KEPT = 100
 local worker, nonce, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -15,4 +15,5 @@ if lease[1] ~= worker and left_ms > 0 and left_ms <= lease_ms then return 0 end
 redis.call('XADD', KEYS[2], 'MAXLEN', TENURES_KEPT, '*', 'worker', worker, 'after', lease[3] or '')
 redis.call('HSET', KEYS[1], 'worker', worker, 'nonce', nonce, 'turn', nonce,
   'until_ms', string.format('%.0f', now + lease_ms))
+if lease[1] and lease[1] ~= worker and lease[2] then return 2 end
 return 1

@@ -63,6 +63,19 @@ fn a_lease_that_is_lost_cannot_be_kept_nor_given_back() {
     rig.acquire(3);
 }
 
+#[test]
+fn a_takeover_is_told_from_what_was_given_back() {
+    let mut rig = Rig::new();
+    assert!(!rig.acquire(1).is_takeover(), "nobody had it");
+    rig.lapse();
+    assert!(!rig.acquire(1).is_takeover(), "it was its own");
+    rig.lapse();
+    let second = rig.acquire(2);
+    assert!(second.is_takeover());
+    second.release().unwrap();
+    assert!(!rig.acquire(3).is_takeover());
+}
+
 /// The clock of a server that takes over may be behind that of the one before.
 #[test]
 fn a_lease_from_a_clock_that_was_ahead_does_not_last() {
