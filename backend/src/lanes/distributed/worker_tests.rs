@@ -129,7 +129,7 @@ impl SharedStore for Partly {
         if bucket < self.first { Err(out_of_reach()) } else { self.store.acquire(bucket, worker) }
     }
 
-    fn compare_past(&self) -> Result<usize, StoreError> {
+    fn compare_past(&self) -> (usize, Result<(), StoreError>) {
         self.store.compare_past()
     }
 
