@@ -157,6 +157,30 @@ fn a_ticket_in_a_new_lane_outlasts_the_command_in_the_old_one() {
     assert!(rig.store.tickets(0).is_empty());
 }
 
+/// There is no room for another hold, but a repeat is none. Both want tickets before anybody reads of it.
+#[test]
+fn a_repeat_of_what_waits_is_not_turned_away() {
+    let settings = LaneSettings { holds_max: 1, reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
+    let mut rig = SharedRig::new(5, settings);
+    let mut owner = rig.owner(1);
+    let came_at = rig.store.now();
+    let held = rig.reserve(1);
+    let first = rig.reserve(2);
+    owner.turn().unwrap();
+    assert!(rig.is_held(held));
+    let repeat = rig.reserve(2);
+    assert!(rig.ticket(id(2), first, came_at) && rig.ticket(id(2), repeat, came_at));
+    owner.turn().unwrap();
+    assert!(rig.is_ticketed(first) && rig.is_ticketed(repeat));
+    assert_eq!(rig.store.tickets(0).len(), 1);
+    for _ in 0..2 {
+        pass_a_second();
+        owner.turn().unwrap();
+    }
+    assert!(rig.is_held(first) && rig.is_held(repeat));
+    assert!(rig.store.tickets(0).is_empty());
+}
+
 #[test]
 fn whoever_hangs_up_takes_nothing_unless_there_is_a_ticket() {
     let mut rig =

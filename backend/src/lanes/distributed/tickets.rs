@@ -54,9 +54,12 @@ impl Tickets {
         is_last && self.take(id).is_some()
     }
 
-    /// A ticket came when the command had been decided at its place.
+    /// A ticket came when the command had been decided at its place. One for an earlier place is for a
+    /// command that waits.
     pub(super) fn refuse(&mut self, id: CommandId, place: Place) {
-        self.end(id, place);
+        if self.given.get(&id).is_some_and(|ticket| ticket.place == place) {
+            self.take(id);
+        }
         self.late.push(id);
     }
 

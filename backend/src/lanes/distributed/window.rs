@@ -211,7 +211,7 @@ impl Window {
         {
             queued.ticket(until);
         }
-        if !self.may_hold && !queued.is_ticketed() {
+        if !self.may_hold && !queued.is_ticketed() && !self.waits(&queued) {
             return self.turn_away(queued);
         }
         let queue = match (origin.source, self.hot.get_mut(&queued.sku)) {
@@ -220,6 +220,12 @@ impl Window {
             _ => &mut self.normal.reserve,
         };
         queue.push(Place::Command(queued));
+    }
+
+    /// Whether the same is asked for already: then it takes no other hold.
+    fn waits(&mut self, queued: &Queued) -> bool {
+        let id = queued.command.id();
+        id.is_some_and(|id| self.queues_of(&queued.sku).any(|queue| queue.get_mut(id).is_some()))
     }
 
     /// There is no room for another hold. What waits already, or has a ticket, still takes its own.
