@@ -114,9 +114,11 @@ impl SharedWorld<'_> {
     }
 
     /// Whoever is told that a ticket is good can ask for the outcome, before it is there and then; or
-    /// is told the outcome as well.
+    /// is told the outcome as well. Who has hung up by then is told nothing.
     fn check_tickets(&self, bucket: u16, turn: &TurnCommit) -> Checked {
-        for good in turn.answers.iter().filter(|answer| answer.told == Told::Ticketed) {
+        let has_gone = |answer: &&Answer| self.hung_up.contains(&answer.reply);
+        let ticketed = turn.answers.iter().filter(|answer| answer.told == Told::Ticketed);
+        for good in ticketed.filter(|answer| !has_gone(answer)) {
             let Some(id) = self.wishes.get(&good.reply) else { continue };
             let is_told = turn.answers.iter().any(|answer| {
                 answer.reply == good.reply && matches!(answer.told, Told::Outcome(_))
