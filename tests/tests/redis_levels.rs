@@ -38,10 +38,15 @@ async fn counts(shop: &Shop, labels: &str) -> bool {
 /// The configuration of the service asks for `disk`, and of the server it depends.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_say_what_the_server_is_set_up_for() {
-    for (setting, expected) in [("always", "disk"), ("everysec", "process")] {
+    for (setting, expected) in [
+        ("appendfsync always", "disk"),
+        ("appendfsync everysec", "process"),
+        // Not while the log is rewritten.
+        ("appendfsync always\nno-appendfsync-on-rewrite yes", "process"),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let options = RedisOptions::new(&dir.path().join("redis"));
-        let options = options.settings(&format!("appendfsync {setting}"));
+        let options = options.settings(setting);
         let redis = Redis::start(&options).await.unwrap();
         let (_service, shop) = shop_on(&dir, &redis.url(), "").await;
         let set = shop.set_stock(SKU, 10).await.unwrap();

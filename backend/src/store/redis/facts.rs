@@ -1,5 +1,6 @@
 //! What a server says of itself.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{InfoDict, Pipeline};
@@ -122,13 +123,17 @@ enum Question {
     DisksAndReplicas,
 }
 
-/// Whether the log is synced before each reply. A server that does not say is taken not to.
+/// Whether the log is synced before each reply, also while it is rewritten. A server that does not say
+/// is taken not to.
 fn syncs_always(wire: &mut Wire) -> bool {
+    let expected = [("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")];
     let mut pipe = pipeline();
-    pipe.cmd("CONFIG").arg("GET").arg("appendfsync");
+    pipe.cmd("CONFIG").arg("GET").arg(&expected.map(|(name, _)| name));
     let Ok(replies) = wire.query(&pipe) else { return false };
-    let setting = Replies::new(replies).next::<Vec<String>>("CONFIG GET");
-    setting.is_ok_and(|setting| setting.get(1).is_some_and(|value| value == "always"))
+    let settings = Replies::new(replies).next::<HashMap<String, String>>("CONFIG GET");
+    settings.is_ok_and(|settings| {
+        expected.iter().all(|(name, value)| settings.get(*name).is_some_and(|set| set == value))
+    })
 }
 
 fn check_version(version: &str) -> Result<(), StoreError> {
