@@ -259,11 +259,7 @@ impl<'a> SharedWorld<'a> {
             Heard::Nothing => Ok(()),
             Heard::Ghost(sku, command) => self.give_back(sku, command),
             Heard::LostClaim(id) => {
-                self.coverage.count("hung up", "a claim");
-                let record = self.oracle.records.get_mut(&id);
-                if let Some(taking) = record.and_then(|record| record.open_taking()) {
-                    taking.is_known = true;
-                }
+                self.lose_claim(id);
                 Ok(())
             }
             Heard::Ticket(asked, until) => {
@@ -284,6 +280,15 @@ impl<'a> SharedWorld<'a> {
                 self.coverage.count("hot item", if is_written { "written" } else { "too many" });
                 Ok(())
             }
+        }
+    }
+
+    /// A hold stays claimed for somebody who has gone.
+    fn lose_claim(&mut self, id: CommandId) {
+        self.coverage.count("hung up", "a claim");
+        let record = self.oracle.records.get_mut(&id);
+        if let Some(taking) = record.and_then(|record| record.open_taking()) {
+            taking.is_known = true;
         }
     }
 
@@ -327,6 +332,10 @@ impl<'a> SharedWorld<'a> {
         let (sku, id) = (caller.asked.sku, caller.asked.reserve_id());
         caller.stays = Stays::Gone;
         let told = caller.told.take();
+        if let (Command::Claim { id }, Some(_)) = (&caller.asked.command, &told) {
+            let id = *id;
+            self.lose_claim(id);
+        }
         let Some(id) = id else { return Ok(()) };
         if let Some(record) = self.oracle.records.get_mut(&id) {
             record.wanted.hang_up = true;
