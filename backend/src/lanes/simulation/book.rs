@@ -52,6 +52,7 @@ impl Taking {
 pub(super) struct Wanted {
     pub(super) confirm: bool,
     pub(super) release: bool,
+    pub(super) extend: bool,
     /// By a cart.
     pub(super) cancel: bool,
     /// By hanging up.
@@ -63,6 +64,7 @@ impl Wanted {
         Self {
             confirm: self.confirm || other.confirm,
             release: self.release || other.release,
+            extend: self.extend || other.extend,
             cancel: self.cancel || other.cancel,
             hang_up: self.hang_up || other.hang_up,
         }

@@ -185,6 +185,7 @@ impl Oracle {
             }
             Command::Confirm { .. } => record.wanted.confirm = true,
             Command::Release { .. } => record.wanted.release = true,
+            Command::Extend { .. } => record.wanted.extend = true,
             Command::Cancel { attempt, even_claimed, .. } => {
                 knows = false;
                 record.wanted.cancel = true;

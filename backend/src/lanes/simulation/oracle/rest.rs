@@ -23,9 +23,10 @@ impl Oracle {
             let is_excused = is_known || taking.life < self.life;
             let is_right = match hold.claim {
                 Claim::Awaited => is_excused,
-                // On a shared store the repeat may have come before the hold was taken.
                 Claim::Claimed => {
-                    is_excused || taking.was_repeated || (self.is_shared && record.times > 1)
+                    // On a shared store either may have come before the hold was taken.
+                    let is_asked_for = record.times > 1 || record.wanted.extend;
+                    is_excused || taking.was_repeated || (self.is_shared && is_asked_for)
                 }
                 Claim::Unclaimed { until } => {
                     until <= self.latest.plus_ms(self.settings.unclaimed_ms)
