@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cartgate_ledger::{Claim, Command, CommandId, Outcome, UnixMs};
+use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
 use crate::lanes::simulation::op::Key;
@@ -84,7 +84,7 @@ impl Process {
                 if let Command::Claim { id } = command {
                     return Ok(Heard::LostClaim(id));
                 }
-                Ok(cancel(&outcome).map_or(Heard::Nothing, |posted| Heard::Ghost(sku, posted)))
+                Ok(Heard::Ghost(sku, outcome))
             }
             Told::Ticketed => Ok(self.hear_ticketed(number)),
             Told::TooManyHolds => {
@@ -138,8 +138,8 @@ impl Process {
 /// What a process has heard.
 pub(super) enum Heard {
     Nothing,
-    /// A hold of somebody who has gone: this gives it back.
-    Ghost(usize, Command),
+    /// What somebody was to hear who has gone.
+    Ghost(usize, Outcome),
     /// A hold was claimed for somebody who has gone: as if the answer were lost on the wire.
     LostClaim(CommandId),
     /// A caller has a ticket that is good until then at least.
@@ -150,15 +150,19 @@ pub(super) enum Heard {
     Change(usize, Told),
 }
 
-/// What gives back a hold that was taken for somebody who has gone.
-pub(super) fn cancel(outcome: &Outcome) -> Option<Command> {
+/// The hold in an outcome that was taken for somebody who has gone.
+pub(super) fn unheard(outcome: &Outcome) -> Option<&Reservation> {
     match outcome {
-        Outcome::Held(hold) if hold.claim == Claim::Awaited && hold.since == hold.decided_at => {
-            let (id, attempt) = (hold.id, hold.attempt);
-            Some(Command::Cancel { id, attempt, even_claimed: false })
+        Outcome::Held(hold) => {
+            Some(hold).filter(|hold| hold.claim == Claim::Awaited && hold.since == hold.decided_at)
         }
         _ => None,
     }
+}
+
+/// What gives it back.
+pub(super) fn cancel(&Reservation { id, attempt, .. }: &Reservation) -> Command {
+    Command::Cancel { id, attempt, even_claimed: false }
 }
 
 /// A command as it is posted.

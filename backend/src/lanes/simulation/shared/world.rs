@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cartgate_ledger::{Command, CommandId, OnExpired, UnixMs};
+use cartgate_ledger::{Command, CommandId, OnExpired, Outcome, Reservation, UnixMs};
 
 use super::check::Waiting;
 use super::owning::{Owned, wrong};
-use super::process::{Caller, Heard, Process, Stays, cancel, posted};
+use super::process::{Caller, Heard, Process, Stays, cancel, posted, unheard};
 use super::{Event, What};
 use crate::hot_items::HotItem;
 use crate::lanes::Buckets;
@@ -257,7 +257,7 @@ impl<'a> SharedWorld<'a> {
         let Some(process) = self.processes.iter_mut().find(is_its) else { return Ok(()) };
         match process.hear(answer).map_err(Violation)? {
             Heard::Nothing => Ok(()),
-            Heard::Ghost(sku, command) => self.give_back(sku, command),
+            Heard::Ghost(sku, outcome) => self.give_back(sku, &outcome),
             Heard::LostClaim(id) => {
                 self.lose_claim(id);
                 Ok(())
@@ -292,7 +292,14 @@ impl<'a> SharedWorld<'a> {
         }
     }
 
-    pub(super) fn give_back(&mut self, sku: usize, command: Command) -> Checked {
+    /// Gives back a hold that nobody hears of. No front has its callers for as long as outcomes are
+    /// kept: by then the id may be another hold's.
+    pub(super) fn give_back(&mut self, sku: usize, outcome: &Outcome) -> Checked {
+        let (now, kept_ms) = (self.store.now(), self.setting.lanes.retention.holds_ms);
+        let is_kept = |hold: &Reservation| hold.decided_at.plus_ms(kept_ms) > now;
+        let Some(command) = unheard(outcome).filter(|hold| is_kept(hold)).map(cancel) else {
+            return Ok(());
+        };
         self.coverage.count("hung up", "unheard of, and given back");
         self.post_settle(sku, posted(wish::sku(sku), command, None, 0))
     }
@@ -342,7 +349,7 @@ impl<'a> SharedWorld<'a> {
         }
         if let Some(outcome) = told {
             self.processes[process].callers.remove(&number);
-            return cancel(&outcome).map_or(Ok(()), |command| self.give_back(sku, command));
+            return self.give_back(sku, &outcome);
         }
         self.coverage.count("hung up", "waiting");
         let reply = ReplyTo { process: self.processes[process].id, number };
