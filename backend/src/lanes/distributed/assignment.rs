@@ -52,6 +52,8 @@ impl Assignment {
         let mut spread = Spread::new(reports, self.buckets);
         let mut plan = Plan::default();
         self.count_look(&spread.free(self.buckets));
+        // Who has it can reach it.
+        self.kept.retain(|bucket, _| !spread.is_anothers(*bucket, self.me));
         for (bucket, looks) in &self.free {
             let is_mine = spread.place() == Some(self.me);
             let is_anybodys = *looks > FREE_LOOKS;
@@ -133,6 +135,10 @@ impl Spread {
         (0..buckets).filter(is_free).collect()
     }
 
+    fn is_anothers(&self, bucket: u16, me: WorkerId) -> bool {
+        self.workers.iter().any(|(id, share)| *id != me && share.buckets.contains_key(&bucket))
+    }
+
     /// Gives a free bucket to whoever has least.
     fn place(&mut self) -> Option<WorkerId> {
         let (worker, share) = self.workers.iter_mut().min_by_key(|(_, share)| share.weight)?;
@@ -157,7 +163,7 @@ impl Spread {
         if self.gap() <= mean / 4 {
             return moves;
         }
-        while let Some(next) = self.next_move(mean / 16) {
+        while let Some(next) = self.next_move() {
             self.apply(&next);
             moves.push(next);
         }
@@ -169,15 +175,15 @@ impl Spread {
         weights().max().unwrap_or_default() - weights().min().unwrap_or_default()
     }
 
-    /// The move that makes the gap smallest, if it makes it smaller by more than `worth`.
-    fn next_move(&self, worth: u64) -> Option<Move> {
+    /// The move that makes the gap smallest, if it does so by a good part of what moves.
+    fn next_move(&self) -> Option<Move> {
         let (from, most) = self.workers.iter().max_by_key(|(id, s)| (s.weight, **id))?;
         let (to, least) = self.workers.iter().min_by_key(|(id, s)| (s.weight, **id))?;
         let gap = most.weight - least.weight;
         let left = |weight: u64| gap.abs_diff(2 * weight);
         let best = most.buckets.iter().min_by_key(|(bucket, weight)| (left(**weight), **bucket));
         let (bucket, weight) = best?;
-        let is_worth_it = left(*weight) + worth < gap;
+        let is_worth_it = left(*weight) + weight / 4 < gap;
         is_worth_it.then_some(Move { bucket: *bucket, from: *from, to: *to })
     }
 
@@ -252,6 +258,10 @@ mod tests {
 
         fn owned(&self) -> usize {
             self.owns.values().map(Vec::len).sum()
+        }
+
+        fn mean(&self) -> usize {
+            usize::from(self.buckets) / self.owns.len()
         }
 
         fn any_loads(&mut self, random: &mut StdRng) {
@@ -338,6 +348,31 @@ mod tests {
                         .all(|bucket| before[id].contains(bucket) || before[&gone].contains(bucket))
                 };
                 assert!(workers.owns.iter().all(kept));
+            }
+        });
+    }
+
+    #[test]
+    fn whoever_joins_gets_a_part_also_of_what_has_come_back() {
+        each(|_, mut workers| {
+            // All of them join one that has everything.
+            let ids: Vec<_> = workers.owns.keys().copied().collect();
+            workers.owns.get_mut(&ids[0]).unwrap().extend(0..workers.buckets);
+            while workers.round() > 0 {}
+            // One after the other goes, and a new one comes.
+            for (gone, new) in ids.iter().skip(1).zip(100..) {
+                workers.owns.remove(gone);
+                workers.round();
+                workers.owns.insert(WorkerId(new), Vec::new());
+                workers
+                    .assignments
+                    .insert(WorkerId(new), Assignment::new(WorkerId(new), workers.buckets));
+                while workers.round() > 0 {}
+                workers.round();
+                assert_eq!(workers.owned(), usize::from(workers.buckets));
+                let counts: Vec<_> = workers.owns.values().map(Vec::len).collect();
+                let gap = counts.iter().max().unwrap() - counts.iter().min().unwrap();
+                assert!(gap <= 1 + workers.mean() / 4, "{counts:?}");
             }
         });
     }

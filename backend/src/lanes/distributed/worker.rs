@@ -128,6 +128,7 @@ impl Supervisor {
     /// Looks after this worker's share of the buckets.
     fn look(&mut self) -> Result<(), StoreError> {
         self.holdings.retain(|_, holding| !holding.owner.is_finished());
+        self.measure();
         let compared = compare_past(&*self.store, &self.metrics);
         let heard = self.hear();
         let plan = self.assignment.plan(&self.reports);
@@ -135,10 +136,16 @@ impl Supervisor {
         for bucket in plan.give.iter().filter(|_| heard.is_ok()) {
             self.holdings.get(bucket).inspect(|holding| holding.stop.ring());
         }
+        let held = self.holdings.len();
         let mut taken = heard.and(compared);
         for bucket in plan.take {
             // After an error the others: they may be in a part of the store that can be reached.
             taken = self.take(bucket).and(taken);
+        }
+        if self.holdings.len() > held {
+            // At once: should it die before its next look, the others must not think that it never came
+            // for them.
+            taken = self.hear().and(taken);
         }
         taken
     }
@@ -146,7 +153,12 @@ impl Supervisor {
     /// Reports, and hears what the others do. If the list cannot be reached, the buckets may be: what
     /// they were last heard to say still counts.
     fn hear(&mut self) -> Result<(), StoreError> {
-        let report = self.report();
+        let load = |(bucket, holding): (&u16, &Holding)| {
+            // A float beyond what fits becomes the largest there is.
+            (*bucket, holding.per_s as u32)
+        };
+        let buckets = self.holdings.iter().map(load).collect();
+        let report = WorkerReport { worker: self.id, buckets };
         match self.store.report(&report) {
             Ok(reports) => {
                 self.reports = reports;
@@ -169,17 +181,15 @@ impl Supervisor {
         Ok(())
     }
 
-    fn report(&mut self) -> WorkerReport {
+    /// Measures what its buckets have to do.
+    fn measure(&mut self) {
         let seconds = self.looked_at.elapsed().as_secs_f64().max(0.001);
         self.looked_at = Instant::now();
-        let load = |(bucket, holding): (&u16, &mut Holding)| {
+        for holding in self.holdings.values_mut() {
             let per_s = holding.decided.swap(0, Ordering::Relaxed) as f64 / seconds;
             // Over some seconds: what a burst does to one of them moves no bucket.
             holding.per_s += (per_s - holding.per_s) / 8.0;
-            // A float beyond what fits becomes the largest there is.
-            (*bucket, holding.per_s as u32)
-        };
-        WorkerReport { worker: self.id, buckets: self.holdings.iter_mut().map(load).collect() }
+        }
     }
 
     fn hold(&mut self, tenure: Arc<dyn Tenure>) {

@@ -104,9 +104,9 @@ async fn reserve(redis: &Redis, script: &str, way: Way, asked: u64) -> Done {
     let mut command = Command::new("redis-benchmark");
     command.args(["-h", &ip, "-p", &port, "-c", &connections, "-n", &count, "-P", &pipeline]);
     command.args(["-r", IDS, "-q", "EVALSHA", script, &KEYS.len().to_string()]).args(KEYS);
-    command.args(["__rand_int__", SKU, "ann", "1", "900000"]);
-    // It draws its numbers from the second in which it starts: two runs in one would ask for the same.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    // It draws its numbers from the second and its process's id, which two runs can have alike.
+    let id = format!("{before}-__rand_int__");
+    command.args([id.as_str(), SKU, "ann", "1", "900000"]);
     let began = Instant::now();
     let output = command.output().expect("redis-benchmark, which comes with redis-server");
     let took = began.elapsed();

@@ -151,7 +151,10 @@ impl Outcomes {
         while !self.state().is_over {
             let number = numbers.fetch_add(1, Ordering::Relaxed);
             let answer = caller.ask(template.numbered(number)).await.expect("an answer");
-            assert_eq!(answer.status, 201, "a bucket without an owner keeps callers waiting");
+            assert_eq!(
+                answer.status, 201,
+                "a bucket without an owner keeps callers waiting: {answer:?}"
+            );
             told += 1;
             self.state().at.push(Instant::now());
             sleep(REST).await;
