@@ -79,7 +79,7 @@ pub(crate) fn get_or_create<S: SharedStore>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::cell::Cell;
     use std::collections::HashMap;
@@ -90,7 +90,7 @@ mod tests {
 
     /// What Envoy's `SharedData` does: one lock, one counter of changes.
     #[derive(Default)]
-    struct Store(Mutex<Values>);
+    pub(crate) struct Store(Mutex<Values>);
 
     #[derive(Default)]
     struct Values {

@@ -1,24 +1,20 @@
-//! What all requests of one worker thread share, and the one thing they do with it: counting.
+//! What all requests of one worker thread share: the configuration, the metrics, the counts.
 
 use std::cell::Cell;
 
-use cartgate_policy::Sku;
+use cartgate_policy::client::{Client, ClientSource};
 use cartgate_policy::config::Config;
-use cartgate_policy::extract::Line;
-use cartgate_policy::gcra::{Decision, Limit, State};
-use cartgate_policy::slots::{self, Slot};
+use cartgate_policy::extract::{ExtractError, Head, Line};
+use cartgate_policy::gcra::{Decision, Limit};
 use proxy_wasm::types::LogLevel;
 use thiserror::Error;
 
-use crate::count::{self, SharedStore as _, UpdateError};
+use crate::count::{self, UpdateError};
+use crate::counter::{Charge, Counter, Subject};
 use crate::host::{self, HostError, SharedData};
 use crate::metrics::Metrics;
 
-// Keys in shared data belong to a `vm_id`, which Istio leaves empty for every filter: hence our
-// own prefix. The number is that of the values' layout, so that a later version, loaded into the
-// same process, does not meet values it cannot read.
-const SKU_KEY: &str = "cartgate/1/sku/";
-const SLOTS_KEY: &str = "cartgate/1/slots/";
+// As the counts' keys, in `counter`.
 const SEED_KEY: &str = "cartgate/1/seed";
 
 /// A worker thread's part of the edge: configured, and ready for requests.
@@ -27,80 +23,90 @@ pub(crate) struct Edge {
     pub(crate) config: Config,
     /// The counters.
     pub(crate) metrics: Metrics,
-    slots_seed: [u8; 16],
+    seed: [u8; 16],
+    counter: Counter<SharedData>,
     jitter: Cell<u64>,
     is_debug: Cell<bool>,
 }
 
+/// Why a request is not admitted, by a limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    /// Never that it is admitted.
+    pub(crate) decision: Decision,
+    /// The limit.
+    pub(crate) limit: Limit,
+    /// Whether it is one per client.
+    pub(crate) is_per_client: bool,
+}
+
 impl Edge {
-    /// Makes an edge; the seed of its slots is the same in all worker threads of a process, and
-    /// another in each process.
+    /// Makes an edge; its seed is the same in all worker threads of a process, and another in each
+    /// process.
     ///
     /// # Errors
     /// Failure mode: the filter does not start, and Envoy refuses the listener or answers 5xx.
     pub(crate) fn new(config: Config) -> Result<Self, EdgeError> {
         let random = host::random::<16>()?;
         let seed = count::get_or_create(&SharedData, SEED_KEY, &random)?;
-        let slots_seed = seed.try_into().map_err(|_| EdgeError::Seed)?;
+        let seed = seed.try_into().map_err(|_| EdgeError::Seed)?;
         let jitter = Cell::new(u64::from_le_bytes(host::random()?));
         let is_debug = Cell::new(host::is_debug());
-        Ok(Self { config, metrics: Metrics::define(), slots_seed, jitter, is_debug })
+        let (metrics, counter) = (Metrics::define(), Counter::new(SharedData, seed));
+        Ok(Self { config, metrics, seed, counter, jitter, is_debug })
     }
 
-    /// Charges a request to its SKU's limit. Only [`Decision::Admitted`] lets it through.
+    /// Whose request it is, for each of the limits per client.
+    ///
+    /// # Errors
+    /// Failure mode: the request is refused, since nobody knows whose limit it is to be charged to.
+    pub(crate) fn clients(&self, head: &Head<'_>) -> Result<Vec<Client>, ClientsError> {
+        let limits = self.config.client_limits();
+        if limits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let address = host::source_address()?;
+        let client = |client: &ClientSource| client.client(head, &address, &self.seed);
+        Ok(limits.iter().map(|limit| client(limit.client())).collect::<Result<_, _>>()?)
+    }
+
+    /// Charges a request to its SKU's limit and to its clients', and counts what came of it.
     ///
     /// # Errors
     /// Failure mode: deny. Without the stored state nobody knows what is admitted already.
-    pub(crate) fn charge(&self, line: &Line) -> Result<Decision, EdgeError> {
-        match self.config.limit_of(&line.sku) {
-            Some(limit) => self.charge_listed(line, limit),
-            None => self.charge_slot(line),
-        }
-    }
-
-    /// The limit that a SKU is charged to.
-    pub(crate) fn limit_of(&self, sku: &Sku) -> Limit {
-        self.config.limit_of(sku).unwrap_or(self.config.default_limit())
-    }
-
-    /// Charges a SKU that has a limit, and so a key, of its own.
-    fn charge_listed(&self, line: &Line, limit: Limit) -> Result<Decision, EdgeError> {
-        let decision = count::update(&SharedData, &sku_key(&line.sku), |stored, now_ns| {
-            let state = match stored {
-                // Newly listed: it goes on with what it owes as one of the others.
-                None => self.slot_state(&line.sku, now_ns)?,
-                // Bytes that cannot be read hide an unknown debt: go on from an empty bucket.
-                Some(bytes) => State::from_bytes(bytes).unwrap_or_else(|| limit.exhausted(now_ns)),
-            };
-            let (decision, after) = limit.charge(state, line.quantity, now_ns);
-            let after = after.to_bytes();
-            Ok((decision, (stored != Some(&after[..])).then(|| after.to_vec())))
-        })?;
-        Ok(decision)
-    }
-
-    fn slot_state(&self, sku: &Sku, now_ns: u64) -> Result<State, HostError> {
-        let slot = self.slot(sku);
-        let set = SharedData.get(&slots_key(slot))?.map(|(set, _)| set);
-        Ok(slots::state(set.as_deref(), slot.fingerprint, self.config.default_limit(), now_ns))
-    }
-
-    fn charge_slot(&self, line: &Line) -> Result<Decision, EdgeError> {
-        let limit = self.config.default_limit();
-        let slot = self.slot(&line.sku);
-        let charged = count::update(&SharedData, &slots_key(slot), |stored, now_ns| {
-            let charged = slots::charge(stored, slot.fingerprint, limit, line.quantity, now_ns);
-            Ok(((charged.decision, charged.overflowed), charged.set))
-        });
-        let (decision, overflowed) = charged?;
-        if overflowed {
+    pub(crate) fn charge(
+        &self,
+        line: &Line,
+        clients: &[Client],
+    ) -> Result<Result<(), Refused>, EdgeError> {
+        let charges = self.charges(line, clients);
+        let verdict = self.counter.charge(&charges)?;
+        if verdict.overflowed {
             self.metrics.count_overflow();
         }
-        Ok(decision)
+        Ok(verdict.refused.map_or(Ok(()), |(n, decision)| {
+            let limit = charges.get(n).map_or(self.config.default_limit(), |charge| charge.limit);
+            Err(Refused { decision, limit, is_per_client: n > 0 })
+        }))
     }
 
-    fn slot(&self, sku: &Sku) -> Slot {
-        Slot::of(sku, &self.slots_seed, self.config.slot_sets_count())
+    /// The SKU's limit first, which most are refused by.
+    fn charges<'a>(&self, line: &'a Line, clients: &[Client]) -> Vec<Charge<'a>> {
+        let (sku, cost) = (&line.sku, line.quantity);
+        let (others, sets_count) = (self.config.default_limit(), self.config.slot_sets_count());
+        let of_sku = match self.config.limit_of(sku) {
+            Some(limit) => {
+                Charge { subject: Subject::Listed { sku, others, sets_count }, limit, cost }
+            }
+            None => Charge { subject: Subject::Sku { sku, sets_count }, limit: others, cost },
+        };
+        let limits = self.config.client_limits().iter().zip(clients).enumerate();
+        let of_clients = limits.map(|(table, (limit, client))| {
+            let (client, sets_count) = (*client, limit.slot_sets_count());
+            let subject = Subject::Client { sku, client, table, sets_count };
+            Charge { subject, limit: limit.limit(), cost }
+        });
+        std::iter::once(of_sku).chain(of_clients).collect()
     }
 
     /// A number to spread retries with: not secret, and without a host call.
@@ -124,14 +130,6 @@ impl Edge {
             host::log(LogLevel::Debug, &line());
         }
     }
-}
-
-fn sku_key(sku: &Sku) -> String {
-    format!("{SKU_KEY}{sku}")
-}
-
-fn slots_key(slot: Slot) -> String {
-    format!("{SLOTS_KEY}{}", slot.set)
 }
 
 /// Why a request could not be counted.
@@ -158,4 +156,15 @@ impl From<UpdateError<HostError>> for EdgeError {
             UpdateError::Store(error) => Self::Host(error),
         }
     }
+}
+
+/// Why nobody knows whose request it is.
+#[derive(Debug, Error)]
+pub(crate) enum ClientsError {
+    /// Envoy did not say where it came from.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The request is ambiguous.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
 }

@@ -44,6 +44,16 @@ pub(crate) fn request_headers() -> Result<Vec<u8>, HostError> {
     })
 }
 
+/// Where the request came from, with its port.
+pub(crate) fn source_address() -> Result<Vec<u8>, HostError> {
+    const PATH: &[u8] = b"source\0address";
+    receive("proxy_get_property", |data, size| {
+        // SAFETY: Envoy reads the path's bytes, and writes through the two pointers; all outlive the
+        // call.
+        unsafe { imports::proxy_get_property(PATH.as_ptr(), PATH.len(), data, size) }
+    })
+}
+
 /// The body of `len` bytes that is held back.
 pub(crate) fn request_body(len: usize) -> Result<Vec<u8>, HostError> {
     const HTTP_REQUEST_BODY: u32 = 0;
@@ -130,11 +140,11 @@ pub(crate) fn define_counter(name: &str) -> Option<u32> {
     (status == imports::OK).then_some(id)
 }
 
-/// Counts one more.
-pub(crate) fn increment(counter: u32) {
+/// Counts so many more.
+pub(crate) fn increment(counter: u32, by: u32) {
     // Failure mode: go on, as above.
     // SAFETY: no pointers.
-    let _ = unsafe { imports::proxy_increment_metric(counter, 1) };
+    let _ = unsafe { imports::proxy_increment_metric(counter, by.into()) };
 }
 
 /// Envoy's shared data: bytes under keys, common to the worker threads of one process. Its keys
@@ -247,6 +257,9 @@ mod imports {
         fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize);
         fn proxy_get_buffer_bytes(
             buffer: u32, start: usize, max_size: usize, data: *mut *mut u8, size: *mut usize
+        );
+        fn proxy_get_property(
+            path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize
         );
         fn proxy_get_shared_data(
             key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize, cas: *mut u32

@@ -1,7 +1,8 @@
 //! The filter that Envoy loads: a thin shell over `cartgate-policy`.
 //!
 //! - `host` is the only module that calls Envoy, and so the only one with `unsafe` blocks.
-//! - `edge` holds what all requests of one worker thread share, and counts.
+//! - `edge` holds what all requests of one worker thread share.
+//! - `counter` charges requests to limits, in the state that all threads share (`count`).
 //! - `root` is the filter's life: configuration, once per worker thread.
 //! - `request` is one request's life.
 //! - `reply` words the answers.
@@ -11,6 +12,7 @@
 //! rather than admits.
 
 mod count;
+mod counter;
 mod edge;
 mod header_map;
 mod host;

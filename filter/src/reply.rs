@@ -1,10 +1,10 @@
 //! The answers to requests that do not go on to the service.
 
 use cartgate_policy::extract::{ExtractError, Line};
-use cartgate_policy::gcra::{Decision, Limit};
+use cartgate_policy::gcra::Decision;
 use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
 
-use crate::edge::EdgeError;
+use crate::edge::{EdgeError, Refused};
 use crate::host::{self, HostError};
 use crate::metrics::Outcome;
 
@@ -21,30 +21,29 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The answer to a decision, `None` if it was to admit. `jitter` is any random number.
-    pub(crate) fn for_decision(
-        decision: Decision,
-        line: &Line,
-        limit: Limit,
-        jitter: u64,
-    ) -> Option<Self> {
-        match decision {
-            Decision::Admitted => None,
-            Decision::Denied { retry_after_ns } => Some(Self {
-                outcome: Outcome::Denied,
-                problem: Problem::new(ProblemType::OverLimit)
+    /// The answer to a request that a limit does not admit. `jitter` is any random number.
+    pub(crate) fn for_refused(refused: Refused, line: &Line, jitter: u64) -> Self {
+        let (outcome, problem) = match refused.decision {
+            Decision::Denied { retry_after_ns } => {
+                let (outcome, problem_type) = match refused.is_per_client {
+                    true => (Outcome::ClientDenied, ProblemType::ClientOverLimit),
+                    false => (Outcome::Denied, ProblemType::OverLimit),
+                };
+                let problem = Problem::new(problem_type)
                     .with("sku", line.sku.as_str())
                     .with("retry_after_ms", retry_after_ns.div_ceil(NS_PER_MS))
-                    .retry_after_s(retry_after_s(retry_after_ns, jitter)),
-            }),
-            Decision::OverBurst => Some(Self {
-                outcome: Outcome::OverBurst,
-                problem: Problem::new(ProblemType::OverBurst)
+                    .retry_after_s(retry_after_s(retry_after_ns, jitter));
+                (outcome, problem)
+            }
+            Decision::OverBurst | Decision::Admitted => {
+                let problem = Problem::new(ProblemType::OverBurst)
                     .with("sku", line.sku.as_str())
                     .with("quantity", line.quantity.get())
-                    .with("quantity_max", limit.burst()),
-            }),
-        }
+                    .with("quantity_max", refused.limit.burst());
+                (Outcome::OverBurst, problem)
+            }
+        };
+        Self { outcome, problem }
     }
 
     /// The answer to a request in which no SKU or quantity could be read.
@@ -117,6 +116,7 @@ fn retry_after_s(retry_after_ns: u64, jitter: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cartgate_policy::gcra::Limit;
     use cartgate_policy::{Quantity, Sku};
     use serde_json::{Value, json};
 
@@ -124,8 +124,7 @@ mod tests {
         Line { sku: Sku::parse("A-1").unwrap(), quantity: Quantity::new(7).unwrap() }
     }
 
-    fn check(reply: Option<Reply>, outcome: Outcome, retry_after_s: Option<u32>, expected: Value) {
-        let reply = reply.unwrap();
+    fn check(reply: Reply, outcome: Outcome, retry_after_s: Option<u32>, expected: Value) {
         let mut body: Value = serde_json::from_slice(&reply.problem.body()).unwrap();
         body.as_object_mut().unwrap().remove("title");
         assert_eq!((reply.outcome, reply.problem.retry_after_s), (outcome, retry_after_s));
@@ -135,19 +134,26 @@ mod tests {
     #[test]
     fn decisions() {
         let limit = Limit::new(5, 5).unwrap();
-        let reply = |decision| Reply::for_decision(decision, &line(), limit, 0);
-        assert_eq!(reply(Decision::Admitted), None);
+        let reply = |decision, is_per_client| {
+            Reply::for_refused(Refused { decision, limit, is_per_client }, &line(), 0)
+        };
+        let denied = Decision::Denied { retry_after_ns: 1_200_000_001 };
+        for (is_per_client, outcome, slug) in [
+            (false, Outcome::Denied, "over-limit"),
+            (true, Outcome::ClientDenied, "client-over-limit"),
+        ] {
+            check(
+                reply(denied, is_per_client),
+                outcome,
+                Some(2),
+                json!({
+                    "type": format!("urn:cartgate:problem:{slug}"), "status": 429,
+                    "sku": "A-1", "retry_after_ms": 1201,
+                }),
+            );
+        }
         check(
-            reply(Decision::Denied { retry_after_ns: 1_200_000_001 }),
-            Outcome::Denied,
-            Some(2),
-            json!({
-                "type": "urn:cartgate:problem:over-limit", "status": 429,
-                "sku": "A-1", "retry_after_ms": 1201,
-            }),
-        );
-        check(
-            reply(Decision::OverBurst),
+            reply(Decision::OverBurst, true),
             Outcome::OverBurst,
             None,
             json!({
@@ -160,7 +166,7 @@ mod tests {
     #[test]
     fn other_refusals() {
         check(
-            Some(Reply::for_unreadable(&ExtractError::NoSku)),
+            Reply::for_unreadable(&ExtractError::NoSku),
             Outcome::NoSku,
             None,
             json!({
@@ -169,7 +175,7 @@ mod tests {
             }),
         );
         check(
-            Some(Reply::for_body_too_large(10)),
+            Reply::for_body_too_large(10),
             Outcome::BodyTooLarge,
             None,
             json!({
@@ -178,13 +184,13 @@ mod tests {
             }),
         );
         check(
-            Some(Reply::for_uncounted(&EdgeError::Contended, 0)),
+            Reply::for_uncounted(&EdgeError::Contended, 0),
             Outcome::Contended,
             Some(1),
             json!({"type": "urn:cartgate:problem:over-limit", "status": 429}),
         );
         check(
-            Some(Reply::for_uncounted(&EdgeError::Seed, 0)),
+            Reply::for_uncounted(&EdgeError::Seed, 0),
             Outcome::Failed,
             Some(1),
             json!({"type": "urn:cartgate:problem:unavailable", "status": 503}),

@@ -11,11 +11,12 @@
 
 use std::rc::Rc;
 
+use cartgate_policy::client::Client;
 use cartgate_policy::extract::{ExtractError, Head, Line, Reading, Route};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, LogLevel};
 
-use crate::edge::{Edge, EdgeError};
+use crate::edge::{ClientsError, Edge, EdgeError};
 use crate::header_map;
 use crate::host::{self, HostError};
 use crate::metrics::Outcome;
@@ -32,7 +33,7 @@ enum Phase {
     /// Nothing has come yet.
     New,
     /// The head was read; `len` bytes of the body are held back.
-    Body { route: Rc<Route>, reading: Reading, len: usize },
+    Body { route: Rc<Route>, reading: Reading, clients: Vec<Client>, len: usize },
     /// The verdict was to let it through, or it is none of our business.
     Passed,
     /// It was answered.
@@ -54,10 +55,11 @@ impl Request {
         };
         self.id = printable(head.first("x-request-id").unwrap_or_default());
         let reading = route.read_head(&head)?;
+        let clients = self.edge.clients(&head)?;
         if end_of_stream || !route.reads_body() {
-            return self.decide(&route, reading, b"");
+            return self.decide(&route, reading, &clients, b"");
         }
-        self.phase = Phase::Body { route, reading, len: 0 };
+        self.phase = Phase::Body { route, reading, clients, len: 0 };
         Ok(())
     }
 
@@ -78,9 +80,9 @@ impl Request {
     /// Decides, now that the whole body is there.
     fn read_body(&mut self) -> Result<(), Refusal> {
         match std::mem::replace(&mut self.phase, Phase::Refused) {
-            Phase::Body { route, reading, len } => {
+            Phase::Body { route, reading, clients, len } => {
                 let body = host::request_body(len)?;
-                self.decide(&route, reading, &body)
+                self.decide(&route, reading, &clients, &body)
             }
             other => {
                 self.phase = other;
@@ -89,12 +91,16 @@ impl Request {
         }
     }
 
-    fn decide(&mut self, route: &Route, reading: Reading, body: &[u8]) -> Result<(), Refusal> {
+    fn decide(
+        &mut self,
+        route: &Route,
+        reading: Reading,
+        clients: &[Client],
+        body: &[u8],
+    ) -> Result<(), Refusal> {
         let line = route.read_body(reading, body)?;
-        let decision = self.edge.charge(&line)?;
-        let limit = self.edge.limit_of(&line.sku);
-        if let Some(reply) = Reply::for_decision(decision, &line, limit, self.edge.jitter()) {
-            return Err(reply.into());
+        if let Err(refused) = self.edge.charge(&line, clients)? {
+            return Err(Reply::for_refused(refused, &line, self.edge.jitter()).into());
         }
         self.phase = Phase::Passed;
         self.edge.metrics.count(Outcome::Admitted);
@@ -158,6 +164,15 @@ impl From<Reply> for Refusal {
 impl From<ExtractError> for Refusal {
     fn from(error: ExtractError) -> Self {
         Self::Reply(Reply::for_unreadable(&error))
+    }
+}
+
+impl From<ClientsError> for Refusal {
+    fn from(error: ClientsError) -> Self {
+        match error {
+            ClientsError::Host(error) => error.into(),
+            ClientsError::Extract(error) => error.into(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Sku;
+use crate::client::ClientSource;
 use crate::document;
 use crate::extract::{Head, Route, Source};
 use crate::gcra::Limit;
@@ -45,6 +46,10 @@ pub struct Config {
     /// The table for SKUs that are not listed in `limits`.
     #[serde(default, deserialize_with = "object")]
     slots: Slots,
+    /// What one client may take of a SKU: at most [`Config::CLIENT_LIMITS_MAX`] such limits, each by
+    /// another source. Each must admit a request, and so must its SKU's.
+    #[serde(default, deserialize_with = "objects")]
+    client_limits: Vec<ClientLimit>,
     /// The requests that are limited. Of several that match, the first counts; what none matches
     /// passes.
     #[serde(deserialize_with = "objects")]
@@ -52,6 +57,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// The largest number of `client_limits`: each is one more state to look at for every request.
+    pub const CLIENT_LIMITS_MAX: usize = 4;
+
     /// Reads and checks a configuration.
     ///
     /// # Errors
@@ -68,6 +76,7 @@ impl Config {
             serde_path_to_error::deserialize::<_, Object<Self>>(json).map_err(|error| {
                 ConfigError::at(error.path().to_string(), error.inner().to_string())
             })?;
+        config.check_client_limits()?;
         config.check_routes()?;
         Ok(config)
     }
@@ -95,6 +104,26 @@ impl Config {
     /// How many sets of slots the other SKUs share.
     pub fn slot_sets_count(&self) -> u32 {
         self.slots.sets_count.0
+    }
+
+    /// What one client may take of a SKU.
+    pub fn client_limits(&self) -> &[ClientLimit] {
+        &self.client_limits
+    }
+
+    fn check_client_limits(&self) -> Result<(), ConfigError> {
+        if self.client_limits.len() > Self::CLIENT_LIMITS_MAX {
+            let reason = format!("at most {} limits per client", Self::CLIENT_LIMITS_MAX);
+            return Err(ConfigError::at("client_limits", reason));
+        }
+        for (n, limit) in self.client_limits.iter().enumerate() {
+            let mut before = self.client_limits.iter().take(n);
+            if before.any(|other| other.client == limit.client) {
+                let field = format!("client_limits[{n}].client");
+                return Err(ConfigError::at(field, "listed before: leave one out"));
+            }
+        }
+        Ok(())
     }
 
     fn check_routes(&self) -> Result<(), ConfigError> {
@@ -143,6 +172,37 @@ impl Route {
     }
 }
 
+/// What each client may take of each SKU, as far as one source can tell clients.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientLimit {
+    /// What tells one client from another.
+    client: ClientSource,
+    /// What each of them may take of each SKU.
+    #[serde(deserialize_with = "object")]
+    limit: Limit,
+    /// The table for what they owe.
+    #[serde(default, deserialize_with = "object")]
+    slots: Slots,
+}
+
+impl ClientLimit {
+    /// What tells one client from another.
+    pub fn client(&self) -> &ClientSource {
+        &self.client
+    }
+
+    /// What each of them may take of each SKU.
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// How many sets of slots they share.
+    pub fn slot_sets_count(&self) -> u32 {
+        self.slots.sets_count.0
+    }
+}
+
 /// How requests wait for the verdict on their body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -179,13 +239,13 @@ impl TryFrom<u64> for BodyBytes {
     }
 }
 
-/// The size of the slot table.
+/// The size of a slot table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Slots {
-    /// The number of sets, each for eight SKUs that owe something at the same time: 1 to 65536. A
+    /// The number of sets, each for eight who owe something at the same time: 1 to 65536. A
     /// set takes up to 172 bytes, with its key and place about 280, in Envoy's memory and for good.
-    /// Changing the number makes most SKUs start afresh.
+    /// Changing the number makes most of them start afresh.
     #[serde(default)]
     sets_count: SetsCount,
 }

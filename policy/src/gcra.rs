@@ -13,6 +13,10 @@
 //! All time is whole nanoseconds on one monotonic clock, whose zero does not matter. The time that
 //! one unit costs is rounded up, so that rounding makes the limit lower, never higher.
 //!
+//! Units may be charged some time before they are spent ([`crate::lease`]). So what has been paid
+//! counts as owed for [`Limit::lease_ns`] longer. Then the bound holds for spent units as well: those
+//! spent in a window of `w` seconds were charged in one of `w` seconds and that much before it.
+//!
 //! A stored [`State`] carries the limit it was written under. A reader with another limit converts
 //! what is owed, unit for unit, so that a changed limit neither forgets nor invents debt.
 
@@ -24,6 +28,10 @@ use thiserror::Error;
 use crate::Quantity;
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The part of a burst that may be in leases: one in so many, and no more than what comes in so long.
+const LEASE_PART: u64 = 20;
+const LEASE_NS_MAX: u64 = 50_000_000;
 
 /// How many units of a SKU are admitted: a pace, and how many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +78,45 @@ impl Limit {
         State { per_second: self.per_second, tat_ns }
     }
 
+    /// For how long after they were charged units may be spent. 0, at once, where fewer than two come in
+    /// that time: such limits lose nothing of their burst.
+    pub fn lease_ns(self) -> u64 {
+        let lease_ns = (self.owed_max_ns() / LEASE_PART).min(LEASE_NS_MAX);
+        if lease_ns >= 2 * self.per_second.interval_ns() { lease_ns } else { 0 }
+    }
+
+    /// What comes in the time of a lease, in units.
+    pub fn lease_units(self) -> u32 {
+        let units = self.lease_ns() / self.per_second.interval_ns();
+        u32::try_from(units).unwrap_or(Self::UNITS_MAX)
+    }
+
+    /// Whether a state still counts, under this limit. One that does not holds no information:
+    /// forgetting it changes no decision.
+    pub fn remembers(self, state: State, now_ns: u64) -> bool {
+        state.tat_ns.saturating_add(self.lease_ns()) > now_ns
+    }
+
+    /// As [`Limit::charge`]; and if the request is admitted, up to `ahead` more units are charged, for
+    /// requests to come within [`Limit::lease_ns`]. The last number is how many.
+    pub fn charge_ahead(
+        self,
+        state: State,
+        cost: Quantity,
+        ahead: u32,
+        now_ns: u64,
+    ) -> (Decision, State, u32) {
+        let (decision, mut state) = self.charge(state, cost, now_ns);
+        if decision != Decision::Admitted {
+            return (decision, state, 0);
+        }
+        let left_ns = self.owed_max_ns().saturating_sub(self.counted_ns(state, now_ns));
+        let left = u32::try_from(left_ns / self.per_second.interval_ns()).unwrap_or(u32::MAX);
+        let ahead = ahead.min(left);
+        state.tat_ns += u64::from(ahead) * self.per_second.interval_ns();
+        (decision, state, ahead)
+    }
+
     /// Decides on a request for `cost` units at `now_ns`, and gives the state to store. If that
     /// equals `state`, there is nothing to store.
     ///
@@ -82,9 +129,9 @@ impl Limit {
             return (Decision::OverBurst, state);
         }
         let cost_ns = u64::from(cost.get()) * self.per_second.interval_ns();
-        let owed_ns = state.owed_ns(now_ns).saturating_add(cost_ns);
-        let retry_after_ns = owed_ns.saturating_sub(self.owed_max_ns());
-        match now_ns.checked_add(owed_ns) {
+        let counted_ns = self.counted_ns(state, now_ns).saturating_add(cost_ns);
+        let retry_after_ns = counted_ns.saturating_sub(self.owed_max_ns());
+        match state.tat_ns.max(now_ns).checked_add(cost_ns) {
             Some(tat_ns) if retry_after_ns == 0 => (Decision::Admitted, State { tat_ns, ..state }),
             Some(_) => (Decision::Denied { retry_after_ns }, state),
             // A time that cannot be written down: the end of the clock, 584 years after its zero.
@@ -104,6 +151,11 @@ impl Limit {
         let owed = owed.div_ceil(u128::from(state.per_second.interval_ns()));
         let owed_ns = u64::try_from(owed).unwrap_or(u64::MAX);
         State { per_second: self.per_second, tat_ns: now_ns.saturating_add(owed_ns) }
+    }
+
+    /// What is owed, and what was until so recently that it may not be spent yet.
+    fn counted_ns(self, state: State, now_ns: u64) -> u64 {
+        state.tat_ns.saturating_add(self.lease_ns()).saturating_sub(now_ns)
     }
 
     fn owed_max_ns(self) -> u64 {
@@ -136,12 +188,6 @@ pub struct State {
 impl State {
     /// The length of [`State::to_bytes`].
     pub const BYTES: usize = 12;
-
-    /// Whether anything is owed. A state that owes nothing holds no information: forgetting it
-    /// changes no decision.
-    pub fn owes(self, now_ns: u64) -> bool {
-        self.tat_ns > now_ns
-    }
 
     /// The stored form: the pace (4 bytes), the TAT (8 bytes), both little endian.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
@@ -346,7 +392,7 @@ mod tests {
         ) {
             let (decision, after) = limit.charge(state, units(cost), now);
             if decision == Decision::Admitted {
-                prop_assert!(after.owes(now));
+                prop_assert!(after.tat_ns > now);
             }
         }
     }

@@ -7,10 +7,12 @@
 //! The crate knows no clock, no I/O, no async, no proxy-wasm: time and randomness come in as
 //! arguments. It builds natively and for wasm32.
 
+pub mod client;
 pub mod config;
 pub mod document;
 pub mod extract;
 pub mod gcra;
+pub mod lease;
 pub mod problem;
 mod quantity;
 mod sku;

@@ -40,7 +40,9 @@ macro_rules! problem_types {
 problem_types! {
     /// Edge: the SKU's limit does not admit the request now.
     OverLimit, "over-limit", 429, "Too many people are asking for this product";
-    /// Edge: the quantity is above the SKU's burst, so that it could never be admitted.
+    /// Edge: one client asks for more of the SKU than one may.
+    ClientOverLimit, "client-over-limit", 429, "You are asking for this product too often";
+    /// Edge: the quantity is above the SKU's burst, or a client's, so that it could never be admitted.
     OverBurst, "over-burst", 422, "The quantity is more than this product's limit ever admits at once";
     /// Edge: the route needs a SKU and the request names none.
     NoSku, "no-sku", 400, "The request names no product";

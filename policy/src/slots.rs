@@ -21,6 +21,7 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::client::Client;
 use crate::gcra::{Decision, Limit, State};
 use crate::{Quantity, Sku};
 
@@ -43,11 +44,16 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Finds the place of `sku` among `sets_count` sets. `seed` is random, and the same for
-    /// everyone who shares the sets.
-    pub fn of(sku: &Sku, seed: &[u8; 16], sets_count: u32) -> Self {
+    /// Finds the place of `sku`, or of what one `client` takes of it, among `sets_count` sets. `seed` is
+    /// random, and the same for everyone who shares the sets.
+    pub fn of(sku: &Sku, client: Option<Client>, seed: &[u8; 16], sets_count: u32) -> Self {
         let mut hasher = SipHasher13::new_with_key(seed);
         hasher.write(sku.as_str().as_bytes());
+        if let Some(client) = client {
+            // No SKU has this byte in it.
+            hasher.write(&[0]);
+            hasher.write(&client.to_bytes());
+        }
         let hash = hasher.finish128();
         let set = hash.h1 % u64::from(sets_count.max(1));
         // A remainder of a `u32` is one.
@@ -60,13 +66,16 @@ impl Slot {
 pub struct Charged {
     /// The decision on the request.
     pub decision: Decision,
+    /// How many units were charged beyond it.
+    pub ahead: u32,
     /// The set to store, `None` if it is as it was.
     pub set: Option<Vec<u8>>,
     /// Whether the request was charged to the overflow, all ways being taken.
     pub overflowed: bool,
 }
 
-/// Charges the SKU with this `fingerprint` for `cost` units; `stored` is its set, `None` if nothing
+/// Charges the SKU with this `fingerprint` for `cost` units, and up to `ahead` more, as
+/// [`Limit::charge_ahead`] does; `stored` is its set, `None` if nothing
 /// was ever stored there.
 ///
 /// Bytes that are no set count as a set whose overflow is exhausted: what they owed is unknown, so
@@ -76,12 +85,13 @@ pub fn charge(
     fingerprint: u64,
     limit: Limit,
     cost: Quantity,
+    ahead: u32,
     now_ns: u64,
 ) -> Charged {
     let mut set = Set::read(stored, limit, now_ns);
     let known = set.find(fingerprint);
-    let (decision, after) = limit.charge(set.state(known), cost, now_ns);
-    let way = known.or_else(|| set.free(now_ns));
+    let (decision, after, ahead) = limit.charge_ahead(set.state(known), cost, ahead, now_ns);
+    let way = known.or_else(|| set.free(limit, now_ns));
     match way {
         Some(way) if known.is_some() || decision == Decision::Admitted => {
             set.put(way, (fingerprint, after));
@@ -91,7 +101,7 @@ pub fn charge(
     }
     let bytes = set.to_bytes();
     let changed = stored != Some(bytes.as_slice()) && !(stored.is_none() && set.ways.is_empty());
-    Charged { decision, set: changed.then_some(bytes), overflowed: way.is_none() }
+    Charged { decision, ahead, set: changed.then_some(bytes), overflowed: way.is_none() }
 }
 
 /// What the SKU with this `fingerprint` owes in its set, `stored`: where to go on with a SKU that gets
@@ -146,8 +156,8 @@ impl Set {
 
     /// A way that nobody is in, or somebody who owes nothing. A way not used yet comes last, so
     /// that a set is no longer than it needs to be.
-    fn free(&self, now_ns: u64) -> Option<usize> {
-        let paid = self.ways.iter().position(|way| !way.1.owes(now_ns));
+    fn free(&self, limit: Limit, now_ns: u64) -> Option<usize> {
+        let paid = self.ways.iter().position(|way| !limit.remembers(way.1, now_ns));
         paid.or_else(|| (self.ways.len() < WAYS).then_some(self.ways.len()))
     }
 
@@ -184,7 +194,7 @@ mod tests {
     impl Table {
         fn charge(&mut self, fingerprint: u64, cost: u64, now_ns: u64) -> Charged {
             let cost = Quantity::new(cost).unwrap();
-            let charged = charge(self.stored.as_deref(), fingerprint, limit(), cost, now_ns);
+            let charged = charge(self.stored.as_deref(), fingerprint, limit(), cost, 0, now_ns);
             if let Some(set) = &charged.set {
                 self.stored = Some(set.clone());
             }
@@ -193,7 +203,7 @@ mod tests {
 
         fn owing(&self, now_ns: u64) -> Vec<(u64, State)> {
             let set = Set::read(self.stored.as_deref(), limit(), now_ns);
-            set.ways.into_iter().filter(|way| way.1.owes(now_ns)).collect()
+            set.ways.into_iter().filter(|way| limit().remembers(way.1, now_ns)).collect()
         }
     }
 
@@ -206,7 +216,10 @@ mod tests {
         let denied = Decision::Denied { retry_after_ns: S / 10 };
         for sku in 0..WAYS as u64 {
             let charged = table.charge(sku, 1, 0);
-            assert_eq!(charged, Charged { decision: denied, set: None, overflowed: false });
+            assert_eq!(
+                charged,
+                Charged { decision: denied, ahead: 0, set: None, overflowed: false }
+            );
         }
         // Everyone else shares one limit.
         let first = table.charge(100, 3, 0);
@@ -226,7 +239,7 @@ mod tests {
         let charged = Table::default().charge(1, 4, 0);
         assert_eq!(
             charged,
-            Charged { decision: Decision::OverBurst, set: None, overflowed: false }
+            Charged { decision: Decision::OverBurst, ahead: 0, set: None, overflowed: false }
         );
     }
 
@@ -265,9 +278,10 @@ mod tests {
     #[test]
     fn slots_depend_on_the_seed_and_stay_in_range() {
         let sku = Sku::parse("A").unwrap();
-        assert_ne!(Slot::of(&sku, &[1; 16], 4096), Slot::of(&sku, &[2; 16], 4096));
-        assert_eq!(Slot::of(&sku, &[1; 16], 1).set, 0);
-        assert_eq!(Slot::of(&sku, &[1; 16], 0).set, 0);
+        let slot = |seed, sets_count| Slot::of(&sku, None, &[seed; 16], sets_count);
+        assert_ne!(slot(1, 4096), slot(2, 4096));
+        assert_eq!(slot(1, 1).set, 0);
+        assert_eq!(slot(1, 0).set, 0);
     }
 
     fn any_requests() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
@@ -316,7 +330,7 @@ mod tests {
         fn no_bytes_panic_or_grow(
             stored in prop::collection::vec(any::<u8>(), 0..400), fingerprint: u64, now: u64,
         ) {
-            let charged = charge(Some(&stored), fingerprint, limit(), Quantity::ONE, now);
+            let charged = charge(Some(&stored), fingerprint, limit(), Quantity::ONE, 0, now);
             prop_assert!(charged.set.is_none_or(|set| set.len() <= SET_BYTES_MAX));
         }
     }

@@ -1,11 +1,11 @@
 //! Clients: a polite one, and one that sends any bytes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
 use crate::http1::{Message, MessageReader};
@@ -36,7 +36,20 @@ impl RawConnection {
     /// # Panics
     /// Nobody listens.
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Connects from an address of this machine's own, such as any in 127.0.0.0/8.
+    ///
+    /// # Panics
+    /// Nobody listens, or the address is not this machine's.
+    pub async fn open_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        Self::over(socket.connect(address).await.unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         // Every write is a packet of its own, at once.
         stream.set_nodelay(true).unwrap();
         let (reader, writer) = stream.into_split();

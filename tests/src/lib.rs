@@ -17,6 +17,7 @@ pub mod client;
 pub mod drill;
 pub mod envoy;
 pub mod filter;
+pub mod flood;
 pub mod http1;
 pub mod legacy;
 pub mod linear;

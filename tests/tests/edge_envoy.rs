@@ -79,6 +79,7 @@ async fn every_counter_is_there_from_the_start() {
     let expected = [
         "admitted",
         "body_too_large",
+        "client_denied",
         "contended",
         "denied",
         "failed",

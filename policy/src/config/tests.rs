@@ -10,6 +10,11 @@ fn sample() -> Value {
         "default_limit": {"per_second": 50, "burst": 100},
         "limits": {"LIMITED-SNEAKER": {"per_second": 5, "burst": 5}},
         "slots": {"sets_count": 16},
+        "client_limits": [
+            {"client": {"cookie": "session"}, "limit": {"per_second": 1, "burst": 2}},
+            {"client": "source_address", "limit": {"per_second": 20, "burst": 40},
+             "slots": {"sets_count": 32}},
+        ],
         "routes": [
             {"method": "POST", "path": "/v1/reservations",
              "sku": [{"json": "/sku"}, {"form": "sku"}], "quantity": [{"json": "/quantity"}]},
@@ -50,7 +55,10 @@ fn sample_and_defaults() {
     assert_eq!(config.limit_of(&sku("OTHER")), None);
     assert_eq!(config.default_limit(), Limit::new(50, 100).unwrap());
     assert_eq!((config.body_bytes_max(), config.slot_sets_count()), (1024, 16));
-    for optional in ["/body_mode", "/body_bytes_max", "/limits", "/slots"] {
+    let [session, address] = config.client_limits() else { panic!("two limits") };
+    assert_eq!((session.limit(), session.slot_sets_count()), (Limit::new(1, 2).unwrap(), 4096));
+    assert_eq!((address.client(), address.slot_sets_count()), (&ClientSource::SourceAddress, 32));
+    for optional in ["/body_mode", "/body_bytes_max", "/limits", "/slots", "/client_limits"] {
         check(optional, Value::Null, Ok(()));
     }
     check("/slots", json!({}), Ok(()));
@@ -81,7 +89,7 @@ fn errors_name_the_field() {
     refused(
         "/body_mod",
         json!(1),
-        "body_mod: unknown field `body_mod`, expected one of `body_mode`, `body_bytes_max`, `default_limit`, `limits`, `slots`, `routes`",
+        "body_mod: unknown field `body_mod`, expected one of `body_mode`, `body_bytes_max`, `default_limit`, `limits`, `slots`, `client_limits`, `routes`",
     );
     refused(
         "/routes/0/burst",
@@ -119,6 +127,13 @@ fn errors_name_the_field() {
         "routes[0].sku[1].header: host never comes under this name: let clients send another header, such as x-sku",
     );
     refused("/routes/1/path", json!("cart"), "routes[1].path: a path starts with /");
+    refused(
+        "/client_limits/0/client",
+        json!("address"),
+        "client_limits[0].client: unknown variant `address`, expected one of `header`, `cookie`, `source_address`",
+    );
+    let burst = limit("client_limits[0].limit.burst", "0");
+    refused("/client_limits/0/limit/burst", json!(0), &burst);
 }
 
 /// serde's derived structs take arrays, too.
@@ -137,7 +152,15 @@ fn an_array_is_no_object() {
     refused("/routes/0", json!(["POST", "/add", [{"query": "sku"}], []]), &array("routes[0]"));
     let source = "routes[0].sku[0]: invalid type: sequence, expected string or map";
     refused("/routes/0/sku/0", json!(["json", "/sku"]), source);
-    let fields = ["body_mode", "body_bytes_max", "default_limit", "limits", "slots", "routes"];
+    let fields = [
+        "body_mode",
+        "body_bytes_max",
+        "default_limit",
+        "limits",
+        "slots",
+        "client_limits",
+        "routes",
+    ];
     let whole = Value::Array(fields.map(|field| sample()[field].clone()).to_vec());
     let error = Config::parse(whole.to_string().as_bytes()).unwrap_err().to_string();
     assert_eq!(error, "configuration: invalid type: sequence, expected an object");
@@ -172,6 +195,15 @@ fn parts_must_fit_together() {
         let route = json!({"method": "POST", "path": path, "sku": [{"query": "a"}]});
         refused("/routes/0", route, shadowed);
     }
+    refused(
+        "/client_limits/0/client",
+        json!("source_address"),
+        "client_limits[1].client: listed before: leave one out",
+    );
+    let many: Vec<_> = (0..5)
+        .map(|n| json!({"client": {"cookie": format!("c{n}")}, "limit": {"per_second": 1, "burst": 1}}))
+        .collect();
+    refused("/client_limits", json!(many), "client_limits: at most 4 limits per client");
     let elsewhere = json!({"method": "PUT", "path": "/{x}/{y}/{z}", "sku": [{"query": "a"}]});
     check("/routes/0", elsewhere, Ok(()));
     refused(

@@ -182,6 +182,13 @@ pub struct FieldError;
 #[serde(try_from = "String")]
 pub struct HeaderName(String);
 
+impl HeaderName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for HeaderName {
     type Error = HeaderNameError;
 

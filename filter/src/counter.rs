@@ -1,0 +1,249 @@
+//! Counting: charging a request to every limit that it has to pass.
+//!
+//! ```text
+//! look at all limits but the first      nothing is spent, and the first refusal is the answer
+//! take from each, the first one first   from what this thread has leased, or else from the shared state
+//! ```
+//!
+//! So a refusal mostly costs the other limits nothing. If another thread came between looking and
+//! taking, what was taken stays with this thread, and dies with its lease: it is never given back to the
+//! shared state, so that nothing can be admitted twice.
+
+use std::cell::RefCell;
+
+use cartgate_policy::client::Client;
+use cartgate_policy::gcra::{Decision, Limit, State};
+use cartgate_policy::lease::{Leases, Local};
+use cartgate_policy::slots::{self, Slot};
+use cartgate_policy::{Quantity, Sku};
+
+use crate::count::{self, SharedStore, UpdateError};
+
+// Keys in shared data belong to a `vm_id`, which Istio leaves empty for every filter: hence our
+// own prefix. The number is that of the values' layout, so that a later version, loaded into the
+// same process, does not meet values it cannot read.
+const SKU_KEY: &str = "cartgate/1/sku/";
+const SLOTS_KEY: &str = "cartgate/1/slots/";
+const CLIENTS_KEY: &str = "cartgate/1/clients/";
+
+/// A limit, and what a request costs there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge<'a> {
+    /// Whose it is.
+    pub(crate) subject: Subject<'a>,
+    /// The limit.
+    pub(crate) limit: Limit,
+    /// What the request costs.
+    pub(crate) cost: Quantity,
+}
+
+/// Whose limit it is, and how many sets of slots such subjects share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subject<'a> {
+    /// A SKU that has a key of its own. Until it has, it goes on with what it owes among the others,
+    /// under their limit.
+    Listed { sku: &'a Sku, others: Limit, sets_count: u32 },
+    /// Another SKU.
+    Sku { sku: &'a Sku, sets_count: u32 },
+    /// A client of a SKU, by the configuration's `table`th limit per client.
+    Client { sku: &'a Sku, client: Client, table: usize, sets_count: u32 },
+}
+
+/// What came of charging a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Which charge was refused and how, if one was: then nothing is admitted.
+    pub(crate) refused: Option<(usize, Decision)>,
+    /// Whether something was charged to the overflow of a full set of slots.
+    pub(crate) overflowed: bool,
+}
+
+/// One worker thread's part of the counting.
+pub(crate) struct Counter<S> {
+    store: S,
+    seed: [u8; 16],
+    leases: RefCell<Leases>,
+}
+
+impl<S: SharedStore> Counter<S> {
+    /// Counts in `store`. The `seed` of the slots is the same in all worker threads, and another in
+    /// each process.
+    pub(crate) fn new(store: S, seed: [u8; 16]) -> Self {
+        Self { store, seed, leases: RefCell::default() }
+    }
+
+    /// Charges a request to all of its limits, of which no two are the same.
+    ///
+    /// # Errors
+    /// Nothing is admitted.
+    pub(crate) fn charge(&self, charges: &[Charge<'_>]) -> Result<Verdict, UpdateError<S::Error>> {
+        if let [first, others @ ..] = charges
+            && !others.is_empty()
+            && let Some(refused) = self.look_at_all(first, others)?
+        {
+            return Ok(Verdict { refused: Some(refused), overflowed: false });
+        }
+        let mut overflowed = false;
+        for (n, charge) in charges.iter().enumerate() {
+            let taken = self.take(charge, &mut overflowed);
+            if !matches!(taken, Ok(Decision::Admitted)) {
+                self.put_back(&charges[..n]);
+                let refused = Some((n, taken?));
+                return Ok(Verdict { refused, overflowed });
+            }
+        }
+        Ok(Verdict { refused: None, overflowed })
+    }
+
+    /// The first refusal among several limits. Of the first of them this is only what the thread knows
+    /// by itself: it is the one to be taken from next.
+    fn look_at_all(
+        &self,
+        first: &Charge<'_>,
+        others: &[Charge<'_>],
+    ) -> Result<Option<(usize, Decision)>, UpdateError<S::Error>> {
+        let refused = |decision: &Decision| *decision != Decision::Admitted;
+        let local = self.look_local(first, self.slot(first.subject)).map_err(UpdateError::Store)?;
+        if let Local::Decided(decision) = local
+            && refused(&decision)
+        {
+            return Ok(Some((0, decision)));
+        }
+        for (n, charge) in (1..).zip(others) {
+            let decision = self.look(charge).map_err(UpdateError::Store)?;
+            if refused(&decision) {
+                return Ok(Some((n, decision)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What taking would say now.
+    fn look(&self, charge: &Charge<'_>) -> Result<Decision, S::Error> {
+        let slot = self.slot(charge.subject);
+        let cost = match self.look_local(charge, slot)? {
+            Local::Decided(decision) => return Ok(decision),
+            Local::Ask { cost, .. } => cost,
+        };
+        let stored = self.store.get(&key(charge.subject, slot))?.map(|(value, _)| value);
+        let now_ns = self.store.now_ns()?;
+        let (asked, _) = self.ask(charge, slot, cost, 0, (stored.as_deref(), now_ns))?;
+        if asked.decision != Decision::Admitted {
+            self.note(charge, slot, cost, asked);
+        }
+        Ok(asked.decision)
+    }
+
+    fn look_local(&self, charge: &Charge<'_>, slot: Slot) -> Result<Local, S::Error> {
+        let leases = self.leases.borrow();
+        if !leases.know(slot.fingerprint) {
+            return Ok(Local::Ask { cost: charge.cost, ahead: 0 });
+        }
+        let now_ns = self.store.now_ns()?;
+        Ok(leases.look(slot.fingerprint, charge.limit, charge.cost, now_ns))
+    }
+
+    fn take(
+        &self,
+        charge: &Charge<'_>,
+        overflowed: &mut bool,
+    ) -> Result<Decision, UpdateError<S::Error>> {
+        let slot = self.slot(charge.subject);
+        let (cost, ahead) = match self.take_local(charge, slot).map_err(UpdateError::Store)? {
+            Local::Decided(decision) => return Ok(decision),
+            Local::Ask { cost, ahead } => (cost, ahead),
+        };
+        let asked = count::update(&self.store, &key(charge.subject, slot), |stored, now_ns| {
+            self.ask(charge, slot, cost, ahead, (stored, now_ns))
+        })?;
+        *overflowed |= asked.overflowed;
+        self.note(charge, slot, cost, asked);
+        Ok(asked.decision)
+    }
+
+    /// What this thread can decide by itself.
+    fn take_local(&self, charge: &Charge<'_>, slot: Slot) -> Result<Local, S::Error> {
+        let mut leases = self.leases.borrow_mut();
+        if !leases.know(slot.fingerprint) {
+            return Ok(Local::Ask { cost: charge.cost, ahead: 0 });
+        }
+        let now_ns = self.store.now_ns()?;
+        Ok(leases.decide(slot.fingerprint, charge.limit, charge.cost, now_ns))
+    }
+
+    /// What the shared state says to a charge, and what it is then, if that is anything new.
+    fn ask(
+        &self,
+        charge: &Charge<'_>,
+        slot: Slot,
+        cost: Quantity,
+        ahead: u32,
+        (stored, at_ns): (Option<&[u8]>, u64),
+    ) -> Result<(Asked, Option<Vec<u8>>), S::Error> {
+        let limit = charge.limit;
+        let Subject::Listed { sku, others, sets_count } = charge.subject else {
+            let charged = slots::charge(stored, slot.fingerprint, limit, cost, ahead, at_ns);
+            let slots::Charged { decision, ahead, set, overflowed } = charged;
+            return Ok((Asked { decision, ahead, at_ns, overflowed }, set));
+        };
+        let state = match stored {
+            None => {
+                let set = key(Subject::Sku { sku, sets_count }, slot);
+                let set = self.store.get(&set)?.map(|(set, _)| set);
+                slots::state(set.as_deref(), slot.fingerprint, others, at_ns)
+            }
+            // Bytes that cannot be read hide an unknown debt: go on from an empty bucket.
+            Some(bytes) => State::from_bytes(bytes).unwrap_or_else(|| limit.exhausted(at_ns)),
+        };
+        let (decision, after, ahead) = limit.charge_ahead(state, cost, ahead, at_ns);
+        let after = after.to_bytes();
+        let changed = (stored != Some(&after[..])).then(|| after.to_vec());
+        Ok((Asked { decision, ahead, at_ns, overflowed: false }, changed))
+    }
+
+    fn note(&self, charge: &Charge<'_>, slot: Slot, cost: Quantity, asked: Asked) {
+        let told = (asked.decision, asked.ahead);
+        self.leases.borrow_mut().note(slot.fingerprint, charge.limit, cost, told, asked.at_ns);
+    }
+
+    /// Keeps what was taken for a request that is not admitted after all.
+    fn put_back(&self, charges: &[Charge<'_>]) {
+        // Without a clock it is lost, which admits less, never more.
+        let Ok(now_ns) = self.store.now_ns() else { return };
+        for charge in charges {
+            let fingerprint = self.slot(charge.subject).fingerprint;
+            self.leases.borrow_mut().put_back(fingerprint, charge.cost, now_ns);
+        }
+    }
+
+    fn slot(&self, subject: Subject<'_>) -> Slot {
+        let (sku, client, sets_count) = match subject {
+            Subject::Listed { sku, sets_count, .. } | Subject::Sku { sku, sets_count } => {
+                (sku, None, sets_count)
+            }
+            Subject::Client { sku, client, sets_count, .. } => (sku, Some(client), sets_count),
+        };
+        Slot::of(sku, client, &self.seed, sets_count)
+    }
+}
+
+/// What the state that all worker threads share has said, and when.
+#[derive(Clone, Copy)]
+struct Asked {
+    decision: Decision,
+    /// Units charged beyond the request's.
+    ahead: u32,
+    at_ns: u64,
+    overflowed: bool,
+}
+
+fn key(subject: Subject<'_>, slot: Slot) -> String {
+    match subject {
+        Subject::Listed { sku, .. } => format!("{SKU_KEY}{sku}"),
+        Subject::Sku { .. } => format!("{SLOTS_KEY}{}", slot.set),
+        Subject::Client { table, .. } => format!("{CLIENTS_KEY}{table}/{}", slot.set),
+    }
+}
+
+#[cfg(test)]
+mod tests;

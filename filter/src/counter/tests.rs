@@ -1,0 +1,228 @@
+//! Threads that count in one store, one after the other in any order, and really at once.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::count::tests::Store;
+
+const S: u64 = 1_000_000_000;
+const SETS: u32 = 4;
+
+/// A clock that a test sets.
+#[derive(Clone, Default)]
+struct Timed {
+    store: Rc<Store>,
+    now_ns: Rc<Cell<u64>>,
+}
+
+impl SharedStore for Timed {
+    type Error = ();
+
+    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+        self.store.get(key)
+    }
+
+    fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        cas: Option<u32>,
+    ) -> Result<(), crate::count::SetError<()>> {
+        self.store.set(key, value, cas)
+    }
+
+    fn now_ns(&self) -> Result<u64, ()> {
+        Ok(self.now_ns.get())
+    }
+}
+
+fn limit((per_second, burst): (u64, u64)) -> Limit {
+    Limit::new(per_second, burst).unwrap()
+}
+
+fn sku(name: &str) -> Sku {
+    Sku::parse(name).unwrap()
+}
+
+fn client(address: &str) -> Client {
+    use cartgate_policy::client::ClientSource;
+    use cartgate_policy::extract::Head;
+    let head = Head::new(vec![]);
+    ClientSource::SourceAddress.client(&head, address.as_bytes(), &[1; 16]).unwrap()
+}
+
+fn of_sku(sku: &Sku, limit: Limit, cost: u64) -> Charge<'_> {
+    let cost = Quantity::new(cost).unwrap();
+    Charge { subject: Subject::Sku { sku, sets_count: SETS }, limit, cost }
+}
+
+fn of_listed(sku: &Sku, limit: Limit, cost: u64) -> Charge<'_> {
+    let subject = Subject::Listed { sku, others: limit, sets_count: SETS };
+    Charge { subject, ..of_sku(sku, limit, cost) }
+}
+
+fn of_client(sku: &Sku, client: Client, limit: Limit, cost: u64) -> Charge<'_> {
+    let subject = Subject::Client { sku, client, table: 0, sets_count: SETS };
+    Charge { subject, ..of_sku(sku, limit, cost) }
+}
+
+/// Units admitted over time: never above a limit, over any window.
+#[derive(Default)]
+struct Admitted(Vec<(u64, u64)>);
+
+impl Admitted {
+    fn check(&self, per_second: u64, burst: u64) {
+        for (start, (from, _)) in self.0.iter().enumerate() {
+            let mut sum = 0;
+            for (at, cost) in &self.0[start..] {
+                sum += cost;
+                let above_burst = sum.saturating_sub(burst);
+                assert!(above_burst * S <= per_second * (at - from), "{sum} in {} ns", at - from);
+            }
+        }
+    }
+}
+
+fn denied(verdict: Verdict) -> usize {
+    match verdict.refused {
+        Some((n, Decision::Denied { .. })) => n,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_cost_of_a_refusal_is_nobodys() {
+    let clock = Timed::default();
+    clock.now_ns.set(S);
+    let counter = Counter::new(clock.clone(), [0; 16]);
+    let (a, one, two) = (sku("A"), client("192.0.2.1"), client("192.0.2.2"));
+    let (product, person) = (limit((1, 3)), limit((1, 2)));
+    let ask = |client| {
+        let charges = [of_listed(&a, product, 1), of_client(&a, client, person, 1)];
+        counter.charge(&charges).unwrap()
+    };
+    // The client's limit refuses the third, and the product still has one for somebody else.
+    assert_eq!([ask(one).refused, ask(one).refused], [None; 2]);
+    assert_eq!(denied(ask(one)), 1);
+    assert_eq!(ask(two).refused, None);
+    // Now the product's does, again and again, and costs the client nothing.
+    for _ in 0..5 {
+        assert_eq!(denied(ask(two)), 0);
+    }
+    clock.now_ns.set(2 * S);
+    assert_eq!(ask(two).refused, None);
+}
+
+#[test]
+fn a_cost_that_a_client_can_never_have_is_refused_as_such() {
+    let clock = Timed::default();
+    let counter = Counter::new(clock, [0; 16]);
+    let (a, one) = (sku("A"), client("192.0.2.1"));
+    let charges = [of_sku(&a, limit((10, 10)), 5), of_client(&a, one, limit((1, 2)), 5)];
+    let verdict = counter.charge(&charges).unwrap();
+    assert_eq!(verdict.refused, Some((1, Decision::OverBurst)));
+}
+
+proptest! {
+    /// Threads take turns in any order, with leases, several limits, costs, and pauses.
+    #[test]
+    fn no_limit_is_exceeded_over_any_window(
+        product in (1..100_000_u64, 1..500_u64), person in (1..1_000_u64, 1..100_u64),
+        is_listed: bool,
+        requests in prop::collection::vec(
+            (0..3_usize, 0..2_usize, prop_oneof![0..1_000_u64, 0..3_000_000_u64, 0..90_000_000_u64],
+             1..4_u64),
+            1..300,
+        ),
+    ) {
+        let clock = Timed::default();
+        let counters = [0; 3].map(|_| Counter::new(clock.clone(), [0; 16]));
+        let (a, clients) = (sku("A"), [client("192.0.2.1"), client("192.0.2.2")]);
+        let (mut of_product, mut of_clients) = (Admitted::default(), <[Admitted; 2]>::default());
+        clock.now_ns.set(S);
+        for (thread, who, pause, cost) in requests {
+            clock.now_ns.set(clock.now_ns.get() + pause);
+            let first = match is_listed {
+                true => of_listed(&a, limit(product), cost),
+                false => of_sku(&a, limit(product), cost),
+            };
+            let charges = [first, of_client(&a, clients[who], limit(person), cost)];
+            let verdict = counters[thread].charge(&charges).unwrap();
+            if verdict.refused.is_none() {
+                of_product.0.push((clock.now_ns.get(), cost));
+                of_clients[who].0.push((clock.now_ns.get(), cost));
+            }
+        }
+        of_product.check(product.0, product.1);
+        of_clients.iter().for_each(|of_client| of_client.check(person.0, person.1));
+    }
+}
+
+/// A clock that goes on with every look at it.
+struct Racing<'a> {
+    store: &'a Store,
+    now_ns: &'a AtomicU64,
+}
+
+impl SharedStore for Racing<'_> {
+    type Error = ();
+
+    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+        self.store.get(key)
+    }
+
+    fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        cas: Option<u32>,
+    ) -> Result<(), crate::count::SetError<()>> {
+        self.store.set(key, value, cas)
+    }
+
+    fn now_ns(&self) -> Result<u64, ()> {
+        Ok(self.now_ns.fetch_add(1_000, Ordering::SeqCst))
+    }
+}
+
+/// Threads that come between one another's looking and taking: over the whole time no more is admitted
+/// than the limits allow, of the product and of each client.
+#[test]
+fn threads_at_once_admit_no_more_than_the_limits() {
+    let (store, clock) = (Store::default(), AtomicU64::new(S));
+    let (product, person) = ((20_000, 300), (8_000, 200));
+    let clients = [client("192.0.2.1"), client("192.0.2.2")];
+    let run = |thread: usize| {
+        let racing = Racing { store: &store, now_ns: &clock };
+        let (counter, a) = (Counter::new(racing, [0; 16]), sku("A"));
+        let mut admitted = [0_u64; 2];
+        for n in 0..20_000 {
+            let who = (n + thread) % 2;
+            let of_client = of_client(&a, clients[who], limit(person), 1);
+            let verdict = counter.charge(&[of_listed(&a, limit(product), 1), of_client]);
+            // Contended is a refusal, too.
+            if verdict.is_ok_and(|verdict| verdict.refused.is_none()) {
+                admitted[who] += 1;
+            }
+        }
+        admitted
+    };
+    let admitted: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || run(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let seconds = (clock.into_inner() - S) as f64 / S as f64;
+    let most = |(per_second, burst): (u64, u64)| per_second as f64 * seconds + burst as f64;
+    let of_client =
+        |who: usize| admitted.iter().map(|by_thread| by_thread[who]).sum::<u64>() as f64;
+    let all = of_client(0) + of_client(1);
+    assert!(all <= most(product), "{all} of {}", most(product));
+    for who in 0..2 {
+        assert!(of_client(who) <= most(person), "{} of {}", of_client(who), most(person));
+    }
+    assert!(all >= 0.5 * most(person), "{all}: the test proves nothing");
+}

@@ -1,0 +1,198 @@
+//! Who asks: what a limit per client goes by.
+//!
+//! A client is told by something that is in its requests. A cookie or a header that nobody in front of
+//! the edge has checked is the client's own to invent, and a bot will: only the address it comes from
+//! is not. So there may be several such limits, and each must admit the request.
+
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use thiserror::Error;
+
+use crate::extract::{ExtractError, Head, HeaderName};
+
+/// What tells one client from another.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientSource {
+    /// The header of this name.
+    Header(HeaderName),
+    /// The cookie of this name.
+    Cookie(CookieName),
+    /// The address that the request came from, as Envoy sees it (`use_remote_address` and trusted
+    /// proxies apply). Of IPv6 the first 64 bits: all else is a household's, or a bot's, to choose.
+    SourceAddress,
+}
+
+/// A client, without what told it: cookies can be long, and secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(u128);
+
+impl ClientSource {
+    /// Whose request this is. `address` is where it came from, with a port or without; `seed` is
+    /// random, and the same for everyone who shares counts. All requests without the header or cookie
+    /// count as one client's.
+    ///
+    /// # Errors
+    /// The header is there more than once. Of several cookies of one name the first counts, which is
+    /// the one with the most specific path (RFC 6265, section 5.4).
+    pub fn client(
+        &self,
+        head: &Head<'_>,
+        address: &[u8],
+        seed: &[u8; 16],
+    ) -> Result<Client, ExtractError> {
+        let mut hasher = SipHasher13::new_with_key(seed);
+        match self {
+            Self::Header(name) => hash_found(&mut hasher, head.single(name.as_str())?),
+            Self::Cookie(name) => hash_found(&mut hasher, name.find(head)),
+            Self::SourceAddress => match without_port(address) {
+                Some(IpAddr::V4(address)) => hasher.write(&address.octets()),
+                Some(IpAddr::V6(address)) => hasher.write(&address.octets()[..8]),
+                // Such as a pipe's.
+                None => hasher.write(address),
+            },
+        }
+        Ok(Client(hasher.finish128().as_u128()))
+    }
+}
+
+impl Client {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_le_bytes()
+    }
+}
+
+/// What is absent is not what is empty.
+fn hash_found(hasher: &mut SipHasher13, value: Option<&[u8]>) {
+    if let Some(value) = value {
+        hasher.write(&[1]);
+        hasher.write(value);
+    }
+}
+
+fn without_port(address: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(address).ok()?;
+    let address = match text.parse::<SocketAddr>() {
+        Ok(with_port) => with_port.ip(),
+        Err(_) => text.parse().ok()?,
+    };
+    match address {
+        IpAddr::V6(address) => {
+            Some(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4))
+        }
+        v4 => Some(v4),
+    }
+}
+
+/// The name of a cookie (RFC 6265, section 4.1.1), compared exactly.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct CookieName(String);
+
+impl CookieName {
+    fn find<'a>(&self, head: &Head<'a>) -> Option<&'a [u8]> {
+        head.all("cookie").flat_map(|line| line.split(|b| *b == b';')).find_map(|pair| {
+            let value = pair.trim_ascii().strip_prefix(self.0.as_bytes())?;
+            value.strip_prefix(b"=")
+        })
+    }
+}
+
+impl TryFrom<String> for CookieName {
+    type Error = CookieNameError;
+
+    fn try_from(raw: String) -> Result<Self, CookieNameError> {
+        let is_token = |b: u8| b.is_ascii_graphic() && !br#"()<>@,;:\"/[]?={}"#.contains(&b);
+        if !raw.is_empty() && raw.bytes().all(is_token) {
+            Ok(Self(raw))
+        } else {
+            Err(CookieNameError { raw })
+        }
+    }
+}
+
+/// A text that is no cookie's name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{raw:?} is no cookie's name: use letters, digits, - and _, such as session")]
+pub struct CookieNameError {
+    raw: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const SEED: [u8; 16] = [7; 16];
+
+    fn source(json: Value) -> ClientSource {
+        serde_json::from_value(json).unwrap()
+    }
+
+    /// The client of a request with these headers.
+    fn by(source: &ClientSource, headers: &[(&str, &str)]) -> Client {
+        let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        source.client(&Head::new(headers.collect()), b"", &SEED).unwrap()
+    }
+
+    fn at(address: &str) -> Client {
+        ClientSource::SourceAddress.client(&Head::new(vec![]), address.as_bytes(), &SEED).unwrap()
+    }
+
+    #[test]
+    fn addresses() {
+        for (one, other, is_same) in [
+            ("192.0.2.1:1000", "192.0.2.1:2000", true),
+            ("192.0.2.1:1000", "192.0.2.1", true),
+            ("192.0.2.1:1000", "192.0.2.2:1000", false),
+            ("192.0.2.1:1000", "[::ffff:192.0.2.1]:2000", true),
+            ("[2001:db8::1]:1000", "[2001:db8:0:0:ffff::9]:2000", true),
+            ("[2001:db8::1]:1000", "[2001:db8:0:1::1]:1000", false),
+            ("@pipe", "@pipe", true),
+            ("@pipe", "", false),
+        ] {
+            assert_eq!(at(one) == at(other), is_same, "{one} and {other}");
+        }
+    }
+
+    #[test]
+    fn headers() {
+        let source = source(json!({"header": "x-device"}));
+        let device = |value| by(&source, &[("x-device", value), ("x-other", "1")]);
+        assert_eq!(device("a"), by(&source, &[("x-device", "a")]));
+        assert_ne!(device("a"), device("b"));
+        assert_ne!(device(""), by(&source, &[]));
+        assert_eq!(by(&source, &[("x-other", "1")]), by(&source, &[]));
+        let twice = vec![(&b"x-device"[..], &b"a"[..]), (b"x-device", b"b")];
+        assert!(source.client(&Head::new(twice), b"", &SEED).is_err());
+    }
+
+    #[test]
+    fn cookies() {
+        let source = source(json!({"cookie": "session"}));
+        let cookies = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
+            by(&source, &lines)
+        };
+        let a = cookies(&["session=a"]);
+        for same in [&["x=1; session=a; y=2"][..], &["x=1", "session=a"], &["session=a;session=b"]]
+        {
+            assert_eq!(cookies(same), a, "{same:?}");
+        }
+        for other in [&["session=b"][..], &["Session=a"], &["sessions=a"], &["xsession=a"], &[]] {
+            assert_ne!(cookies(other), a, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_cookies() {
+        for wrong in ["", "a b", "a=b", "a;b", "caf\u{e9}"] {
+            let error = serde_json::from_value::<ClientSource>(json!({"cookie": wrong}));
+            let error = error.unwrap_err().to_string();
+            assert!(error.ends_with("use letters, digits, - and _, such as session"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Units that one worker thread has charged before anybody asks for them.
+//!
+//! What costs at the edge is to look at a state that all worker threads share. A thread that sees many
+//! requests for a SKU charges some units at once, and spends them by itself; and once it was denied
+//! something, it denies the same until the state can have changed its mind.
+//!
+//! Both are exact. A lease is good for [`Limit::lease_ns`] after it was charged, and charges count as
+//! owed for as long ([`crate::gcra`]): so units admitted over any window of `w` seconds stay within
+//! `per_second * w + burst`, however many threads there are. And what is denied stays denied for the
+//! time that the denial said, since others can only add to what is owed. Units that nobody asks for in
+//! time are lost to all; so a thread asks for as many as it has needed lately.
+
+use crate::Quantity;
+use crate::gcra::{Decision, Limit};
+
+/// How many SKUs a thread remembers. Two that meet in a place take turns, and lose what they have left.
+const PLACES: usize = 1_024;
+
+/// What one thread knows of SKUs, by their fingerprints.
+#[derive(Clone, Debug)]
+pub struct Leases(Box<[Place]>);
+
+/// What a thread can decide by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// Admitted, or denied.
+    Decided(Decision),
+    /// The shared state has to be charged for so many units; and for some more `ahead`, if it has them.
+    Ask {
+        /// What the request costs beyond what the thread has.
+        cost: Quantity,
+        /// What it will probably need.
+        ahead: u32,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    fingerprint: u64,
+    /// Units left, until when they are good, and when and how many were charged.
+    left: u32,
+    until_ns: u64,
+    charged_ns: u64,
+    charged: u32,
+    /// Until when as many units are denied, or more.
+    denied: u32,
+    denied_until_ns: u64,
+}
+
+impl Leases {
+    /// Whether it knows anything of the SKU with this `fingerprint`: else nobody need look at a clock.
+    pub fn know(&self, fingerprint: u64) -> bool {
+        self.0[Self::index(fingerprint)].fingerprint == fingerprint
+    }
+
+    /// Decides on a request for `cost` units of the SKU with this `fingerprint` at `now_ns`, as far as
+    /// this thread can. What it [`Local::Ask`]s for is to be [noted](Self::note).
+    pub fn decide(&mut self, fingerprint: u64, limit: Limit, cost: Quantity, now_ns: u64) -> Local {
+        if !self.know(fingerprint) {
+            return Local::Ask { cost, ahead: 0 };
+        }
+        self.0[Self::index(fingerprint)].decide(limit, cost, now_ns)
+    }
+
+    /// What [`Leases::decide`] would say; nothing is spent.
+    pub fn look(&self, fingerprint: u64, limit: Limit, cost: Quantity, now_ns: u64) -> Local {
+        self.clone_place(fingerprint).decide(limit, cost, now_ns)
+    }
+
+    /// Takes back `cost` units that were admitted and not needed in the end. They die when the lease
+    /// that they are of does, or at once: the shared state is never told.
+    pub fn put_back(&mut self, fingerprint: u64, cost: Quantity, now_ns: u64) {
+        let place = &mut self.0[Self::index(fingerprint)];
+        if place.fingerprint == fingerprint && now_ns < place.until_ns {
+            place.left = place.left.saturating_add(cost.get()).min(place.charged);
+        }
+    }
+
+    /// Notes what came of asking at `now_ns`: the decision, and how many units were charged beyond it.
+    pub fn note(
+        &mut self,
+        fingerprint: u64,
+        limit: Limit,
+        cost: Quantity,
+        (decision, ahead): (Decision, u32),
+        now_ns: u64,
+    ) {
+        if !self.know(fingerprint) {
+            self.0[Self::index(fingerprint)] = Place { fingerprint, ..Place::default() };
+        }
+        let place = &mut self.0[Self::index(fingerprint)];
+        match decision {
+            Decision::Admitted => {
+                let charged = cost.get().saturating_add(ahead);
+                *place = Place {
+                    left: ahead,
+                    until_ns: now_ns.saturating_add(limit.lease_ns()),
+                    charged_ns: now_ns,
+                    charged,
+                    ..*place
+                };
+            }
+            Decision::Denied { retry_after_ns } => {
+                place.denied = cost.get();
+                place.denied_until_ns = now_ns.saturating_add(retry_after_ns);
+            }
+            Decision::OverBurst => {}
+        }
+    }
+
+    fn clone_place(&self, fingerprint: u64) -> Place {
+        let place = self.0[Self::index(fingerprint)];
+        if place.fingerprint == fingerprint { place } else { Place::default() }
+    }
+
+    fn index(fingerprint: u64) -> usize {
+        usize::try_from(fingerprint % PLACES as u64).unwrap_or_default()
+    }
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self(vec![Place::default(); PLACES].into())
+    }
+}
+
+impl Place {
+    fn decide(&mut self, limit: Limit, cost: Quantity, now_ns: u64) -> Local {
+        let units = cost.get();
+        if units > limit.burst() {
+            return Local::Decided(Decision::OverBurst);
+        }
+        if now_ns >= self.until_ns {
+            let ahead = self.needed(limit, now_ns);
+            (self.left, self.charged) = (0, 0);
+            return self.denial(units, now_ns).unwrap_or(Local::Ask { cost, ahead });
+        }
+        if units <= self.left {
+            self.left -= units;
+            return Local::Decided(Decision::Admitted);
+        }
+        // More are asked for than it thought.
+        let ahead = self.charged.saturating_mul(2).min(limit.lease_units() / 2);
+        let missing = Quantity::new(u64::from(units - self.left)).unwrap_or(cost);
+        self.denial(missing.get(), now_ns).unwrap_or(Local::Ask { cost: missing, ahead })
+    }
+
+    /// As many as were spent of the last lease, in the time of one.
+    fn needed(&self, limit: Limit, now_ns: u64) -> u32 {
+        let spent = u64::from(self.charged.saturating_sub(self.left));
+        let since_ns = now_ns.saturating_sub(self.charged_ns).max(1);
+        let needed = spent.saturating_mul(limit.lease_ns()) / since_ns;
+        u32::try_from(needed).unwrap_or(u32::MAX).min(limit.lease_units() / 2)
+    }
+
+    fn denial(&self, units: u32, now_ns: u64) -> Option<Local> {
+        let is_denied = units >= self.denied && now_ns < self.denied_until_ns;
+        let retry_after_ns = self.denied_until_ns.saturating_sub(now_ns);
+        is_denied.then_some(Local::Decided(Decision::Denied { retry_after_ns }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: u64 = 1_000_000_000;
+
+    /// Threads that share a state.
+    struct Edge {
+        limit: Limit,
+        state: crate::gcra::State,
+        threads: Vec<Leases>,
+        asked: usize,
+    }
+
+    impl Edge {
+        fn new(limit: Limit, threads: usize) -> Self {
+            let threads = vec![Leases::default(); threads];
+            Self { limit, state: limit.fresh(), threads, asked: 0 }
+        }
+
+        fn decide(&mut self, thread: usize, cost: u32, now_ns: u64) -> Decision {
+            let cost = Quantity::new(cost.into()).unwrap();
+            let leases = &mut self.threads[thread];
+            match leases.decide(7, self.limit, cost, now_ns) {
+                Local::Decided(decision) => decision,
+                Local::Ask { cost, ahead } => {
+                    self.asked += 1;
+                    let charged = self.limit.charge_ahead(self.state, cost, ahead, now_ns);
+                    self.state = charged.1;
+                    leases.note(7, self.limit, cost, (charged.0, charged.2), now_ns);
+                    charged.0
+                }
+            }
+        }
+    }
+
+    fn limit(per_second: u64, burst: u64) -> Limit {
+        Limit::new(per_second, burst).unwrap()
+    }
+
+    #[test]
+    fn a_thread_with_much_to_do_seldom_asks() {
+        let mut edge = Edge::new(limit(1_000_000, 1_000_000), 1);
+        for n in 0..20_000 {
+            assert_eq!(edge.decide(0, 1, S + n * 50_000), Decision::Admitted);
+        }
+        assert!(edge.asked < 100, "asked {} times in a second", edge.asked);
+    }
+
+    /// All threads ask all the time, or one alone: nearly all of the limit is used.
+    #[test]
+    fn little_is_lost() {
+        for (threads, active, share) in [(4, 4, 0.99), (4, 1, 0.99), (1, 1, 0.99)] {
+            let limit = limit(2_000, 500);
+            let mut edge = Edge::new(limit, threads);
+            let admitted = (0..500_000)
+                .filter(|n| {
+                    let now_ns = S + n * 20_000;
+                    edge.decide(*n as usize % active, 1, now_ns) == Decision::Admitted
+                })
+                .count();
+            let most = 10.0 * 2_000.0 + 500.0;
+            assert!(admitted as f64 >= share * most, "{admitted} of {most}, {active} active");
+            // Each thread asks once for each unit that comes, at the most; of the others it knows.
+            let most = admitted * (active + 1);
+            assert!(edge.asked <= most, "asked {} times for {admitted}", edge.asked);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_above_the_limit_over_any_window(
+            rate in prop_oneof![1..=1_000_u64, 1_000..=1_000_000_u64],
+            burst in prop_oneof![1..=50_u64, 50..=5_000_u64],
+            requests in prop::collection::vec(
+                (0..4_usize, prop_oneof![0..1_000_u64, 0..1_000_000_u64, 0..60_000_000_u64], 1..6_u32),
+                1..400,
+            ),
+        ) {
+            let limit = limit(rate, burst);
+            let (mut edge, mut now) = (Edge::new(limit, 4), S);
+            let mut admitted: Vec<(u64, u64)> = Vec::new();
+            for (thread, pause, cost) in requests {
+                now += pause;
+                if edge.decide(thread, cost, now) == Decision::Admitted {
+                    admitted.push((now, cost.into()));
+                }
+            }
+            for (start, (from, _)) in admitted.iter().enumerate() {
+                let mut sum = 0;
+                for (at, cost) in &admitted[start..] {
+                    sum += cost;
+                    let above_burst = sum.saturating_sub(burst);
+                    prop_assert!(above_burst * S <= rate * (at - from));
+                }
+            }
+        }
+    }
+}
