@@ -8,7 +8,6 @@ use clap::Args;
 use jiff::Zoned;
 
 use super::cores::Cores;
-use super::engine::Lanes;
 use super::run::{Extent, Run};
 use super::{machine, table};
 use crate::paths::repo_root;
@@ -26,10 +25,6 @@ pub struct Arguments {
     /// Only show that everything works: short and small, and no target is judged
     #[arg(long)]
     smoke: bool,
-
-    /// The program that cargo makes of backend/benches/lanes.rs
-    #[arg(long)]
-    lanes: PathBuf,
 
     /// Keep servers off the load generator's core
     #[arg(long)]
@@ -57,11 +52,6 @@ impl Arguments {
             is_smoke: self.smoke,
         };
         Run::new(extent, Cores::divide(!self.apart), &self.dir)
-    }
-
-    /// The lanes without HTTP.
-    pub fn lanes(&self) -> Lanes {
-        Lanes(self.lanes.clone())
     }
 
     /// Says what has come of a run, and writes it to `target/bench/<name>.json`, unless it was told

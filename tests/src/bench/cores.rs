@@ -23,6 +23,14 @@ impl Cores {
         Self { generator: *generator, servers }
     }
 
+    /// The same cores, but that no server gets the generator's, unless there is only one.
+    pub fn apart(&self) -> Self {
+        let others = self.servers.iter().copied().filter(|core| *core != self.generator);
+        let others: Vec<usize> = others.collect();
+        let servers = if others.is_empty() { self.servers.clone() } else { others };
+        Self { generator: self.generator, servers }
+    }
+
     /// Pins this thread, and the threads that it will start, to the generator's core.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! Figures, and what they should be.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// What it is called, in JSON too.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// The figure; `None` if it could not be measured here, and the note says why.
     pub value: Option<f64>,
     /// What it counts.
@@ -42,13 +43,13 @@ impl Target {
 
 impl Figure {
     /// A figure without a target.
-    pub fn new(key: &'static str, value: f64, unit: &'static str) -> Self {
-        Self { key, value: Some(value), unit, target: None, note: String::new() }
+    pub fn new(key: impl Into<Cow<'static, str>>, value: f64, unit: &'static str) -> Self {
+        Self { key: key.into(), value: Some(value), unit, target: None, note: String::new() }
     }
 
     /// A figure that could not be measured.
-    pub fn missing(key: &'static str, why: impl Into<String>) -> Self {
-        Self { key, value: None, unit: "", target: None, note: why.into() }
+    pub fn missing(key: impl Into<Cow<'static, str>>, why: impl Into<String>) -> Self {
+        Self { key: key.into(), value: None, unit: "", target: None, note: why.into() }
     }
 
     /// It should be this, or more.
@@ -87,9 +88,9 @@ impl Figures {
 
     /// `{"metrics": {key: number}}`, of what was measured.
     pub fn json(&self) -> Value {
-        let measured = self.0.iter().filter_map(|figure| Some((figure.key, figure.value?)));
+        let measured = self.0.iter().filter_map(|figure| Some((&figure.key, figure.value?)));
         let metrics: Map<_, _> =
-            measured.map(|(key, value)| (key.to_owned(), json!(rounded(value)))).collect();
+            measured.map(|(key, value)| (key.to_string(), json!(rounded(value)))).collect();
         json!({ "metrics": metrics })
     }
 

@@ -14,6 +14,7 @@ pub mod conventional;
 pub mod cores;
 pub mod cpu;
 pub mod durability;
+pub mod edge;
 pub mod engine;
 pub mod figures;
 pub mod flood;

@@ -2,6 +2,11 @@
 //! sending, not on writing.
 
 use std::net::SocketAddr;
+use std::ops::Range;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand_distr::{Distribution, Zipf};
 
 use crate::random::Random;
 
@@ -18,6 +23,10 @@ pub enum Skus {
     Hot,
     /// Each request wants one of so many.
     Spread(u32),
+    /// The same, but the second is wanted half as often as the first, the third a third as often.
+    Zipf(u32),
+    /// No two requests want the same.
+    Distinct,
 }
 
 impl Skus {
@@ -26,6 +35,8 @@ impl Skus {
         match self {
             Self::Hot => 0,
             Self::Spread(count) => 1 + Random::new(number).below(count.into()) as u32,
+            Self::Zipf(count) => zipf(count, number),
+            Self::Distinct => number as u32,
         }
     }
 
@@ -33,9 +44,15 @@ impl Skus {
     pub fn all(self) -> std::ops::RangeInclusive<u32> {
         match self {
             Self::Hot => 0..=0,
-            Self::Spread(count) => 1..=count,
+            Self::Spread(count) | Self::Zipf(count) => 1..=count,
+            Self::Distinct => 0..=u32::MAX,
         }
     }
+}
+
+fn zipf(count: u32, number: u64) -> u32 {
+    let Ok(zipf) = Zipf::new(f64::from(count), 1.0) else { return 0 };
+    zipf.sample(&mut StdRng::seed_from_u64(number)) as u32
 }
 
 /// What a SKU is called.
@@ -47,8 +64,8 @@ pub fn sku_name(sku: u32) -> String {
 #[derive(Clone, Debug)]
 pub struct Template {
     bytes: Vec<u8>,
-    numbers: [usize; 2],
-    sku: usize,
+    numbers: Vec<Range<usize>>,
+    sku: Option<Range<usize>>,
     skus: Skus,
 }
 
@@ -72,21 +89,38 @@ impl Template {
              idempotency-key: k-{number}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let first = text.find(&number).unwrap_or_default();
-        let last = text.rfind(&number).unwrap_or_default();
-        let sku = text.find('$').unwrap_or_default();
-        Self { bytes: text.into_bytes(), numbers: [first, last], sku, skus }
+        Self::new(&text, skus)
+    }
+
+    /// Any request: digits of its number stand in place of each `#`, those of its SKU's in place of
+    /// each `$`.
+    pub fn new(text: &str, skus: Skus) -> Self {
+        let sku = places(text, '$').pop();
+        Self { numbers: places(text, '#'), sku, skus, bytes: text.as_bytes().to_vec() }
     }
 
     /// The request of this number.
     pub fn numbered(&mut self, number: u64) -> &[u8] {
-        for place in self.numbers {
-            write_digits(&mut self.bytes[place..place + NUMBER_LEN], number);
+        for place in &self.numbers {
+            write_digits(&mut self.bytes[place.clone()], number);
         }
-        let sku = self.skus.of(number);
-        write_digits(&mut self.bytes[self.sku..self.sku + SKU_LEN], sku.into());
+        if let Some(place) = &self.sku {
+            write_digits(&mut self.bytes[place.clone()], self.skus.of(number).into());
+        }
         &self.bytes
     }
+}
+
+/// Where there is a run of this sign.
+fn places(text: &str, sign: char) -> Vec<Range<usize>> {
+    let mut places: Vec<Range<usize>> = Vec::new();
+    for (at, _) in text.match_indices(sign) {
+        match places.last_mut().filter(|place| place.end == at) {
+            Some(place) => place.end = at + 1,
+            None => places.push(at..at + 1),
+        }
+    }
+    places
 }
 
 /// The customer of the request of this number.
@@ -117,6 +151,15 @@ mod tests {
             assert_eq!(body["customer_id"], customer(number));
             assert_eq!(body["sku"], sku_name(Skus::Spread(7).of(number)));
         }
+    }
+
+    #[test]
+    fn what_is_wanted_most_is_wanted_much() {
+        let mut counts = [0; 11];
+        (0..10_000).for_each(|number| counts[Skus::Zipf(10).of(number) as usize] += 1);
+        // One over the tenth harmonic number, 0.341.
+        assert!(counts[0] == 0 && (3_200..3_600).contains(&counts[1]), "{counts:?}");
+        assert!((1_550..1_850).contains(&counts[2]) && counts[10] > 250, "{counts:?}");
     }
 
     #[test]

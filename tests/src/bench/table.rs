@@ -9,7 +9,7 @@ const HEAD: &str = "figure";
 
 /// Lays the figures out, a line each, its note below it. Targets are `judged`, or left out.
 pub fn render(figures: &Figures, judged: bool) -> String {
-    let keys = figures.all().iter().map(|figure| figure.key);
+    let keys = figures.all().iter().map(|figure| &*figure.key);
     let width = keys.chain([HEAD]).map(str::len).max().unwrap_or_default();
     let mut text = String::new();
     // Unwrap safety, in all of this file: writing to a string cannot fail.

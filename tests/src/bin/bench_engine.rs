@@ -1,6 +1,9 @@
 //! Benchmarks of the engine, beside the conventional way; `make bench-engine` runs them.
 
+use std::path::PathBuf;
+
 use cartgate_tests::bench::arguments::Arguments;
+use cartgate_tests::bench::engine::Lanes;
 use cartgate_tests::bench::{durability, engine, flood, http, latency, memory, recovery};
 use clap::{Parser, ValueEnum};
 
@@ -12,6 +15,10 @@ struct Options {
     /// Only this measurement; may be given more than once
     #[arg(long, value_enum)]
     only: Vec<What>,
+
+    /// The program that cargo makes of backend/benches/lanes.rs
+    #[arg(long)]
+    lanes: PathBuf,
 
     #[command(flatten)]
     arguments: Arguments,
@@ -30,8 +37,8 @@ enum What {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
-    let Options { only, arguments } = Options::parse();
-    let (mut run, lanes) = (arguments.begin(), arguments.lanes());
+    let Options { only, lanes, arguments } = Options::parse();
+    let (mut run, lanes) = (arguments.begin(), Lanes(lanes));
     let wants = |what| only.is_empty() || only.contains(&what);
     // Latency is compared with a write of as many bytes as the trace has seen.
     if wants(What::Durability) || wants(What::Latency) {

@@ -1,6 +1,9 @@
 //! Benchmarks of the engine on Redis; `make bench-redis` runs them.
 
+use std::path::PathBuf;
+
 use cartgate_tests::bench::arguments::Arguments;
+use cartgate_tests::bench::engine::Lanes;
 use cartgate_tests::bench::redis::{engine, http, takeover};
 use clap::{Parser, ValueEnum};
 
@@ -12,6 +15,10 @@ struct Options {
     /// Only this measurement; may be given more than once
     #[arg(long, value_enum)]
     only: Vec<What>,
+
+    /// The program that cargo makes of backend/benches/lanes.rs
+    #[arg(long)]
+    lanes: PathBuf,
 
     #[command(flatten)]
     arguments: Arguments,
@@ -26,8 +33,8 @@ enum What {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
-    let Options { only, arguments } = Options::parse();
-    let (mut run, lanes) = (arguments.begin(), arguments.lanes());
+    let Options { only, lanes, arguments } = Options::parse();
+    let (mut run, lanes) = (arguments.begin(), Lanes(lanes));
     let wants = |what| only.is_empty() || only.contains(&what);
     if wants(What::Engine) {
         engine::measure(&mut run, &lanes).await;

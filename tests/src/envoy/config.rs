@@ -66,8 +66,17 @@ impl EnvoyConfig {
     }
 
     /// Passes every path on, instead of the few that the shipped configuration lets through.
-    pub fn route_everything(mut self) -> Self {
-        let everything = json!({ "match": { "prefix": "/" }, "route": { "cluster": CLUSTER } });
+    pub fn route_everything(self) -> Self {
+        self.only_route(&json!({ "match": { "prefix": "/" }, "route": { "cluster": CLUSTER } }))
+    }
+
+    /// Answers everything with this status, without an upstream.
+    pub fn answer_everything(self, status: u16) -> Self {
+        let answer = json!({ "status": status });
+        self.only_route(&json!({ "match": { "prefix": "/" }, "direct_response": answer }))
+    }
+
+    fn only_route(mut self, everything: &Value) -> Self {
         let host = json!({ "name": "all", "domains": ["*"], "routes": [everything] });
         for_each_object(&mut self.0, &mut |object| {
             if let Some(hosts) = object.get_mut("virtual_hosts") {

@@ -1,0 +1,200 @@
+//! What the filter costs at the edge: Envoy with it, beside Envoy without it and Envoy with what limits
+//! elsewhere, in one run (`make bench-edge`).
+//!
+//! Every Envoy has the configuration that we ship, without its access log, and one worker thread on a
+//! core of its own; the load generator and the upstream have the other core. With two workers all share
+//! both cores: there the CPU time of a request says more than the requests per second.
+
+mod ask;
+mod setup;
+mod upstream;
+
+use std::net::SocketAddr;
+
+use super::closed::{self, Caller};
+use super::cores::Cores;
+use super::cpu;
+use super::figures::Figure;
+use super::open;
+use super::request::Skus;
+use super::run::{Run, progress};
+use super::statistics::Series;
+use crate::Envoy;
+use ask::Place;
+use setup::Setup;
+
+/// Connections of the closed loop.
+const CONNECTIONS: usize = 32;
+
+/// A product in a shop's catalogue is one of so many.
+const CATALOGUE: Skus = Skus::Zipf(10_000);
+
+/// How many pairs are compared at least.
+const ROUNDS: usize = 5;
+
+/// What is asked for per second when latency is measured: about a third of what one worker can do.
+const CALM_PER_S: f64 = 6_000.0;
+
+/// More than the burst has left: denied for 1,000 s after the first.
+const ALL_OF_A_BURST: u32 = 1_000;
+
+/// One traffic through one Envoy.
+struct Row {
+    name: &'static str,
+    setup: Setup,
+    place: Place,
+    skus: Skus,
+    status: u16,
+}
+
+const fn row(name: &'static str, setup: Setup, place: Place, skus: Skus) -> Row {
+    Row { name, setup, place, skus, status: 200 }
+}
+
+/// What is compared follows each other.
+const ROWS: [Row; 15] = [
+    row("none", Setup::None, Place::Header, CATALOGUE),
+    row("header", Setup::Ours, Place::Header, CATALOGUE),
+    row("local", Setup::Local, Place::Header, CATALOGUE),
+    row("none_one_sku", Setup::None, Place::Header, Skus::Hot),
+    row("header_one_sku", Setup::Ours, Place::Header, Skus::Hot),
+    row("none_distinct", Setup::None, Place::Header, Skus::Distinct),
+    row("header_distinct", Setup::Ours, Place::Header, Skus::Distinct),
+    row("none_path", Setup::None, Place::Path, CATALOGUE),
+    row("path", Setup::Ours, Place::Path, CATALOGUE),
+    row("none_json", Setup::None, Place::Json, CATALOGUE),
+    row("json", Setup::Ours, Place::Json, CATALOGUE),
+    row("none_form", Setup::None, Place::Form, CATALOGUE),
+    row("form", Setup::Ours, Place::Form, CATALOGUE),
+    Row { status: 429, ..row("denied", Setup::OursDenies, Place::Header, Skus::Hot) },
+    Row { status: 429, ..row("direct_response", Setup::DirectResponse, Place::Header, Skus::Hot) },
+];
+
+const ROWS_OF_TWO: [Row; 4] = [
+    row("none_two_workers", Setup::None, Place::Header, CATALOGUE),
+    row("header_two_workers", Setup::Ours, Place::Header, CATALOGUE),
+    row("none_one_sku_two_workers", Setup::None, Place::Header, Skus::Hot),
+    row("header_one_sku_two_workers", Setup::Ours, Place::Header, Skus::Hot),
+];
+
+/// A ratio of two rows: key, measured, over, and what it should be at least.
+const RATIOS: [(&str, &str, &str, f64); 10] = [
+    ("header_vs_none", "header", "none", 0.92),
+    ("header_one_sku_vs_none", "header_one_sku", "none_one_sku", 0.93),
+    ("header_distinct_vs_none", "header_distinct", "none_distinct", 0.88),
+    ("path_vs_none", "path", "none_path", 0.0),
+    ("json_vs_none", "json", "none_json", 0.85),
+    ("form_vs_none", "form", "none_form", 0.85),
+    ("header_vs_local", "header", "local", 0.95),
+    ("denied_vs_direct_response", "denied", "direct_response", 0.85),
+    ("header_two_workers_vs_none", "header_two_workers", "none_two_workers", 0.0),
+    (
+        "header_one_sku_two_workers_vs_none",
+        "header_one_sku_two_workers",
+        "none_one_sku_two_workers",
+        0.0,
+    ),
+];
+
+/// Measures every row with one worker, and some with two.
+///
+/// # Panics
+/// Envoy or the filter is not built, or something is answered otherwise than it should be.
+pub async fn measure(run: &mut Run) {
+    let upstream = upstream::start().await;
+    let mut series = Series::default();
+    let one = Envoys::start(run, &run.cores.apart(), 1, upstream).await;
+    let two = Envoys::start(run, &run.cores, 2, upstream).await;
+    let rounds = run.extent.rounds.max(if run.extent.is_smoke { 1 } else { ROUNDS });
+    for round in 1..=rounds {
+        progress(&format!("the edge, round {round} of {rounds}"));
+        for row in &ROWS {
+            load(run, row, one.of(row.setup), &mut series).await;
+        }
+        for row in &ROWS_OF_TWO {
+            load(run, row, two.of(row.setup), &mut series).await;
+        }
+        for row in ROWS.iter().filter(|row| ["none", "header"].contains(&row.name)) {
+            calm(run, row, one.of(row.setup), &mut series).await;
+        }
+    }
+    report(run, &series);
+}
+
+/// One Envoy of each setup.
+struct Envoys(Vec<(Setup, Envoy)>);
+
+impl Envoys {
+    async fn start(run: &Run, cores: &Cores, workers: u32, upstream: SocketAddr) -> Self {
+        let mut envoys = Vec::new();
+        for setup in Setup::ALL {
+            let config = setup.config(upstream).expect("the configuration that we ship");
+            let dir = run.dir().join(format!("{setup:?}-{workers}"));
+            let envoy = cores.for_server(Envoy::start(&dir, config, workers)).await;
+            envoys.push((setup, envoy.expect("Envoy")));
+        }
+        Self(envoys)
+    }
+
+    fn of(&self, setup: Setup) -> &Envoy {
+        let found = self.0.iter().find(|(one, _)| *one == setup);
+        found.map(|(_, envoy)| envoy).expect("every setup is started")
+    }
+}
+
+/// One phase: callers in a closed loop, and Envoy's CPU time.
+async fn load(run: &Run, row: &Row, envoy: &Envoy, series: &mut Series) {
+    let units = if row.status == 429 { ALL_OF_A_BURST } else { 1 };
+    let template = row.place.request(envoy.address(), row.skus, units);
+    let mut callers = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut caller = Caller::connect(envoy.address()).await.expect("a connection");
+        // The first takes the burst, where one is to be taken.
+        caller.ask(template.clone().numbered(number as u64)).await.expect("an answer");
+        callers.push(caller);
+    }
+    let before = cpu::of_process(pid(envoy));
+    let tally = closed::run(callers, &template, &run.numbers, run.extent.phase).await;
+    let used = cpu::of_process(pid(envoy)).saturating_sub(before);
+    series.note((row.name, "per_s"), tally.per_s(row.status));
+    series.note((row.name, "envoy_us"), used.as_secs_f64() * 1e6 / tally.total() as f64);
+}
+
+/// One phase: a load that leaves Envoy idle for most of the time.
+async fn calm(run: &Run, row: &Row, envoy: &Envoy, series: &mut Series) {
+    let template = row.place.request(envoy.address(), row.skus, 1);
+    let (address, lasts) = (envoy.address(), run.extent.phase);
+    let tally = open::run(address, template, &run.numbers, CALM_PER_S, lasts).await;
+    assert_eq!(tally.count(200), tally.total(), "{:?}", tally.statuses);
+    series.note((row.name, "p99_us"), tally.p99_us());
+}
+
+fn pid(envoy: &Envoy) -> u32 {
+    envoy.process.id().expect("Envoy runs")
+}
+
+fn report(run: &mut Run, series: &Series) {
+    for (key, of, over, least) in RATIOS {
+        let [per_s, envoy_us] =
+            ["per_s", "envoy_us"].map(|what| [of, over].map(|name| series.median((name, what))));
+        let note = format!(
+            "{:.0}/s beside {:.0}/s; Envoy used {:.1} us a request beside {:.1} us",
+            per_s[0], per_s[1], envoy_us[0], envoy_us[1],
+        );
+        let ratio = Figure::new(key, series.ratio((of, "per_s"), (over, "per_s")), "x");
+        let ratio = if least > 0.0 { ratio.at_least(least) } else { ratio };
+        run.add(ratio.note(note));
+    }
+    let [header, none] = ["header", "none"].map(|name| (name, "p99_us"));
+    let note = format!(
+        "{:.0} us beside {:.0} us, at {CALM_PER_S:.0} requests a second",
+        series.median(header),
+        series.median(none),
+    );
+    let ratio = Figure::new("p99_header_vs_none", series.ratio(header, none), "x");
+    run.add(ratio.at_most(1.1).note(note));
+    for row in ROWS.iter().chain(&ROWS_OF_TWO) {
+        let used = series.median((row.name, "envoy_us"));
+        run.add(Figure::new(format!("{}_envoy_us", row.name), used, "us"));
+    }
+}
