@@ -26,7 +26,8 @@ use crate::reply::Reply;
 pub(crate) struct Request {
     edge: Rc<Edge>,
     phase: Phase,
-    id: String,
+    /// The request's id as it came, or as much of it as a log line has room for.
+    id: Vec<u8>,
 }
 
 enum Phase {
@@ -42,7 +43,7 @@ enum Phase {
 
 impl Request {
     pub(crate) fn new(edge: Rc<Edge>) -> Self {
-        Self { edge, phase: Phase::New, id: String::new() }
+        Self { edge, phase: Phase::New, id: Vec::new() }
     }
 
     fn read_head(&mut self, end_of_stream: bool) -> Result<(), Refusal> {
@@ -53,7 +54,8 @@ impl Request {
             self.phase = Phase::Passed;
             return Ok(());
         };
-        self.id = printable(head.first("x-request-id").unwrap_or_default());
+        let id = head.first("x-request-id").unwrap_or_default();
+        self.id = id[..id.len().min(ID_LEN_MAX)].to_vec();
         let reading = route.read_head(&head)?;
         let clients = self.edge.clients(&head)?;
         if end_of_stream || !route.reads_body() {
@@ -104,10 +106,10 @@ impl Request {
         }
         self.phase = Phase::Passed;
         self.edge.metrics.count(Outcome::Admitted);
-        let Line { sku, quantity } = line;
-        let id = &self.id;
-        self.edge
-            .debug(|| format!("request admitted request_id={id} sku={sku} quantity={quantity}"));
+        self.edge.debug(|| {
+            let (Line { sku, quantity }, id) = (line, printable(&self.id));
+            format!("request admitted request_id={id} sku={sku} quantity={quantity}")
+        });
         Ok(())
     }
 
@@ -131,7 +133,7 @@ impl Request {
             }
         };
         self.edge.metrics.count(reply.outcome);
-        self.edge.debug(|| reply.log_line(&self.id));
+        self.edge.debug(|| reply.log_line(&printable(&self.id)));
         if let Err(error) = reply.send() {
             host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
         }
@@ -140,7 +142,7 @@ impl Request {
     fn log_uncounted(&self, error: &EdgeError) {
         // Contention is the clients' doing, and has a counter of its own.
         if !matches!(error, EdgeError::Contended) {
-            let id = &self.id;
+            let id = printable(&self.id);
             let line = format!("cannot count request_id={id} error=\"{error}\"");
             host::log(LogLevel::Error, &line);
         }
@@ -212,11 +214,13 @@ impl HttpContext for Request {
     }
 }
 
+/// How many bytes of a request's id are of any use.
+const ID_LEN_MAX: usize = 64;
+
 /// A request id as it may stand in a log line, whoever made it.
 fn printable(id: &[u8]) -> String {
-    const LEN_MAX: usize = 64;
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
-    id.iter().take(LEN_MAX).filter(|b| is_plain(b)).map(|b| char::from(*b)).collect()
+    id.iter().take(ID_LEN_MAX).filter(|b| is_plain(b)).map(|b| char::from(*b)).collect()
 }
 
 #[cfg(test)]

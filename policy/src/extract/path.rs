@@ -27,6 +27,14 @@ enum Segment {
 /// The segments that stand where a pattern has a `{name}`, still percent-encoded.
 pub(super) type Captures<'p> = Vec<(&'p str, &'p [u8])>;
 
+/// Whether a segment is this text, once it is decoded.
+fn is(segment: &[u8], text: &str) -> bool {
+    match segment.contains(&b'%') {
+        true => percent_decode(segment).eq(text.bytes()),
+        false => segment == text.as_bytes(),
+    }
+}
+
 impl Pattern {
     /// Matches a path without its query; `None` if it does not match.
     pub(super) fn captures<'p>(&'p self, path: &'p [u8]) -> Option<Captures<'p>> {
@@ -36,7 +44,7 @@ impl Pattern {
             let found = found.next()?;
             match segment {
                 Segment::Literal(literal) => {
-                    if !percent_decode(found).eq(literal.bytes()) {
+                    if !is(found, literal) {
                         return None;
                     }
                 }

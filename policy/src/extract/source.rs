@@ -1,5 +1,7 @@
 //! The places in a request where a SKU or a quantity can be.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -96,19 +98,21 @@ impl Source {
         }
     }
 
-    fn text_in_head(
+    fn text_in_head<'h>(
         &self,
-        head: &Head<'_>,
-        captures: &Captures<'_>,
-    ) -> Result<Option<String>, ExtractError> {
+        head: &Head<'h>,
+        captures: &Captures<'h>,
+    ) -> Result<Option<Cow<'h, str>>, ExtractError> {
         match self {
             Self::Path(Field(name)) => {
                 let segment = captures.iter().find(|(capture, _)| capture == name);
-                segment.map(|(_, raw)| self.utf8(percent_decode(raw).collect())).transpose()
+                segment.map(|(_, raw)| self.utf8(percent_decode(raw).into())).transpose()
             }
-            Self::Query(field) => self.field(&Form::parse(head.query()), field),
+            Self::Query(field) => {
+                Ok(self.field(&Form::parse(head.query()), field)?.map(Cow::Owned))
+            }
             Self::Header(HeaderName(name)) => {
-                head.single(name)?.map(|value| self.utf8(value.to_vec())).transpose()
+                head.single(name)?.map(|value| self.utf8(value.into())).transpose()
             }
             Self::Json(_) | Self::Form(_) => Ok(None),
         }
@@ -124,8 +128,12 @@ impl Source {
         }
     }
 
-    fn utf8(&self, bytes: Vec<u8>) -> Result<String, ExtractError> {
-        String::from_utf8(bytes).map_err(|_| ExtractError::NotUtf8 { place: self.place() })
+    fn utf8<'h>(&self, bytes: Cow<'h, [u8]>) -> Result<Cow<'h, str>, ExtractError> {
+        let text = match bytes {
+            Cow::Borrowed(bytes) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+        };
+        text.ok_or_else(|| ExtractError::NotUtf8 { place: self.place() })
     }
 
     fn sku(&self, text: &str) -> Result<Sku, ExtractError> {
