@@ -4,6 +4,9 @@ DENY_VERSION := 0.20.2
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cartgate
 SCRIPTS := .ci/run $(wildcard */*.sh)
 
+# The Envoys that the edge suites are run on besides the one that everything is run on; oldest first.
+ENVOY_VERSIONS := $(sort $(patsubst envoy/requirements-%.txt,%,$(wildcard envoy/requirements-*.txt)))
+
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
 
@@ -13,12 +16,12 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run drill test lint clean test-simulation test-crash test-faults test-browser test-bare-root \
-    bench-engine bench-redis bench-smoke prerequisites test-prerequisites bench-prerequisites bench-programs \
-    wasm envoy cargo-deny
+.PHONY: help run drill test lint clean test-envoy-versions test-simulation test-crash test-faults \
+    test-browser test-bare-root bench-engine bench-redis bench-smoke prerequisites test-prerequisites \
+    bench-prerequisites bench-programs wasm envoy cargo-deny
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
 
 run: wasm envoy ## build, then serve the demo: the service, Envoy with the filter in front; STORE=redis
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests
@@ -31,11 +34,12 @@ drill: wasm envoy ## rehearse a sale, judge it, report it; STORE=redis; ARGS="--
 # What `STORE=redis` says to the two above: they start a Redis of their own.
 ON_STORE := $(if $(STORE),--store $(STORE))
 
-test: wasm envoy ## every test, with a real Envoy; and what holds on every store, on Redis as well
+test: wasm envoy ## every test, with a real Envoy; parts with the oldest, too, and with Redis as the store
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 	CARTGATE_TEST_STORE=redis cargo test --locked --package cartgate-tests \
 	    --test api --test sale --test linearizability
+	@$(if $(ENVOY),,$(MAKE) --no-print-directory test-envoy-$(firstword $(ENVOY_VERSIONS)))
 
 lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configurations, scripts
 	cargo fmt --all --check
@@ -53,6 +57,17 @@ lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configu
 
 clean: ## remove what was built and fetched; the demo's data in run/ stays
 	rm -rf target .tools
+
+test-envoy-versions: $(ENVOY_VERSIONS:%=test-envoy-%) envoy ## the edge suites on each Envoy that we support
+	$(EDGE_SUITES)
+
+test-envoy-%: wasm
+	@envoy/fetch.sh $*
+	ENVOY="$(CURDIR)/.tools/envoy-$*" $(EDGE_SUITES)
+
+# These run what is pinned, whatever Envoy is given for the rest.
+test-envoy-%: export ENVOY :=
+EDGE_SUITES := cargo test --locked --package cartgate-tests --test 'edge_*'
 
 test-simulation: prerequisites ## half a million simulated histories of the engine (minutes); SEED=, HISTORIES=
 	CARTGATE_SEED=$(or $(SEED),1000000) CARTGATE_HISTORIES=$(or $(HISTORIES),500000) \

