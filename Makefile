@@ -18,7 +18,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help run drill test lint clean test-envoy-versions test-simulation test-crash test-faults \
     test-browser test-bare-root bench-engine bench-redis bench-smoke prerequisites test-prerequisites \
-    bench-prerequisites bench-programs wasm envoy cargo-deny
+    bench-prerequisites bench-programs wasm envoy ratelimit cargo-deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -120,6 +120,10 @@ bench-programs: prerequisites bench-prerequisites
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
 	    --bin cartgate --bin bench_engine --bin bench_redis --bin conventional
 LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
+
+# What the edge is compared with; needs Go.
+ratelimit:
+	@tests/ratelimit.sh "$(TOOLS)"
 
 # Built once per version and kept outside the tree; `--debug` halves the time that takes.
 cargo-deny: prerequisites

@@ -142,7 +142,7 @@ fn command(config: &Path) -> Result<Command, StartError> {
     Ok(command)
 }
 
-fn socket_address(address: SocketAddr) -> Value {
+pub(crate) fn socket_address(address: SocketAddr) -> Value {
     json!({ "address": address.ip(), "port_value": address.port() })
 }
 

@@ -25,6 +25,7 @@ pub mod paths;
 pub mod ports;
 pub mod process;
 pub mod random;
+pub mod ratelimit;
 pub mod redis;
 pub mod service;
 pub mod shop;

@@ -49,6 +49,15 @@ pub fn redis_server() -> Result<PathBuf, StartError> {
     built("Redis (apt-get install redis-server)", env_or("REDIS_SERVER", on_path))
 }
 
+/// envoyproxy/ratelimit: `$RATELIMIT`, else what `tests/ratelimit.sh` built.
+///
+/// # Errors
+/// There is none.
+pub fn ratelimit() -> Result<PathBuf, StartError> {
+    let path = env_or("RATELIMIT", || repo_root().join(".tools/ratelimit"));
+    built("envoyproxy/ratelimit (make ratelimit)", path)
+}
+
 /// The configuration of Redis that we ship.
 pub fn redis_config() -> PathBuf {
     repo_root().join("redis/redis.conf")

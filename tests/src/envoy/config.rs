@@ -97,6 +97,16 @@ impl EnvoyConfig {
         self
     }
 
+    /// Adds a cluster.
+    ///
+    /// # Panics
+    /// There are none.
+    pub fn add_cluster(mut self, cluster: &Value) -> Self {
+        let clusters = self.0["static_resources"]["clusters"].as_array_mut();
+        clusters.expect("clusters").push(cluster.clone());
+        self
+    }
+
     /// The filter's own configuration, in either of the forms that Envoy accepts.
     pub fn filter_settings(&self) -> Option<Value> {
         let mut found = None;
