@@ -10,7 +10,7 @@ use super::closed::Caller;
 use super::figures::Figure;
 use super::request::{Skus, Template};
 use super::run::{Run, progress};
-use super::watch::{fill, lane_depth, resident_bytes};
+use super::watch::{fill, lane_depth, pid, resident_bytes};
 use crate::process::poll_until;
 use crate::{Service, Shop};
 
@@ -41,16 +41,16 @@ pub async fn measure(run: &mut Run) {
     let service = run.start(&options).await;
     fill(&service, 0).await;
     warm_up(&service).await;
-    let before = resident_bytes(&service);
+    let before = resident_bytes(pid(&service));
     let mut callers = Caller::connect_all(service.address(), waiters).await;
-    let connected = resident_bytes(&service);
+    let connected = resident_bytes(pid(&service));
     let mut template = Template::reservation(service.address(), Skus::Hot);
     for caller in &mut callers {
         let number = run.numbers.fetch_add(1, Ordering::Relaxed);
         caller.send(template.numbered(number)).await.expect("the service takes a request");
     }
     let parked = all_wait(&service, waiters).await;
-    let after = resident_bytes(&service);
+    let after = resident_bytes(pid(&service));
     let each = |bytes: u64| bytes as f64 / waiters as f64;
     let idle = each(connected.saturating_sub(before));
     let note =

@@ -29,6 +29,11 @@ impl Series {
         self.0.entry(key).or_default().push(value);
     }
 
+    /// Whether it has been measured.
+    pub fn has(&self, key: Key) -> bool {
+        self.0.contains_key(&key)
+    }
+
     /// The median of the rounds.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::request::sku_name;
-use crate::{Service, Shop, client};
+use crate::{Envoy, Service, Shop, client};
 
 /// Stock that no benchmark sells out.
 const PLENTY: u64 = 1_000_000_000;
@@ -42,13 +42,21 @@ fn depth(metrics: &str) -> u64 {
     reserve.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// Memory that the service has in RAM.
+/// Envoy's process.
 ///
 /// # Panics
 /// It has ended.
-pub fn resident_bytes(service: &Service) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid(service)));
-    resident(&status.expect("the service runs")).expect("its resident size")
+pub fn envoy_pid(envoy: &Envoy) -> u32 {
+    envoy.process.id().expect("Envoy runs")
+}
+
+/// Memory that a process has in RAM.
+///
+/// # Panics
+/// It has ended.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    resident(&status.expect("the process runs")).expect("its resident size")
 }
 
 fn resident(status: &str) -> Option<u64> {

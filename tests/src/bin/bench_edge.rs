@@ -1,4 +1,4 @@
-//! Benchmarks of the filter in Envoy; `make bench-edge` runs them.
+//! Benchmarks of the filter in Envoy; `make bench-edge` and `make bench-edge-memory` run them.
 
 use cartgate_tests::bench::arguments::Arguments;
 use cartgate_tests::bench::edge;
@@ -11,12 +11,21 @@ use clap::Parser;
 struct Options {
     #[command(flatten)]
     arguments: Arguments,
+
+    /// Measure what a flood of invented SKUs does to Envoy's memory, instead of what requests cost
+    #[arg(long)]
+    memory: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
-    let Options { arguments } = Options::parse();
+    let Options { arguments, memory } = Options::parse();
     let mut run = arguments.begin();
-    edge::measure(&mut run).await;
-    arguments.finish(&run, "edge", false)
+    if memory {
+        edge::measure_memory(&mut run).await;
+        arguments.finish(&run, "edge-memory", false)
+    } else {
+        edge::measure(&mut run).await;
+        arguments.finish(&run, "edge", false)
+    }
 }

@@ -6,8 +6,11 @@
 //! both cores: there the CPU time of a request says more than the requests per second.
 
 mod ask;
+mod memory;
 mod setup;
 mod upstream;
+
+pub use memory::measure as measure_memory;
 
 use std::net::SocketAddr;
 
@@ -19,7 +22,10 @@ use super::open;
 use super::request::Skus;
 use super::run::{Run, progress};
 use super::statistics::Series;
-use crate::Envoy;
+use super::watch::envoy_pid;
+use crate::ratelimit::{REDIS_SETTINGS, RatelimitService};
+use crate::redis::{Redis, RedisOptions};
+use crate::{Envoy, paths};
 use ask::Place;
 use setup::Setup;
 
@@ -52,10 +58,11 @@ const fn row(name: &'static str, setup: Setup, place: Place, skus: Skus) -> Row 
 }
 
 /// What is compared follows each other.
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     row("none", Setup::None, Place::Header, CATALOGUE),
     row("header", Setup::Ours, Place::Header, CATALOGUE),
     row("local", Setup::Local, Place::Header, CATALOGUE),
+    row("global", Setup::Global, Place::Header, CATALOGUE),
     row("none_one_sku", Setup::None, Place::Header, Skus::Hot),
     row("header_one_sku", Setup::Ours, Place::Header, Skus::Hot),
     row("none_distinct", Setup::None, Place::Header, Skus::Distinct),
@@ -78,7 +85,7 @@ const ROWS_OF_TWO: [Row; 4] = [
 ];
 
 /// A ratio of two rows: key, measured, over, and what it should be at least.
-const RATIOS: [(&str, &str, &str, f64); 10] = [
+const RATIOS: [(&str, &str, &str, f64); 11] = [
     ("header_vs_none", "header", "none", 0.92),
     ("header_one_sku_vs_none", "header_one_sku", "none_one_sku", 0.93),
     ("header_distinct_vs_none", "header_distinct", "none_distinct", 0.88),
@@ -86,6 +93,7 @@ const RATIOS: [(&str, &str, &str, f64); 10] = [
     ("json_vs_none", "json", "none_json", 0.85),
     ("form_vs_none", "form", "none_form", 0.85),
     ("header_vs_local", "header", "local", 0.95),
+    ("header_vs_global", "header", "global", 1.3),
     ("denied_vs_direct_response", "denied", "direct_response", 0.85),
     ("header_two_workers_vs_none", "header_two_workers", "none_two_workers", 0.0),
     (
@@ -102,9 +110,11 @@ const RATIOS: [(&str, &str, &str, f64); 10] = [
 /// Envoy or the filter is not built, or something is answered otherwise than it should be.
 pub async fn measure(run: &mut Run) {
     let upstream = upstream::start().await;
+    let global = Global::start(run).await;
+    let ratelimit = global.as_ref().map(|global| &global.ratelimit);
     let mut series = Series::default();
-    let one = Envoys::start(run, &run.cores.apart(), 1, upstream).await;
-    let two = Envoys::start(run, &run.cores, 2, upstream).await;
+    let one = Envoys::start(run, &run.cores.apart(), 1, upstream, ratelimit).await;
+    let two = Envoys::start(run, &run.cores, 2, upstream, None).await;
     let rounds = run.extent.rounds.max(if run.extent.is_smoke { 1 } else { ROUNDS });
     for round in 1..=rounds {
         progress(&format!("the edge, round {round} of {rounds}"));
@@ -118,32 +128,77 @@ pub async fn measure(run: &mut Run) {
             calm(run, row, one.of(row.setup), &mut series).await;
         }
     }
+    // What they used is ours only once they have ended.
+    one.stop().await;
+    two.stop().await;
+    if let Some(global) = global {
+        global.stop().await;
+    }
     report(run, &series);
+}
+
+/// What is usual for limits of a fleet, if it is built.
+struct Global {
+    redis: Redis,
+    ratelimit: RatelimitService,
+}
+
+impl Global {
+    async fn start(run: &Run) -> Option<Self> {
+        if let Err(missing) = paths::ratelimit() {
+            progress(&format!("without a fleet's limits: {missing}"));
+            return None;
+        }
+        let dir = run.dir().join("global");
+        let options = RedisOptions::new(&dir.join("redis")).settings(REDIS_SETTINGS);
+        let redis = run.cores.for_server(Redis::start(&options)).await.expect("Redis");
+        let ratelimit = run.cores.for_server(RatelimitService::start(&dir, &redis)).await;
+        Some(Self { redis, ratelimit: ratelimit.expect("envoyproxy/ratelimit") })
+    }
+
+    async fn stop(mut self) {
+        self.ratelimit.process.kill().await.expect("it ends");
+        self.redis.kill().await.expect("it ends");
+    }
 }
 
 /// One Envoy of each setup.
 struct Envoys(Vec<(Setup, Envoy)>);
 
 impl Envoys {
-    async fn start(run: &Run, cores: &Cores, workers: u32, upstream: SocketAddr) -> Self {
+    async fn start(
+        run: &Run,
+        cores: &Cores,
+        workers: u32,
+        upstream: SocketAddr,
+        ratelimit: Option<&RatelimitService>,
+    ) -> Self {
         let mut envoys = Vec::new();
         for setup in Setup::ALL {
-            let config = setup.config(upstream).expect("the configuration that we ship");
-            let dir = run.dir().join(format!("{setup:?}-{workers}"));
-            let envoy = cores.for_server(Envoy::start(&dir, config, workers)).await;
-            envoys.push((setup, envoy.expect("Envoy")));
+            let config = setup.config(upstream, ratelimit).expect("the configuration that we ship");
+            if let Some(config) = config {
+                let dir = run.dir().join(format!("{setup:?}-{workers}"));
+                let envoy = cores.for_server(Envoy::start(&dir, config, workers)).await;
+                envoys.push((setup, envoy.expect("Envoy")));
+            }
         }
         Self(envoys)
     }
 
-    fn of(&self, setup: Setup) -> &Envoy {
-        let found = self.0.iter().find(|(one, _)| *one == setup);
-        found.map(|(_, envoy)| envoy).expect("every setup is started")
+    fn of(&self, setup: Setup) -> Option<&Envoy> {
+        self.0.iter().find(|(one, _)| *one == setup).map(|(_, envoy)| envoy)
+    }
+
+    async fn stop(self) {
+        for (_, mut envoy) in self.0 {
+            envoy.process.kill().await.expect("it ends");
+        }
     }
 }
 
 /// One phase: callers in a closed loop, and Envoy's CPU time.
-async fn load(run: &Run, row: &Row, envoy: &Envoy, series: &mut Series) {
+async fn load(run: &Run, row: &Row, envoy: Option<&Envoy>, series: &mut Series) {
+    let Some(envoy) = envoy else { return };
     let units = if row.status == 429 { ALL_OF_A_BURST } else { 1 };
     let template = row.place.request(envoy.address(), row.skus, units);
     let mut callers = Vec::new();
@@ -153,15 +208,16 @@ async fn load(run: &Run, row: &Row, envoy: &Envoy, series: &mut Series) {
         caller.ask(template.clone().numbered(number as u64)).await.expect("an answer");
         callers.push(caller);
     }
-    let before = cpu::of_process(pid(envoy));
+    let before = cpu::of_process(envoy_pid(envoy));
     let tally = closed::run(callers, &template, &run.numbers, run.extent.phase).await;
-    let used = cpu::of_process(pid(envoy)).saturating_sub(before);
+    let used = cpu::of_process(envoy_pid(envoy)).saturating_sub(before);
     series.note((row.name, "per_s"), tally.per_s(row.status));
     series.note((row.name, "envoy_us"), used.as_secs_f64() * 1e6 / tally.total() as f64);
 }
 
 /// One phase: a load that leaves Envoy idle for most of the time.
-async fn calm(run: &Run, row: &Row, envoy: &Envoy, series: &mut Series) {
+async fn calm(run: &Run, row: &Row, envoy: Option<&Envoy>, series: &mut Series) {
+    let Some(envoy) = envoy else { return };
     let template = row.place.request(envoy.address(), row.skus, 1);
     let (address, lasts) = (envoy.address(), run.extent.phase);
     let tally = open::run(address, template, &run.numbers, CALM_PER_S, lasts).await;
@@ -169,12 +225,12 @@ async fn calm(run: &Run, row: &Row, envoy: &Envoy, series: &mut Series) {
     series.note((row.name, "p99_us"), tally.p99_us());
 }
 
-fn pid(envoy: &Envoy) -> u32 {
-    envoy.process.id().expect("Envoy runs")
-}
-
 fn report(run: &mut Run, series: &Series) {
     for (key, of, over, least) in RATIOS {
+        if !series.has((over, "per_s")) {
+            run.add(Figure::missing(key, "it needs Go, to build what is compared"));
+            continue;
+        }
         let [per_s, envoy_us] =
             ["per_s", "envoy_us"].map(|what| [of, over].map(|name| series.median((name, what))));
         let note = format!(
@@ -193,7 +249,8 @@ fn report(run: &mut Run, series: &Series) {
     );
     let ratio = Figure::new("p99_header_vs_none", series.ratio(header, none), "x");
     run.add(ratio.at_most(1.1).note(note));
-    for row in ROWS.iter().chain(&ROWS_OF_TWO) {
+    let rows = ROWS.iter().chain(&ROWS_OF_TWO);
+    for row in rows.filter(|row| series.has((row.name, "envoy_us"))) {
         let used = series.median((row.name, "envoy_us"));
         run.add(Figure::new(format!("{}_envoy_us", row.name), used, "us"));
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::EnvoyConfig;
 use crate::filter::{self, SLOW};
 use crate::process::StartError;
+use crate::ratelimit::RatelimitService;
 
 /// A limit that no benchmark reaches.
 const NEVER: u32 = 1_000_000;
@@ -22,30 +23,37 @@ pub(super) enum Setup {
     OursDenies,
     /// Envoy's own filter that counts in the process, by header.
     Local,
+    /// Envoy's filter that asks envoyproxy/ratelimit, which counts in Redis.
+    Global,
     /// Envoy answers 429 by itself, without a filter: nothing that denies can be quicker.
     DirectResponse,
 }
 
 impl Setup {
     /// All of them.
-    pub(super) const ALL: [Self; 5] =
-        [Self::None, Self::Ours, Self::OursDenies, Self::Local, Self::DirectResponse];
+    pub(super) const ALL: [Self; 6] =
+        [Self::None, Self::Ours, Self::OursDenies, Self::Local, Self::Global, Self::DirectResponse];
 
     /// Envoy's configuration: the one that we ship, but that every path is passed on, and that no
-    /// access log is written.
+    /// access log is written. `None` where `ratelimit` is needed and not there.
     ///
     /// # Errors
     /// The shipped one cannot be read.
-    pub(super) fn config(self, upstream: SocketAddr) -> Result<EnvoyConfig, StartError> {
+    pub(super) fn config(
+        self,
+        upstream: SocketAddr,
+        ratelimit: Option<&RatelimitService>,
+    ) -> Result<Option<EnvoyConfig>, StartError> {
         let shipped = EnvoyConfig::shipped()?.route_everything().upstream(upstream);
         let shipped = shipped.set("access_log", &json!([]));
-        Ok(match self {
+        Ok(Some(match self {
             Self::None => shipped.without_filter(),
             Self::Ours => shipped.filter_configuration(&filter::configuration((NEVER, NEVER), &[])),
             Self::OursDenies => shipped.filter_configuration(&filter::configuration(SLOW, &[])),
             Self::Local => shipped.without_filter().insert_before_router(&local()),
+            Self::Global => return Ok(ratelimit.map(|service| service.asked_by(shipped))),
             Self::DirectResponse => shipped.without_filter().answer_everything(429),
-        })
+        }))
     }
 }
 
