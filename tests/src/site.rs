@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::envoy::EnvoyOptions;
 use crate::process::StartError;
 use crate::{Envoy, EnvoyConfig, Service, ServiceOptions, Shop, StoreKind, Upstream};
 
@@ -68,10 +69,21 @@ impl Edge {
     /// # Errors
     /// Envoy does not start.
     pub async fn start(config: EnvoyConfig, concurrency: u32) -> Result<Self, StartError> {
+        Self::start_with(config, &EnvoyOptions::workers(concurrency)).await
+    }
+
+    /// Starts both. Envoy gets `config`, and is started as `options` say.
+    ///
+    /// # Errors
+    /// Envoy does not start.
+    pub async fn start_with(
+        config: EnvoyConfig,
+        options: &EnvoyOptions,
+    ) -> Result<Self, StartError> {
         let dir = temp_dir();
         let upstream = Upstream::start().await;
         let config = config.upstream(upstream.address());
-        let envoy = Envoy::start(dir.path(), config, concurrency).await?;
+        let envoy = Envoy::start_with(dir.path(), config, options).await?;
         Ok(Self { envoy, upstream, _dir: dir })
     }
 }
