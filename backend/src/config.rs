@@ -65,7 +65,7 @@ pub struct Config {
     /// The lanes.
     pub lanes: LanesConfig,
     /// What is remembered of reservations that have ended: `holds_ms`, `refusals_ms`,
-    /// `refusals_max`.
+    /// `refusals_max`, which on a shared store is each bucket's.
     pub retention: Retention,
 }
 

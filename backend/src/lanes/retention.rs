@@ -16,7 +16,8 @@ pub struct Retention {
     pub holds_ms: u64,
     /// Refusals, in milliseconds.
     pub refusals_ms: u64,
-    /// The most refusals; the earliest give way. At most 10,000,000.
+    /// The most refusals; the earliest give way. At most 10,000,000. On a shared store each bucket has
+    /// as many.
     pub refusals_max: usize,
 }
 
