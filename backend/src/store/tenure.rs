@@ -355,6 +355,9 @@ pub struct TurnCommit {
     /// Lanes that were opened, are being left, or are gone (`None`), with the mark that is to be
     /// put into a stream.
     pub routes: Vec<RouteChange>,
+    /// Tickets that are good from now on, or for longer. Only the owner writes them: it alone knows
+    /// which commands wait. What is posted while a turn is on its way is no part of it.
+    pub tickets: Vec<(CommandId, Sku, Ticket)>,
     /// Who is to be told what.
     pub answers: Vec<Answer>,
 }

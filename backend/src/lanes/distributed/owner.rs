@@ -60,7 +60,6 @@ impl Owner {
     ) -> Result<Self, StoreError> {
         // How many replicas have them only the owner before knew.
         tenure.publish(&tenure.last_answers()?, Reached::at_least(tenure.durability()))?;
-        // First how far it is: tickets that are given in between come again in the stream.
         let mut window = Window::restore(tenure.progress()?, settings);
         let loaded = tenure.load()?;
         let rows = loaded.stocks.iter().cloned().collect();
@@ -102,6 +101,7 @@ impl Owner {
         self.metrics.hung_up.inc_by(taken.hung_up);
         let (mut commit, decided, deferred) = self.decide(&mut taken, hot_items, now)?;
         self.end_tickets(&mut commit, &decided, now);
+        let tickets = self.window.tickets.take_new();
         let has_deferred = !deferred.skus.is_empty();
         let routes = self.move_on(&taken, &decided, deferred, room.quantum(0));
         answers.extend(decided.iter().filter_map(|(queued, outcome)| {
@@ -118,7 +118,7 @@ impl Owner {
         }
         let rows_before = self.rows_before(&commit);
         let steps = self.window.steps();
-        let turn = TurnCommit { commit, rows_before, steps, routes, answers };
+        let turn = TurnCommit { commit, rows_before, steps, routes, tickets, answers };
         let is_idle = turn == TurnCommit::default();
         if !is_idle {
             self.commit(&turn)?;

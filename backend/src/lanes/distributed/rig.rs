@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cartgate_ledger::{Command, CommandId, Outcome, UnixMs};
 use cartgate_policy::Sku;
@@ -11,6 +12,7 @@ use cartgate_policy::Sku;
 use super::owner::Owner;
 use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
+use crate::lanes::pacer::PACE_CLOCK;
 use crate::lanes::rig;
 use crate::metrics::Metrics;
 use crate::store::shared_memory::{Group, Post, Posting, SharedMemory, TicketWish};
@@ -179,6 +181,11 @@ impl SharedRig {
     pub(super) fn is_held(&mut self, number: u64) -> bool {
         matches!(self.outcome(number), Some(Outcome::Held(_)))
     }
+}
+
+/// For those who pace.
+pub(super) fn pass_a_second() {
+    PACE_CLOCK.with(|clock| clock.advance(Duration::from_secs(1)));
 }
 
 /// A's stock, as it is stored.

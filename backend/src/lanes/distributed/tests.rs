@@ -7,7 +7,7 @@ use cartgate_ledger::{Command, Outcome, Refusal, Terms, UnixMs};
 use cartgate_policy::Sku;
 
 use super::owner::Owner;
-use super::rig::{SharedRig, end_of, held, row};
+use super::rig::{SharedRig, end_of, held, pass_a_second, row};
 use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
 use crate::lanes::rig::{self, SETTINGS, confirm, id, set};
@@ -357,20 +357,23 @@ fn a_flood_fills_no_memory_and_stops_no_order() {
 /// The bound is one on memory: what a process has of all its buckets counts.
 #[test]
 fn there_are_no_more_holds_than_a_process_may_have() {
-    let settings = LaneSettings { holds_max: 3, ..SETTINGS };
+    let settings = LaneSettings { holds_max: 3, reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
     let mut rig = SharedRig::new(9, settings);
     let metrics = Arc::new(Metrics::default());
-    // Of the process's other buckets.
-    metrics.change_holds(0, 1);
     let came_at = rig.store.now();
     let mut owner = rig.owner_with(1, &metrics);
     let callers = [rig.reserve(1), rig.reserve(2)];
     owner.turn().unwrap();
+    pass_a_second();
+    owner.turn().unwrap();
     assert!(callers.into_iter().all(|caller| rig.is_held(caller)));
-    assert_eq!(metrics.holds(), 3);
 
     let ticketed = rig.reserve(3);
     assert!(rig.ticket(id(3), ticketed, came_at));
+    owner.turn().unwrap();
+    assert!(rig.is_ticketed(ticketed) && metrics.holds() == 2);
+    // Of the process's other buckets.
+    metrics.change_holds(0, 1);
     drop(owner);
     assert_eq!(metrics.holds(), 1, "it has lost its bucket");
     let mut owner = rig.owner_with(1, &metrics);
@@ -386,6 +389,7 @@ fn there_are_no_more_holds_than_a_process_may_have() {
     rig.settle(Command::Release { id: id(2) });
     owner.turn().unwrap();
     let again = rig.reserve(4);
+    pass_a_second();
     owner.turn().unwrap();
     assert!(rig.is_held(again));
 }

@@ -2,23 +2,16 @@
 //! not even read.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use cartgate_ledger::{Claim, Outcome, Refusal, ReservationState, Terms};
 
-use super::rig::{SharedRig, WAIT_MS, held};
+use super::rig::{SharedRig, WAIT_MS, held, pass_a_second};
 use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
-use crate::lanes::pacer::PACE_CLOCK;
 use crate::lanes::rig::{SETTINGS, id, sku};
 use crate::store::Store as _;
-use crate::store::shared_memory::LEASE_MS;
+use crate::store::shared_memory::{Fault, LEASE_MS};
 use crate::store::tenure::Stream;
-
-/// For those who pace.
-fn pass_a_second() {
-    PACE_CLOCK.with(|clock| clock.advance(Duration::from_secs(1)));
-}
 
 #[test]
 fn a_ticket_outlives_its_owner_and_its_callers_patience() {
@@ -74,9 +67,9 @@ fn a_ticket_is_good_for_longer_than_its_command() {
     assert!(matches!(hold.claim, Claim::Unclaimed { .. }), "{hold:?}");
 }
 
-/// It crosses the outcome on its way. Whoever wants it hears that one; nothing else would end it.
+/// It crosses the outcome on its way. Whoever wants it hears that one.
 #[test]
-fn a_ticket_for_what_is_decided_is_taken_back() {
+fn there_is_no_ticket_for_what_is_decided() {
     let settings = LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
     let mut rig = SharedRig::new(5, settings);
     let mut owner = rig.owner(1);
@@ -90,7 +83,6 @@ fn a_ticket_for_what_is_decided_is_taken_back() {
     }
     assert!(!rig.ticket(id(1), gone, came_at), "it is not in the stream any more");
     assert!(rig.ticket(id(2), callers[0], came_at) && rig.ticket(id(3), callers[1], came_at));
-    assert_eq!(rig.store.tickets(0).len(), 2);
     owner.turn().unwrap();
     assert!(rig.is_held(callers[0]) && !rig.is_ticketed(callers[0]));
     assert!(rig.is_ticketed(callers[1]) && rig.outcome(callers[1]).is_none());
@@ -154,6 +146,38 @@ fn a_ticket_in_a_new_lane_outlasts_the_command_in_the_old_one() {
     }
     let (_, hold) = rig.store.data(0).reservation(id(2)).unwrap().unwrap();
     assert!(matches!(hold.claim, Claim::Unclaimed { .. }), "{hold:?}");
+    assert!(rig.store.tickets(0).is_empty());
+}
+
+/// Its command has lapsed, and is repeated while the turn that says so is on its way.
+#[test]
+fn a_ticket_for_a_repeat_outlasts_a_late_turn_that_ends_the_first() {
+    let mut rig =
+        SharedRig::new(5, LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS });
+    let mut owner = rig.owner(1);
+    rig.reserve(1);
+    owner.turn().unwrap();
+    let came_at = rig.store.now();
+    let first = rig.reserve(2);
+    assert!(rig.ticket(id(2), first, came_at));
+    owner.turn().unwrap();
+    assert!(rig.is_ticketed(first));
+    rig.advance(WAIT_MS + SETTINGS.ticket_ttl_ms + 1);
+    pass_a_second();
+    rig.store.set_fault(Some(Fault::Late));
+    owner.turn().unwrap_err();
+    let came_at = rig.store.now();
+    rig.reserve(3);
+    let repeat = rig.reserve(2);
+    assert!(rig.ticket(id(2), repeat, came_at));
+    assert_eq!(rig.store.deliver(), (true, false));
+    let mut owner = rig.owner(1);
+    owner.turn().unwrap();
+    assert!(rig.is_ticketed(repeat));
+    assert_eq!(rig.store.tickets(0).len(), 1, "whoever asks for it finds it");
+    pass_a_second();
+    owner.turn().unwrap();
+    assert!(rig.is_held(repeat));
     assert!(rig.store.tickets(0).is_empty());
 }
 

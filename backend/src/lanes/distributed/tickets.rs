@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use cartgate_ledger::{CommandId, IdMap, UnixMs};
+use cartgate_policy::Sku;
 
 use crate::store::tenure::{Place, Ticket};
 
@@ -12,15 +13,15 @@ pub(super) struct Tickets {
     given: IdMap<Ticket>,
     /// Those whose commands were not read yet. A failover may have lost some.
     unread: BTreeSet<(UnixMs, CommandId)>,
-    /// Those that came when their commands were decided.
-    late: Vec<CommandId>,
+    /// Those that have come since the last turn.
+    new: Vec<(CommandId, Sku)>,
 }
 
 impl Tickets {
     /// Those that the store knows of, when no command has been read.
     pub(super) fn restore(tickets: Vec<(CommandId, Ticket)>) -> Self {
         let unread = tickets.iter().map(|(id, ticket)| (ticket.until, *id)).collect();
-        Self { given: tickets.into_iter().collect(), unread, late: Vec::new() }
+        Self { given: tickets.into_iter().collect(), unread, new: Vec::new() }
     }
 
     /// Until when the command is good.
@@ -29,10 +30,17 @@ impl Tickets {
     }
 
     /// A ticket was given for a command that was read, or was not yet. Until when that is good now.
-    pub(super) fn give(&mut self, id: CommandId, ticket: Ticket, is_read: bool) -> UnixMs {
+    pub(super) fn give(
+        &mut self,
+        id: CommandId,
+        sku: Sku,
+        ticket: Ticket,
+        is_read: bool,
+    ) -> UnixMs {
         let before = self.take(id);
         let ticket = before.map_or(ticket, |before| ticket.or(before));
         self.given.insert(id, ticket);
+        self.new.push((id, sku));
         if !is_read {
             self.unread.insert((ticket.until, id));
         }
@@ -54,21 +62,15 @@ impl Tickets {
         is_last && self.take(id).is_some()
     }
 
-    /// A ticket came when the command had been decided at its place. One for an earlier place is for a
-    /// command that waits.
-    pub(super) fn refuse(&mut self, id: CommandId, place: Place) {
-        if self.given.get(&id).is_some_and(|ticket| ticket.place == place) {
-            self.take(id);
-        }
-        self.late.push(id);
+    /// What is to be written of those that have come since the last turn, and have not ended with it.
+    pub(super) fn take_new(&mut self) -> Vec<(CommandId, Sku, Ticket)> {
+        let new = std::mem::take(&mut self.new).into_iter();
+        new.filter_map(|(id, sku)| Some((id, sku, *self.given.get(&id)?))).collect()
     }
 
-    /// Takes out those that came too late, and those that are good no more before their commands were
-    /// read.
+    /// Takes out those that are good no more before their commands were read.
     pub(super) fn take_void(&mut self, now: UnixMs) -> Vec<CommandId> {
-        let mut void = std::mem::take(&mut self.late);
-        // Another has been given to somebody who repeats the command.
-        void.retain(|id| !self.given.contains_key(id));
+        let mut void = Vec::new();
         while let Some((until, id)) = self.unread.first().copied()
             && until < now
         {

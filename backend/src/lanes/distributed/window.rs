@@ -239,11 +239,9 @@ impl Window {
     fn come_ticket(&mut self, ticket: PostedTicket) {
         let PostedTicket { sku, id, until, stream, place, reply } = ticket;
         let waits = |reading: &&Reading| !reading.is_decided(place);
-        let Some(reading) = self.readings.get(&stream).filter(waits) else {
-            return self.tickets.refuse(id, place);
-        };
+        let Some(reading) = self.readings.get(&stream).filter(waits) else { return };
         let is_read = reading.is_read(place);
-        let until = self.tickets.give(id, Ticket { until, place }, is_read);
+        let until = self.tickets.give(id, sku.clone(), Ticket { until, place }, is_read);
         self.ticketed.push((reply, until));
         if let Some(queued) = self.queues_of(&sku).find_map(|queue| queue.get_mut(id)) {
             queued.ticket(until);

@@ -255,6 +255,11 @@ impl Oracle {
     /// A command is good until then: that is written.
     pub(super) fn ticket(&mut self, id: CommandId, until: UnixMs) {
         self.ticketed.insert(id, until);
+        self.asked_ticket(id, until);
+    }
+
+    /// A command may be good until then.
+    pub(super) fn asked_ticket(&mut self, id: CommandId, until: UnixMs) {
         if let Some(record) = self.records.get_mut(&id) {
             record.claim_by = record.claim_by.max(until);
         }

@@ -9,6 +9,7 @@ use redis::Cmd;
 use super::keys::{Keys, route_name, stream_name};
 use super::reply::{id_text, new_nonce, nonce_text};
 use super::scripts::COMMIT;
+use super::tickets;
 use crate::store::encoding::{EndedKey, encode, put_reservation};
 use crate::store::journal::{CHUNK_MAX, put_chunk};
 use crate::store::tenure::{Answer, RouteChange, Step, Stream, TurnCommit};
@@ -45,6 +46,8 @@ pub(super) fn call(
     call.arg(ground.lease).arg(ground.after).arg(ground.turn);
     put_steps(&mut call, &turn.steps)?;
     put_decisions(&mut call, &turn.commit)?;
+    put_tickets(&mut call, turn)?;
+    put_hot_items(&mut call, &turn.commit)?;
     put_chunks(&mut call, &turn.commit.skus, journal_max);
     put_bought(&mut call, &bought);
     put_routes(&mut call, &turn.routes);
@@ -139,8 +142,15 @@ fn put_decisions(call: &mut Cmd, commit: &Commit) -> Result<(), StoreError> {
         Ok(())
     })?;
     put_ids(call, &commit.unticketed);
-    put_ids(call, &commit.unticketed);
-    put_hot_items(call, commit)
+    Ok(())
+}
+
+fn put_tickets(call: &mut Cmd, turn: &TurnCommit) -> Result<(), StoreError> {
+    put_ids(call, &turn.commit.unticketed);
+    put_pairs(call, &turn.tickets, |call, (id, sku, ticket)| {
+        call.arg(&id.0[..]).arg(tickets::text(ticket, sku));
+        Ok(())
+    })
 }
 
 fn put_reservations(call: &mut Cmd, commit: &Commit) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@
 //! API process              Redis: bucket b                     worker: tenure of b
 //! -----------              ---------------                     -------------------
 //! Api::post ──post.lua───> settle, lane, lane:<sku> ──XREAD──> window, in memory
-//!    tickets ────────────> tickets, settle                        │ turn: ledger::apply
+//!    wishes for tickets ─> settle                                 │ turn: ledger::apply
 //!                          all of the table below <─commit.lua────┘
 //! callers <──SUBSCRIBE──── cg:answers:<process> <────PUBLISH───── told
 //! callers <──Api::answers─ answers                                │
@@ -95,8 +95,7 @@
 //!
 //! A failover may lose what was acknowledged, whatever `WAIT` said. What this process has committed
 //! and does not find again it notes in `lost`, logs and counts ([`Lost`]), whoever has the bucket by
-//! then (`past.rs`); what only a process knew that died with the server, nobody misses. A ticket is
-//! as durable as the server's own disk is: it is not waited for.
+//! then (`past.rs`); what only a process knew that died with the server, nobody misses.
 
 mod address;
 mod api;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cartgate_policy::Sku;
 
-use crate::store::tenure::{Arrived, Posted, PostedTicket, ReplyTo, TurnCommit};
+use crate::store::tenure::TurnCommit;
 use crate::store::{SkuCommit, StockRow};
 
 /// How much of a tenure is remembered: more than what a replica may lag behind.
@@ -22,9 +22,6 @@ const COMPARED_FOR: Duration = Duration::from_secs(30);
 
 /// When a tenure is forgotten of whose bucket nothing can be read.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
-
-/// The most who have asked for tickets that are remembered. Few ask and are never told anything.
-const ASKERS_MAX: usize = 65_536;
 
 /// A SKU of which something was lost that was said to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +51,6 @@ pub(super) struct Diary {
     turns: VecDeque<Turn>,
     /// The SKUs' versions, as this tenure has them.
     versions: HashMap<Sku, u64>,
-    /// Whoever has asked for a ticket, and was told nothing yet.
-    askers: HashMap<ReplyTo, Sku>,
 }
 
 struct Turn {
@@ -73,19 +68,6 @@ impl Diary {
         self.versions = stocks.iter().map(|(sku, row)| (sku.clone(), row.version)).collect();
     }
 
-    /// Something was read of its streams.
-    pub(super) fn read(&mut self, arrived: &Arrived) {
-        let entries = arrived.entries.iter().flat_map(|(_, entries)| entries);
-        for posted in entries.flat_map(|entry| &entry.posted) {
-            if let Posted::Ticket(PostedTicket { sku, reply, .. }) = posted {
-                if self.askers.len() >= ASKERS_MAX {
-                    self.askers.clear();
-                }
-                self.askers.insert(*reply, sku.clone());
-            }
-        }
-    }
-
     /// A turn is about to be written.
     pub(super) fn begin(&mut self, nonce: &str, turn: &TurnCommit) {
         let at = Instant::now();
@@ -97,8 +79,7 @@ impl Diary {
             let before = self.versions.insert(sku.clone(), row.version).unwrap_or_default();
             skus.insert(sku.clone(), (before, row.version));
         }
-        let told = turn.answers.iter().filter_map(|answer| self.askers.remove(&answer.reply));
-        for sku in told.collect::<Vec<_>>().iter().chain(unchanged(turn)) {
+        for sku in unchanged(turn) {
             if !skus.contains_key(sku) {
                 let version = self.versions.get(sku).copied().unwrap_or_default();
                 skus.insert(sku.clone(), (version, version));
@@ -135,7 +116,9 @@ impl Diary {
 fn unchanged(turn: &TurnCommit) -> impl Iterator<Item = &Sku> {
     let reservations = turn.commit.reservations.iter().map(|(sku, _)| sku);
     let adjustments = turn.commit.adjustments.iter().map(|(sku, _)| sku);
-    reservations.chain(adjustments).chain(turn.commit.hot_items.iter().map(|(sku, _)| sku))
+    let tickets = turn.tickets.iter().map(|(_, sku, _)| sku);
+    let hot_items = turn.commit.hot_items.iter().map(|(sku, _)| sku);
+    reservations.chain(adjustments).chain(tickets).chain(hot_items)
 }
 
 /// A tenure that is over.
@@ -149,7 +132,7 @@ pub(super) struct Past {
 
 impl Past {
     pub(super) fn new(bucket: u16, mut diary: Diary) -> Self {
-        (diary.versions, diary.askers) = Default::default();
+        diary.versions = HashMap::new();
         Self { bucket, diary, ended: Instant::now(), compared: None, is_announced: false }
     }
 

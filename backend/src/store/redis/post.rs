@@ -10,7 +10,6 @@ use thiserror::Error;
 use super::keys::{Keys, stream_name};
 use super::reply::{self, Replies, id_text, nonce_text, parse_entry_id};
 use super::scripts::{POST, POST_SETTLE};
-use super::tickets::{place_text, until_text};
 use crate::store::StoreError;
 use crate::store::encoding::{encode, parse_sku};
 use crate::store::tenure::{EntryId, Posted, PostedTicket, Stream};
@@ -90,10 +89,8 @@ pub enum PostError {
 
 /// The call that posts it.
 pub(super) fn call(keys: &Keys, post: &Post) -> Result<Cmd, StoreError> {
-    let mut all: Vec<String> = ["meta", "routes", "depths", "tickets", "settle"]
-        .iter()
-        .map(|name| keys.key(name))
-        .collect();
+    let mut all: Vec<String> =
+        ["meta", "routes", "depths", "settle"].iter().map(|name| keys.key(name)).collect();
     all.extend(post.groups.iter().map(|group| keys.stream(&group.stream)));
     all.extend(post.tickets.iter().map(|wish| keys.stream(&wish.ticket.stream)));
     let has_reserve = post.groups.iter().any(|group| group.stream != Stream::Settle);
@@ -110,9 +107,7 @@ pub(super) fn call(keys: &Keys, post: &Post) -> Result<Cmd, StoreError> {
     }
     call.arg(post.tickets.len());
     for TicketFor { ticket, claim_by } in &post.tickets {
-        call.arg(&ticket.id.0[..]).arg(claim_by.0).arg(id_text(ticket.place.entry));
-        call.arg(until_text(ticket.until)).arg(place_text(ticket.place));
-        call.arg(ticket.sku.as_str());
+        call.arg(claim_by.0).arg(id_text(ticket.place.entry));
         call.arg(encode(&[Posted::Ticket(ticket.clone())].as_slice())?);
     }
     Ok(call)

@@ -259,11 +259,7 @@ impl Tenure for RedisTenure {
         entries_max: usize,
         wait: Duration,
     ) -> Result<Arrived, StoreError> {
-        self.step(|| {
-            let arrived = self.read_new(from, entries_max, wait)?;
-            self.main().diary.read(&arrived);
-            Ok(arrived)
-        })
+        self.step(|| self.read_new(from, entries_max, wait))
     }
 
     fn expect(

@@ -1,5 +1,5 @@
 //! How tickets are kept: until when the command is good, its place, its SKU, one after the other. The
-//! first two are hexadecimal digits, always as many, so that a script can tell which is later.
+//! first two are hexadecimal digits, always as many.
 
 use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
@@ -8,12 +8,9 @@ use crate::store::StoreError;
 use crate::store::encoding::{malformed, parse_sku};
 use crate::store::tenure::{EntryId, Place, Ticket};
 
-pub(super) fn until_text(until: UnixMs) -> String {
-    format!("{:016x}", until.0)
-}
-
-pub(super) fn place_text(Place { entry: EntryId { ms, number }, index }: Place) -> String {
-    format!("{ms:016x}{number:016x}{index:08x}")
+pub(super) fn text(&Ticket { until, place }: &Ticket, sku: &Sku) -> String {
+    let Place { entry: EntryId { ms, number }, index } = place;
+    format!("{:016x}{ms:016x}{number:016x}{index:08x}{}", until.0, sku.as_str())
 }
 
 pub(super) fn parse(value: &[u8]) -> Result<(Ticket, Sku), StoreError> {

@@ -127,6 +127,7 @@ impl Bucket {
         for id in &turn.commit.unticketed {
             self.tickets.remove(id);
         }
+        self.tickets.extend(turn.tickets.iter().map(|(id, _, ticket)| (*id, *ticket)));
         turn.steps.iter().for_each(|step| self.step(step));
         turn.routes.iter().for_each(|change| self.reroute(change, now, new_nonce));
         if !turn.answers.is_empty() {

@@ -3,7 +3,7 @@
 use cartgate_ledger::UnixMs;
 
 use super::bucket::Bucket;
-use crate::store::tenure::{Entry, EntryId, Posted, PostedTicket, Stream, Ticket};
+use crate::store::tenure::{Entry, EntryId, Posted, PostedTicket, Stream};
 
 /// What is to be posted at once.
 #[derive(Clone, Debug, Default)]
@@ -69,9 +69,6 @@ impl Bucket {
         if now > claim_by || !stream.is_some_and(|stream| stream.entries.iter().any(is_it)) {
             return false;
         }
-        let PostedTicket { id, until, place, .. } = ticket;
-        let given = Ticket { until, place };
-        self.tickets.entry(id).and_modify(|before| *before = given.or(*before)).or_insert(given);
         *self.depths.entry(Stream::Settle).or_default() += 1;
         let posted = vec![Posted::Ticket(ticket)];
         self.streams.entry(Stream::Settle).or_default().add(now, nonce, posted);

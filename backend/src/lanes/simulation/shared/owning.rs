@@ -66,7 +66,8 @@ impl SharedWorld<'_> {
         }
         let mut ended_tickets = Vec::new();
         for Written { bucket, at, turn } in &written {
-            self.promise_tickets(&turn.answers, *at)?;
+            turn.tickets.iter().for_each(|(id, _, given)| self.oracle.ticket(*id, given.until));
+            self.promise_tickets(turn, *at)?;
             self.turn_away(*bucket, &turn.answers)?;
             let is_good =
                 |id: &&CommandId| self.oracle.ticketed.get(id).is_some_and(|until| *until >= *at);
@@ -99,15 +100,20 @@ impl SharedWorld<'_> {
         Ok(())
     }
 
-    fn promise_tickets(&mut self, answers: &[Answer], at: UnixMs) -> Checked {
-        let ticketed = answers.iter().filter(|answer| answer.told == Told::Ticketed);
-        for id in ticketed.filter_map(|answer| self.wishes.get(&answer.reply)) {
-            let until = self.oracle.ticketed.get(id);
-            let is_good = until.is_none_or(|until| *until >= at);
+    fn promise_tickets(&mut self, turn: &TurnCommit, at: UnixMs) -> Checked {
+        let ticketed = turn.answers.iter().filter(|answer| answer.told == Told::Ticketed);
+        for (id, own) in ticketed.filter_map(|answer| self.wishes.get(&answer.reply)) {
+            let wishes = self.wishes.values().filter(|(of, _)| of == id);
+            let until = wishes.map(|(_, until)| *until).max();
             ensure!(
-                is_good,
+                until.is_some_and(|until| until >= at),
                 "the ticket of {id} is called good at {at:?}, and was until {until:?}"
             );
+            // One that ends with the turn that gives it is not written.
+            if turn.commit.unticketed.contains(id) {
+                let known = self.oracle.ticketed.get(id).copied().unwrap_or_default();
+                self.oracle.ticket(*id, known.max(*own));
+            }
             self.oracle.promise(*id);
         }
         Ok(())
@@ -119,7 +125,7 @@ impl SharedWorld<'_> {
         let has_gone = |answer: &&Answer| self.hung_up.contains(&answer.reply);
         let ticketed = turn.answers.iter().filter(|answer| answer.told == Told::Ticketed);
         for good in ticketed.filter(|answer| !has_gone(answer)) {
-            let Some(id) = self.wishes.get(&good.reply) else { continue };
+            let Some((id, _)) = self.wishes.get(&good.reply) else { continue };
             let is_told = turn.answers.iter().any(|answer| {
                 answer.reply == good.reply && matches!(answer.told, Told::Outcome(_))
             });

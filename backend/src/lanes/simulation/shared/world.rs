@@ -49,8 +49,8 @@ pub(super) struct SharedWorld<'a> {
     pub(super) hung_up: BTreeSet<ReplyTo>,
     /// Whose commands found no room for another hold.
     pub(super) turned_away: BTreeSet<ReplyTo>,
-    /// For which commands tickets were ever asked, and who did.
-    pub(super) wishes: BTreeMap<ReplyTo, CommandId>,
+    /// For which commands tickets were ever asked, until when, and who did.
+    pub(super) wishes: BTreeMap<ReplyTo, (CommandId, UnixMs)>,
     /// Commands whose customers may never hear of them, or of what they did with their holds: their
     /// process has died, or a failover brought back what they were answered.
     pub(super) orphans: BTreeSet<CommandId>,
@@ -383,9 +383,8 @@ impl<'a> SharedWorld<'a> {
         self.coverage.count("ticket", "asked for");
         // Its owner is to say that it is good.
         caller.stays = Stays::WantsTicket(until);
-        self.wishes.insert(reply, id);
-        let until = self.store.tickets(bucket).get(&id).copied().unwrap_or_default();
-        self.oracle.ticket(id, until);
+        self.wishes.insert(reply, (id, until));
+        self.oracle.asked_ticket(id, until);
         self.check_posted()
     }
 

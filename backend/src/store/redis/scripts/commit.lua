@@ -72,6 +72,7 @@ apply('ZADD', ends)
 apply('HSET', ticketed)
 apply('HDEL', ticketed)
 apply('HDEL', tickets)
+apply('HSET', tickets)
 apply('HSET', hot)
 apply('HDEL', hot)
 for _ = 1, count() do

@@ -1,12 +1,11 @@
 -- Puts what callers ask for into a bucket's streams.
 --
--- KEYS  meta routes depths tickets settle, then the stream of each group, then the one that each
+-- KEYS  meta routes depths settle, then the stream of each group, then the one that each
 --       ticket's command is in.
 -- ARGV  a nonce; the version of the routes that reserve commands were sorted by, '' if there are
 --       none; the number of groups, and of each its stream's name, how much is in it, how much the
---       stream may have, and itself; the number of tickets, and of each its id, until when its
---       command is good without it, the command's entry, what is kept (until when it is good, the
---       command's place, its SKU), and what the owner reads.
+--       stream may have, and itself; the number of wishes for tickets, and of each until when its
+--       command is good without it, the command's entry, and what the owner reads, who gives it.
 -- Returns {'moved', version, SKUs with streams of their own ...} if the routes are not these;
 --       otherwise {'posted', now, {entry by group}, {1 or 0 by ticket}}, nil for a stream that is
 --       full, 0 for a ticket that comes too late.
@@ -15,7 +14,7 @@
 -- Without, it is called by another name, and may exceed maxmemory: whoever has paid must get through.
 local PIECE = 4000 -- Arguments of one call: what Lua's stack has room for, an even number.
 
-local meta, routes, depths, tickets, settle = unpack(KEYS, 1, 5)
+local meta, routes, depths, settle = unpack(KEYS, 1, 4)
 local at = 0
 
 local function take()
@@ -46,7 +45,7 @@ for group = 1, tonumber(take()) do
   local depth = tonumber(redis.call('HGET', depths, name) or 0)
   entries[group] = false
   if depth + count <= max then
-    entries[group] = redis.call('XADD', KEYS[5 + group], '*', 'n', nonce, 't', stamp, 'd', data)
+    entries[group] = redis.call('XADD', KEYS[4 + group], '*', 'n', nonce, 't', stamp, 'd', data)
     redis.call('HINCRBY', depths, name, count)
   end
 end
@@ -60,38 +59,23 @@ local function is_there(stream, entry)
   return found[name]
 end
 
--- Both in hexadecimal, of one length.
-local function later(one, other)
-  if one < other then return other end
-  return one
-end
+local is_in_time, wishes = {}, {}
 
-local is_given, given = {}, {}
-
--- Puts the tickets that are given into the stream.
 local function tell_owner()
-  if #given == 0 then return end
-  redis.call('XADD', settle, '*', 'n', nonce, 't', stamp, unpack(given))
-  redis.call('HINCRBY', depths, 'settle', #given / 2)
-  given = {}
+  if #wishes == 0 then return end
+  redis.call('XADD', settle, '*', 'n', nonce, 't', stamp, unpack(wishes))
+  redis.call('HINCRBY', depths, 'settle', #wishes / 2)
+  wishes = {}
 end
 
 for ticket = 1, tonumber(take()) do
-  local id, claim_by, entry = take(), tonumber(take()), take()
-  local good_until, place, sku, data = take(), take(), take(), take()
-  is_given[ticket] = 0
-  if now <= claim_by and is_there(KEYS[5 + #entries + ticket], entry) then
-    -- Of two for one command, which was repeated, the longer time counts, and the later place.
-    local before = redis.call('HGET', tickets, id)
-    if before then
-      good_until = later(good_until, string.sub(before, 1, #good_until))
-      place = later(place, string.sub(before, #good_until + 1, #good_until + #place))
-    end
-    redis.call('HSET', tickets, id, good_until .. place .. sku)
-    given[#given + 1], given[#given + 2] = 'd', data
-    is_given[ticket] = 1
-    if #given >= PIECE then tell_owner() end
+  local claim_by, entry, data = tonumber(take()), take(), take()
+  is_in_time[ticket] = 0
+  if now <= claim_by and is_there(KEYS[4 + #entries + ticket], entry) then
+    wishes[#wishes + 1], wishes[#wishes + 2] = 'd', data
+    is_in_time[ticket] = 1
+    if #wishes >= PIECE then tell_owner() end
   end
 end
 tell_owner()
-return { 'posted', now, entries, is_given }
+return { 'posted', now, entries, is_in_time }

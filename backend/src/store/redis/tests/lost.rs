@@ -5,7 +5,7 @@ use cartgate_ledger::{Reservation, ReservationState};
 use super::proxy::{Proxy, Way};
 use super::*;
 use crate::store::redis::Lost;
-use crate::store::tenure::{Answer, EntryId, Place, PostedTicket, Told};
+use crate::store::tenure::{Place, Ticket};
 
 fn lost(known: u64, found: u64) -> Vec<Lost> {
     vec![Lost { sku: sku("A"), known, found }]
@@ -101,16 +101,9 @@ async fn a_refusal_that_was_lost_is_announced() {
 #[tokio::test]
 async fn a_ticket_that_was_lost_is_announced() {
     let (mut rig, tenure, dumped) = begin();
-    let reply = ReplyTo { process: 7, number: 1 };
-    let place = Place { entry: EntryId::default(), index: 0 };
-    let (sku, stream, until) = (sku("A"), Stream::Normal, UnixMs(9));
-    let ticket = PostedTicket { sku, id: id(1), until, stream, place, reply };
-    let posted = vec![Posted::Ticket(ticket)];
-    let groups = vec![Group { stream: Stream::Settle, posted, depth_max: 9 }];
-    rig.api.post(0, &Post { groups, ..Post::default() }).await.unwrap();
-    read(&tenure);
-    let answers = vec![Answer { reply, told: Told::Ticketed }];
-    tenure.commit_turn(&TurnCommit { answers, ..TurnCommit::default() }).unwrap();
+    let ticket = Ticket { until: UnixMs(9), place: Place::default() };
+    let tickets = vec![(id(1), sku("A"), ticket)];
+    tenure.commit_turn(&TurnCommit { tickets, ..TurnCommit::default() }).unwrap();
     rig.restore(&dumped);
     drop(tenure);
     check_lost(&rig, 1, &lost(2, 2)).await;

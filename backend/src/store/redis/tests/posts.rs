@@ -109,7 +109,7 @@ fn ticket(number: u8, entry: EntryId, index: u32, at: UnixMs) -> PostedTicket {
 }
 
 #[tokio::test]
-async fn a_ticket_is_given_while_its_command_is_good() {
+async fn a_ticket_is_asked_for_while_its_command_is_good() {
     let rig = Rig::new();
     let PostReply::Posted { at, groups, .. } = rig.post(Stream::Normal, 1..4).await else {
         panic!("posted")
@@ -124,43 +124,28 @@ async fn a_ticket_is_given_while_its_command_is_good() {
         panic!("posted")
     };
     assert_eq!(is_in_time, [true, false, true]);
-    let until = tickets[0].until;
-    assert_eq!(rig.api.ticketed(0, id(1)).await.unwrap(), Some((until, sku("A"))));
-    assert_eq!(rig.api.ticketed(0, id(2)).await.unwrap(), None);
+    assert_eq!(rig.api.ticketed(0, id(1)).await.unwrap(), None);
+    let mut depths = rig.api.depths(0).await.unwrap();
+    depths.sort();
+    assert_eq!(depths, [(Stream::Settle, 2), (Stream::Normal, 3)]);
 
-    // The owner hears of it in the same step, and ends it with the command.
+    // The owner hears of it in the same step, gives it, and ends it with the command.
     let tenure = rig.acquire(1);
     let arrived = read(&tenure);
     let settle = &arrived.entries.iter().find(|(stream, _)| *stream == Stream::Settle).unwrap().1;
     let kept = tickets.clone().map(|PostedTicket { until, place, .. }| Ticket { until, place });
+    let until = tickets[0].until;
     let [first, _, third] = tickets.map(Posted::Ticket);
     assert_eq!(settle[0].posted, [first, third]);
+    let given = [(1, kept[0]), (3, kept[2])].map(|(number, kept)| (id(number), sku("A"), kept));
+    tenure.commit_turn(&TurnCommit { tickets: given.into(), ..TurnCommit::default() }).unwrap();
+    assert_eq!(rig.api.ticketed(0, id(1)).await.unwrap(), Some((until, sku("A"))));
     let mut known = tenure.progress().unwrap().tickets;
     known.sort_by_key(|(id, _)| *id);
     assert_eq!(known, [(id(1), kept[0]), (id(3), kept[2])]);
     let commit = Commit { unticketed: vec![id(1)], ..Commit::default() };
     tenure.commit_turn(&TurnCommit { commit, ..TurnCommit::default() }).unwrap();
     assert_eq!(tenure.progress().unwrap().tickets, [(id(3), kept[2])]);
-    let mut depths = rig.api.depths(0).await.unwrap();
-    depths.sort();
-    assert_eq!(depths, [(Stream::Settle, 2), (Stream::Normal, 3)]);
-}
-
-/// Who repeats a command may want a ticket as well: nobody's is cut short by another's.
-#[tokio::test]
-async fn of_two_tickets_the_longer_counts_and_the_later_place() {
-    let rig = Rig::new();
-    let PostReply::Posted { at, groups, .. } = rig.post(Stream::Normal, 1..4).await else {
-        panic!("posted")
-    };
-    let [first, last] = [0, 2].map(|index| ticket(1, groups[0].unwrap(), index, at));
-    let first = PostedTicket { until: first.until.plus_ms(1), ..first };
-    let expected = [(id(1), Ticket { until: first.until, place: last.place })];
-    for ticket in [last.clone(), first, last] {
-        let tickets = vec![TicketFor { ticket, claim_by: at.plus_ms(60_000) }];
-        rig.api.post(0, &Post { tickets, ..Post::default() }).await.unwrap();
-    }
-    assert_eq!(rig.acquire(1).progress().unwrap().tickets, expected);
 }
 
 /// A process whose callers' patience ends at once asks for as many.
