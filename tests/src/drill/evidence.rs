@@ -117,7 +117,11 @@ impl Witness {
             let stock: Option<Stock> = read(&shop, &format!("/v1/skus/{sku}")).await?;
             Ok((sku, stock.map_or(0, |stock| stock.version)))
         };
-        Ok(each(skus, |sku| version(self.shop.clone(), sku)).await?.into_iter().collect())
+        let patience = self.patience;
+        let versions = each(skus, |sku| version(self.shop.clone(), sku));
+        let versions = time::timeout(patience, versions).await;
+        let versions = versions.map_err(|_| EvidenceError::Late { patience })??;
+        Ok(versions.into_iter().collect())
     }
 
     /// Orders with a key that may have taken effect without an answer, each once.
@@ -384,8 +388,15 @@ async fn read_journal(
 /// Reads a document; `None` if there is none.
 async fn read<T: DeserializeOwned>(shop: &Shop, path: &str) -> Result<Option<T>, EvidenceError> {
     let path = || path.to_owned();
-    let called = shop.get(&path()).await;
-    let answer = called.map_err(|source| EvidenceError::Silent { path: path(), source })?;
+    let answer = loop {
+        let called = shop.get(&path()).await;
+        let answer = called.map_err(|source| EvidenceError::Silent { path: path(), source })?;
+        // It asks for patience, which whoever gathers has, and not without end.
+        if answer.status != 503 {
+            break answer;
+        }
+        time::sleep(PAUSE).await;
+    };
     match answer.status {
         200 => {
             let read = serde_json::from_value(answer.body);
