@@ -176,7 +176,7 @@ impl Customer<'_> {
         let hangs_up = hang_up_us.map(|after_us| clock.at(scheduled_us + after_us));
         let (sent_us, answer) = self.exchange(lease, &call, hangs_up).await;
         let ended_us = clock.now_us();
-        counts.end();
+        counts.end(&answer);
         let note = Record {
             // Numbers are given when all calls are known.
             serial: 0,

@@ -29,7 +29,7 @@ pub struct Load {
     pub began_at_ms: u64,
 }
 
-/// Plays `cast`, in its order, against `target`. Ends when all customers have, and at the latest
+/// Plays `cast`, in its order, against `target`, and counts what comes of it. Ends when all customers have, and at the latest
 /// when the scenario's duration and drain have passed.
 ///
 /// # Errors
@@ -38,8 +38,8 @@ pub async fn run(
     scenario: &Scenario,
     cast: impl Iterator<Item = Arrival> + Send + 'static,
     target: &Target,
+    counts: &Arc<Counts>,
 ) -> Result<Load, JoinError> {
-    let counts = Arc::new(Counts::default());
     let (notes, mut noted) = mpsc::unbounded_channel();
     let lasts = Duration::from_secs((scenario.duration_s + scenario.drain_s).into());
     let street = Arc::new(Street {
@@ -122,7 +122,7 @@ mod tests {
         let again = arrivals.iter().filter(|arrival| arrival.role == Role::Impatient).count();
 
         let began = Instant::now();
-        let load = run(&scenario, cast(), &target).await.unwrap();
+        let load = run(&scenario, cast(), &target, &Arc::default()).await.unwrap();
         let took = began.elapsed().as_secs_f64();
         assert!((1.0..10.0).contains(&took), "{took} s");
         assert!(load.not_sent > 0, "five connections are not enough");

@@ -27,6 +27,7 @@ pub struct Counts {
     in_flight: AtomicU64,
     not_sent: AtomicU64,
     failed: AtomicU64,
+    answered: AtomicU64,
 }
 
 impl Counts {
@@ -41,8 +42,16 @@ impl Counts {
     }
 
     /// A call has ended.
-    pub fn end(&self) {
+    pub fn end(&self, answer: &Answer) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if answer.is_from_service() {
+            add(&self.answered);
+        }
+    }
+
+    /// How many calls the service has answered.
+    pub fn answered(&self) -> u64 {
+        get(&self.answered)
     }
 
     /// A customer has been told the outcome, or will not be told.
@@ -153,13 +162,14 @@ mod tests {
         {
             counts.offer();
             counts.begin();
-            counts.end();
+            counts.end(&outcome);
             counts.decide(&outcome);
         }
         counts.begin();
         let line = "2 offered, 1 held, 0 over limit, 1 sold out, 1 in flight";
         assert_eq!(counts.line(), line);
-        counts.end();
+        counts.end(&Answer::Lost);
+        assert_eq!(counts.answered(), 2);
         counts.decide(&Answer::Lost);
         counts.give_up();
         assert!(counts.line().ends_with("0 in flight, 1 failed, 1 NOT SENT"), "{}", counts.line());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
@@ -95,7 +96,8 @@ async fn play(
     let limits = assortment.limits(scenario);
     let journal_from = target.stock(scenario, &assortment).await?;
     let cast = Cast::new(scenario, &assortment);
-    let (load, mishap) = tokio::join!(load::run(scenario, cast, target), mishap);
+    let counts = Arc::default();
+    let (load, mishap) = tokio::join!(load::run(scenario, cast, target, &counts), mishap);
     let mut load = load.map_err(DrillError::Broke)?;
     mishap?;
     let path = results::save_load(plan, &assortment, &load)?;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::cast::{Assortment, Cast};
 use super::evidence::Witness;
 use super::load::{self, Load};
+use super::progress::Counts;
 use super::record::{Answer, Record, Role};
 use super::rehearsal::{DrillError, Heard};
 use super::results::{self, Books, Outcome};
@@ -57,10 +58,11 @@ pub(super) struct Played<T> {
 }
 
 impl<T> Played<T> {
-    /// Plays one sale with products of its own until `meeting` is over, and judges it. Results go to
+    /// Plays one sale with products of its own until `meeting` is over, which sees what is counted
+    /// meanwhile, and judges it. Results go to
     /// `out`, whose name tells the products from those of other sales.
     pub(super) async fn until(
-        meeting: impl Future<Output = Result<T, DrillError>>,
+        meeting: impl AsyncFnOnce(&Counts) -> Result<T, DrillError>,
         scenario: &Scenario,
         target: &Target,
         out: &Path,
@@ -72,9 +74,10 @@ impl<T> Played<T> {
         let cast = Cast::new(scenario, &assortment);
         let still_open = is_over.clone();
         let cast = cast.take_while(move |_| !still_open.load(Ordering::Relaxed));
-        let sale = load::run(scenario, cast, target);
+        let counts = Arc::default();
+        let sale = load::run(scenario, cast, target, &counts);
         let meeting = async {
-            let met = meeting.await;
+            let met = meeting(&counts).await;
             is_over.store(true, Ordering::Relaxed);
             met
         };

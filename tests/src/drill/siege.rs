@@ -96,7 +96,8 @@ impl Siege {
         results::make_room(&out)?;
         let scenario = Scenario { seed: self.random.next_u64(), ..self.scenario.clone() };
         let target = Target::processes(self.service.address(), &[]);
-        let round = Played::until(self.kill_often(kills), &scenario, &target, &out).await?;
+        let round =
+            Played::until(async |_| self.kill_often(kills).await, &scenario, &target, &out).await?;
         Ok(Round {
             kills: noticed(&round.outcome.load, &round.met),
             calls: round.calls,

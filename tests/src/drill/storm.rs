@@ -3,16 +3,17 @@
 //!
 //! What is drawn, and when, a seed repeats. The verdict is that of every drill, with one exception:
 //! what a failover has lost *and was announced* nobody is held to ([`Verdict::excuse`]). Faults that
-//! lose nothing, which are all but the failovers, excuse nothing.
+//! lose nothing, which are all in which no replica becomes a primary, excuse nothing.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::fleet::{Fleet, FleetError, FleetPlan, Ground, GroundKind};
 use super::open_files;
+use super::progress::Counts;
 use super::rehearsal::DrillError;
 use super::results;
 use super::round::{Moment, Noticed, Played, noticed};
@@ -24,8 +25,14 @@ use crate::random::Random;
 /// How many buckets SKUs are spread over: few enough for a fault to meet most of what goes on.
 const BUCKETS: u16 = 8;
 
-/// How long nothing happens between two faults, in milliseconds.
+/// How long nothing happens between two faults, in milliseconds; and until somebody was answered.
 const PEACE_MS: (u64, u64) = (300, 1_200);
+
+/// The longest that nobody is answered after a fault: leases last 1.5 s, and the machine may be busy.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether somebody was.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How long a worker stands still or is cut off, in milliseconds: a lease lasts 1,500.
 const ABSENT_MS: (u64, u64) = (2_000, 4_000);
@@ -64,7 +71,8 @@ pub enum Fault {
     FlushScripts,
     /// `kill -9` of a server that takes writes, which starts again with what its disk has.
     RestartRedis,
-    /// `CLUSTER FAILOVER TAKEOVER`: a replica takes its primary's place, asking nobody.
+    /// `CLUSTER FAILOVER TAKEOVER`: a replica takes its primary's place, asking nobody. What it has
+    /// not got by then, or its primary still writes, is lost.
     TakeOver,
     /// A slot moves to another primary, with a bucket in it.
     MoveSlot,
@@ -100,6 +108,11 @@ impl Fault {
                 MoveSlot,
             ],
         }
+    }
+
+    /// Whether what was answered may be lost.
+    fn loses(self) -> bool {
+        matches!(self, Self::TakeOver | Self::FailOver)
     }
 }
 
@@ -174,7 +187,13 @@ impl Storm {
         let scenario = Scenario { seed: self.random.next_u64(), ..self.scenario.clone() };
         let addresses = self.fleet.addresses();
         let target = Target::processes(addresses[0], &addresses[1..]);
-        let played = Played::until(self.happen(faults), &scenario, &target, &out).await?;
+        let played = Played::until(
+            async |counts| self.happen(faults, counts).await,
+            &scenario,
+            &target,
+            &out,
+        )
+        .await?;
         let noticed = noticed(&played.outcome.load, &played.met);
         let lost = self.fleet.lost().await?;
         let load = &played.outcome.load;
@@ -184,18 +203,25 @@ impl Storm {
         Ok(Round { verdict, faults, lost, excused, calls: played.calls, out })
     }
 
-    async fn happen(&mut self, faults: &[Fault]) -> Result<Vec<Moment>, DrillError> {
-        let mut moments = Vec::new();
+    async fn happen(
+        &mut self,
+        faults: &[Fault],
+        counts: &Counts,
+    ) -> Result<Vec<Moment>, DrillError> {
+        let (mut moments, mut answered) = (Vec::new(), 0);
         for fault in faults {
             self.wait(PEACE_MS).await;
+            until_more_than(answered, counts).await;
             let moment = Moment::begin();
             self.one(*fault).await?;
             moments.push(moment.end());
-            if *fault == Fault::FailOver {
+            answered = counts.answered();
+            if fault.loses() {
                 sleep(CALM).await;
             }
         }
         sleep(CALM).await;
+        until_more_than(answered, counts).await;
         Ok(moments)
     }
 
@@ -313,10 +339,21 @@ impl Storm {
     }
 }
 
+/// Waits until the service has given more answers than that. If it takes too long, the records say so.
+async fn until_more_than(answered: u64, counts: &Counts) {
+    let more = async {
+        while counts.answered() <= answered {
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    // Whoever judges finds that nobody was answered.
+    let _ = timeout(SILENCE_MAX, more).await;
+}
+
 /// When the first answer may have been given that a failover has lost, on the clock of records.
 fn lost_since_us(faults: &[Fault], moments: &[Moment], began_at_ms: u64) -> u64 {
     let mut all = faults.iter().zip(moments);
-    let first = all.find(|(fault, _)| **fault == Fault::FailOver).map(|(_, moment)| moment.from_us);
+    let first = all.find(|(fault, _)| fault.loses()).map(|(_, moment)| moment.from_us);
     first.map_or(u64::MAX, |us| us.saturating_sub(1_000 * began_at_ms + FOLLOWS_US))
 }
 
