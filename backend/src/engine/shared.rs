@@ -16,7 +16,8 @@ use crate::lanes::{
     Level, PostBox, State, Worker,
 };
 use crate::metrics::Metrics;
-use crate::store::redis::{Api, Post, PostError, PostReply, RedisStore};
+use crate::store::post::{Post, PostReply};
+use crate::store::redis::{Api, PostError, RedisStore};
 use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream};
 use crate::store::{Durability, StockRow, StoreError};
 use crate::window::Rates;

@@ -7,6 +7,7 @@
 mod embedded;
 mod encoding;
 mod journal;
+pub mod post;
 pub mod redis;
 pub mod tenure;
 

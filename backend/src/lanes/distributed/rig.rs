@@ -15,7 +15,8 @@ use crate::lanes::LaneSettings;
 use crate::lanes::pacer::PACE_CLOCK;
 use crate::lanes::rig;
 use crate::metrics::Metrics;
-use crate::store::shared_memory::{Group, Post, Posting, SharedMemory, TicketWish};
+use crate::store::post::{Group, Post, PostReply, TicketFor};
+use crate::store::shared_memory::SharedMemory;
 use crate::store::tenure::{
     EntryId, Place, Posted, PostedCommand, PostedTicket, ReplyTo, SharedStore, Stream, Told,
     WorkerId,
@@ -31,8 +32,8 @@ pub(super) struct SharedRig {
     pub(super) store: Arc<SharedMemory>,
     settings: LaneSettings,
     next_number: u64,
-    /// Where callers' commands are, by their numbers.
-    places: BTreeMap<u64, (Stream, Place)>,
+    /// Where callers' commands are, by their numbers, and the nonces of their entries.
+    places: BTreeMap<u64, (Stream, Place, u64)>,
     /// What callers were told, by their numbers.
     pub(super) told: BTreeMap<u64, Vec<Told>>,
 }
@@ -85,20 +86,20 @@ impl SharedRig {
             let good_for_ms = WAIT_MS;
             Posted::Command(PostedCommand { sku, command, request_id, reply, good_for_ms })
         });
-        let entry = self.post(stream.clone(), posted.collect());
+        let (entry, nonce) = self.post(stream.clone(), posted.collect());
         let numbers: Vec<_> = replies.iter().map(|reply| reply.number).collect();
-        let places = (0..).map(|index| (stream.clone(), Place { entry, index }));
+        let places = (0..).map(|index| (stream.clone(), Place { entry, index }, nonce));
         self.places.extend(numbers.iter().copied().zip(places));
         numbers
     }
 
-    fn post(&mut self, stream: Stream, posted: Vec<Posted>) -> EntryId {
+    fn post(&mut self, stream: Stream, posted: Vec<Posted>) -> (EntryId, u64) {
         let (routes_version, _) = self.store.routes(0);
-        let groups = vec![Group { stream, max: 1_000, posted }];
+        let groups = vec![Group { stream, depth_max: 1_000, posted }];
         let posting = self.store.post(0, Post { routes_version, groups, tickets: Vec::new() });
         match posting {
-            Posting::Done { groups, .. } => groups[0].unwrap(),
-            Posting::Moved => panic!("the routes are these"),
+            PostReply::Posted { groups, nonce, .. } => (groups[0].unwrap(), nonce),
+            PostReply::Moved { .. } => panic!("the routes are these"),
         }
     }
 
@@ -144,12 +145,12 @@ impl SharedRig {
     pub(super) fn ticket(&mut self, id: CommandId, number: u64, came_at: UnixMs) -> bool {
         let claim_by = came_at.plus_ms(WAIT_MS);
         let until = self.settings.ticket_until(claim_by);
-        let (stream, place) = self.places[&number].clone();
+        let (stream, place, nonce) = self.places[&number].clone();
         let reply = ReplyTo { process: PROCESS, number };
         let ticket = PostedTicket { sku: rig::sku(), id, until, stream, place, reply };
-        let wish = TicketWish { ticket, claim_by };
+        let wish = TicketFor { ticket, nonce, claim_by };
         let posting = self.store.post(0, Post { tickets: vec![wish], ..Post::default() });
-        matches!(posting, Posting::Done { tickets, .. } if tickets == [true])
+        matches!(posting, PostReply::Posted { tickets, .. } if tickets == [true])
     }
 
     /// Hears what was published.

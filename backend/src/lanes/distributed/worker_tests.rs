@@ -9,7 +9,8 @@ use cartgate_ledger::UnixMs;
 use super::Worker;
 use crate::lanes::rig::{self, SETTINGS};
 use crate::metrics::Metrics;
-use crate::store::shared_memory::{Fault, Group, Post, SharedMemory};
+use crate::store::post::{Group, Post};
+use crate::store::shared_memory::{Fault, SharedMemory};
 use crate::store::tenure::{
     Posted, PostedCommand, SharedStore, Stream, Tenure, WorkerId, WorkerReport,
 };
@@ -51,7 +52,7 @@ fn post(store: &SharedMemory, bucket: u16, units: u64) {
         good_for_ms: 0,
     };
     let posted = vec![Posted::Command(command)];
-    let group = Group { stream: Stream::Settle, max: 10, posted };
+    let group = Group { stream: Stream::Settle, depth_max: 10, posted };
     store.post(bucket, Post { groups: vec![group], ..Post::default() });
 }
 

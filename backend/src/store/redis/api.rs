@@ -9,12 +9,13 @@ use super::ask::{self, Ask, JournalPage};
 use super::keys::{Keys, StoreKeys, slot};
 use super::link::{Link, pipeline};
 use super::past::Lost;
-use super::post::{self, Post, PostError, PostReply};
+use super::post::{self, PostError};
 use super::published::{Ears, Hearing};
 use super::remote::{Failure, Remote};
 use super::reply::Replies;
 use super::scripts;
 use crate::hot_items::HotItem;
+use crate::store::post::{Post, PostReply};
 use crate::store::tenure::{Answer, EntryId, Route, Stream};
 use crate::store::{Durability, StockRow, StoreError};
 use crate::window::{Counts, Rates, WINDOW_S};
@@ -57,10 +58,11 @@ impl Api {
     /// Says whether nothing was posted, or nobody knows.
     pub async fn post(&self, bucket: u16, post: &Post) -> Result<PostReply, PostError> {
         let keys = self.keys.bucket(bucket);
+        let nonce = u64::from_ne_bytes(crate::random::bytes());
         let mut pipe = pipeline();
-        pipe.add_command(post::call(&keys, post).map_err(PostError::Refused)?);
+        pipe.add_command(post::call(&keys, post, nonce).map_err(PostError::Refused)?);
         match self.remote.query(keys.slot(), &pipe).await {
-            Ok(replies) => post::read(Replies::new(replies)).map_err(PostError::Unknown),
+            Ok(replies) => post::read(Replies::new(replies), nonce).map_err(PostError::Unknown),
             Err(failure) => Err(post_error(failure)),
         }
     }

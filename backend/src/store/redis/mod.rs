@@ -140,7 +140,7 @@ use super::{Durability, StoreError};
 pub use self::address::Address;
 pub use self::api::Api;
 pub use self::past::Lost;
-pub use self::post::{Group, Post, PostError, PostReply, TicketFor};
+pub use self::post::PostError;
 pub use self::published::{Hearing, Published};
 pub use self::reply::is_passing;
 

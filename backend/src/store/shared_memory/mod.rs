@@ -19,12 +19,12 @@ use cartgate_policy::Sku;
 use self::tenure::ModelTenure;
 use super::StoreError;
 use super::memory::Memory;
+use super::post::{Post, PostReply};
 use super::tenure::{
     Answer, Cursor, Place, Posted, Route, SharedStore, Stream, Tenure, TurnCommit, WorkerId,
     WorkerReport,
 };
 use bucket::{Bucket, Ground};
-pub(crate) use post::{Group, Post, Posting, TicketWish};
 
 /// How long a lease lasts without being renewed, in milliseconds.
 pub(crate) const LEASE_MS: u64 = 1_500;
@@ -193,7 +193,7 @@ impl SharedMemory {
     }
 
     /// Posts into a bucket's streams.
-    pub(crate) fn post(&self, bucket: u16, post: Post) -> Posting {
+    pub(crate) fn post(&self, bucket: u16, post: Post) -> PostReply {
         let mut server = self.server();
         let (now, nonce) = (server.now, server.nonce());
         let posting = server.buckets[usize::from(bucket)].post(post, now, nonce);

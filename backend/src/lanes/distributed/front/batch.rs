@@ -6,7 +6,7 @@ use super::outbox::Outgoing;
 use super::waiting::{PostedAt, Waiting, Whereabouts};
 use super::{FrontSettings, Routes};
 use crate::lanes::LaneSettings;
-use crate::store::redis::{Group, Post, TicketFor};
+use crate::store::post::{Group, Post, TicketFor};
 use crate::store::tenure::{EntryId, Place, Posted, PostedCommand, PostedTicket, Stream};
 
 /// The most in one group. All of a group is refused if there is no room for it, so a large one would
@@ -42,11 +42,11 @@ impl Batch {
                     batch.add(stream, max, posted, number);
                 }
                 Outgoing::Ticket { sku, id, reply } => match waiting.command_of(reply.number) {
-                    Some(Whereabouts::Posted(PostedAt { stream, place, at })) => {
+                    Some(Whereabouts::Posted(PostedAt { stream, place, nonce, at })) => {
                         let claim_by = at.plus_ms(settings.good_for_ms);
                         let until = settings.lanes.ticket_until(claim_by);
                         let ticket = PostedTicket { sku, id, until, stream, place, reply };
-                        batch.post.tickets.push(TicketFor { ticket, claim_by });
+                        batch.post.tickets.push(TicketFor { ticket, nonce, claim_by });
                     }
                     Some(Whereabouts::Underway) => {
                         batch.early.push(Outgoing::Ticket { sku, id, reply })
@@ -107,10 +107,11 @@ impl Batch {
         self.post.groups.is_empty() && self.post.tickets.is_empty()
     }
 
-    /// Where the callers' commands are whose groups have these entries, since that time.
+    /// Where the callers' commands are whose groups have these entries, with that nonce, since then.
     pub(super) fn posted<'a>(
         &'a self,
         entries: &'a [Option<EntryId>],
+        nonce: u64,
         at: UnixMs,
     ) -> impl Iterator<Item = (u64, PostedAt)> {
         let groups = self.post.groups.iter().zip(&self.numbers).zip(entries);
@@ -118,7 +119,7 @@ impl Batch {
             move |((Group { stream, .. }, numbers), entry)| {
                 (0..).zip(numbers).filter_map(move |(index, number)| {
                     let (stream, place) = (stream.clone(), Place { entry, index });
-                    Some(((*number)?, PostedAt { stream, place, at }))
+                    Some(((*number)?, PostedAt { stream, place, nonce, at }))
                 })
             },
         )

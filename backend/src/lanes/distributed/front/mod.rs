@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use cartgate_ledger::{Command, CommandId, Outcome, Reservation, UnixMs};
+use cartgate_ledger::{Command, CommandId, Outcome, Reservation};
 use cartgate_policy::Sku;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -33,7 +33,8 @@ use crate::lanes::queued::{Replies, Reply};
 use crate::lanes::waiter::{Queue, Waiter};
 use crate::lanes::{Buckets, EnqueueError, LaneSettings, Level};
 use crate::random;
-use crate::store::redis::{Post, PostError, PostReply};
+use crate::store::post::{Post, PostReply};
+use crate::store::redis::PostError;
 use crate::store::tenure::{AnswersEntry, EntryId, Posted, PostedCommand, ReplyTo, Stream};
 use crate::store::{Durability, StoreError};
 
@@ -248,8 +249,9 @@ impl Front {
         }
         for _ in 0..SORTS_MAX {
             match self.post_box.post(bucket, &batch.post).await {
-                Ok(PostReply::Posted { at, groups, tickets }) => {
-                    return self.note_posted(&batch, at, &groups, &tickets);
+                Ok(PostReply::Posted { at, nonce, groups, tickets }) => {
+                    self.waiting.note_posted(batch.posted(&groups, nonce, at));
+                    return self.refuse_unposted(&batch, &groups, &tickets);
                 }
                 Ok(PostReply::Moved { routes_version: version, own_lanes }) => {
                     let routes = Routes { version, own: own_lanes.into_iter().collect() };
@@ -292,14 +294,8 @@ impl Front {
         }
     }
 
-    fn note_posted(
-        &self,
-        batch: &Batch,
-        at: UnixMs,
-        entries: &[Option<EntryId>],
-        is_in_time: &[bool],
-    ) {
-        self.waiting.note_posted(batch.posted(entries, at));
+    /// Tells those for whom there was no room, and those who wanted tickets too late.
+    fn refuse_unposted(&self, batch: &Batch, entries: &[Option<EntryId>], is_in_time: &[bool]) {
         let full = EnqueueError::Full { depth: self.settings.lanes.reserve_queue_max };
         self.refuse(&batch.refused(entries), full);
         for number in batch.too_late(is_in_time) {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cartgate_ledger::{Claim, Fingerprint, Refusal, ReservationState};
+use cartgate_ledger::{Claim, Fingerprint, Refusal, ReservationState, UnixMs};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{advance, timeout};
 
@@ -14,6 +14,8 @@ use crate::store::tenure::{Answer, Place, PostedTicket, Reached, Told};
 const GOOD_FOR_MS: u64 = 5_000;
 
 const POSTED_AT: UnixMs = UnixMs(1_000);
+
+const NONCE: u64 = 77;
 
 const REACHED: Reached = Reached { durability: Durability::Disk, replicas: Some(2) };
 
@@ -37,7 +39,7 @@ impl PostBox for Store {
         let (groups, tickets) =
             (vec![Some(entry); post.groups.len()], vec![is_in_time; post.tickets.len()]);
         let error = self.error.lock().unwrap().take();
-        let reply = PostReply::Posted { at: POSTED_AT, groups, tickets };
+        let reply = PostReply::Posted { at: POSTED_AT, nonce: NONCE, groups, tickets };
         Box::pin(async move { error.map_or(Ok(reply), Err) })
     }
 
@@ -91,6 +93,7 @@ impl Rig {
             self.store.posts.lock().unwrap().iter().find_map(|post| {
                 let wish = post.tickets.first()?;
                 assert_eq!(wish.claim_by, POSTED_AT.plus_ms(GOOD_FOR_MS));
+                assert_eq!(wish.nonce, NONCE);
                 Some(wish.ticket.clone())
             })
         });

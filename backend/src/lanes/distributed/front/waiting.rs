@@ -49,6 +49,8 @@ pub(super) enum Whereabouts {
 pub(super) struct PostedAt {
     pub(super) stream: Stream,
     pub(super) place: Place,
+    /// That of its entry.
+    pub(super) nonce: u64,
     /// When it came there, by the store's clock.
     pub(super) at: UnixMs,
 }

@@ -11,7 +11,7 @@ use crate::lanes::simulation::Checked;
 use crate::lanes::simulation::op::Key;
 use crate::lanes::simulation::request::Asked;
 use crate::lanes::simulation::wish::{self, WAIT_MS, Wish};
-use crate::store::shared_memory::{Group, Post, Posting};
+use crate::store::post::{Group, Post, PostReply};
 use crate::store::tenure::{Place, Posted, ReplyTo, Stream};
 
 impl SharedWorld<'_> {
@@ -45,11 +45,11 @@ impl SharedWorld<'_> {
         let asked = some.into_iter().map(|(key, command)| self.asked(key, command, now));
         let asked: Vec<_> = asked.collect();
         let replies: Vec<_> = asked.iter().map(|_| self.processes[process].reply()).collect();
-        let (streams, entries) = loop {
+        let (streams, entries, nonce) = loop {
             let (post, streams) = self.grouped(process, bucket, &asked, &replies);
             match self.store.post(bucket, post) {
-                Posting::Done { groups, .. } => break (streams, groups),
-                Posting::Moved => {
+                PostReply::Posted { groups, nonce, .. } => break (streams, groups, nonce),
+                PostReply::Moved { .. } => {
                     self.coverage.count("request", "moved");
                     let routes = self.store.routes(bucket);
                     self.processes[process].routes[usize::from(bucket)] = routes;
@@ -65,7 +65,7 @@ impl SharedWorld<'_> {
             {
                 self.oracle.asked(&asked, Wish::of(asked.key));
                 let (place, stays) = (Place { entry, index }, Stays::Waits);
-                let caller = Caller { asked, stream, place, stays, told: None };
+                let caller = Caller { asked, stream, place, nonce, stays, told: None };
                 self.processes[process].callers.insert(reply.number, caller);
             } else {
                 let name = if stream == Stream::Settle { "full for settling" } else { "full" };
@@ -115,7 +115,8 @@ impl SharedWorld<'_> {
                     let is_settle = stream == Stream::Settle;
                     let max =
                         if is_settle { bounds.settle_queue_max } else { bounds.reserve_queue_max };
-                    groups.push(Group { stream, max: max as u64, posted: vec![posted] });
+                    let depth_max = max as u64;
+                    groups.push(Group { stream, depth_max, posted: vec![posted] });
                 }
             }
         }
@@ -126,7 +127,7 @@ impl SharedWorld<'_> {
 
     /// Posts what needs no room: there is at most one for each caller.
     pub(super) fn post_settle(&mut self, sku: usize, posted: Posted) -> Checked {
-        let group = Group { stream: Stream::Settle, max: u64::MAX, posted: vec![posted] };
+        let group = Group { stream: Stream::Settle, depth_max: u64::MAX, posted: vec![posted] };
         self.store.post(self.bucket(sku), Post { groups: vec![group], ..Post::default() });
         self.check_posted()
     }

@@ -31,6 +31,8 @@ pub(super) struct Caller {
     /// Where its command was posted.
     pub(super) stream: Stream,
     pub(super) place: Place,
+    /// That of its entry.
+    pub(super) nonce: u64,
     pub(super) stays: Stays,
     pub(super) told: Option<Outcome>,
 }

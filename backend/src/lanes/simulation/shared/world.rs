@@ -22,7 +22,8 @@ use crate::lanes::simulation::wish::{self, HOLD_MS_MAX, SKUS, Wish};
 use crate::lanes::simulation::{Checked, Violation};
 use crate::metrics::{command_name, outcome_name};
 use crate::store::memory::Crash;
-use crate::store::shared_memory::{Fault, Post, Posting, SharedMemory, TicketWish};
+use crate::store::post::{Post, PostReply, TicketFor};
+use crate::store::shared_memory::{Fault, SharedMemory};
 use crate::store::tenure::{Answer, Posted, PostedTicket, ReplyTo, Told};
 
 const BEGIN_MS: u64 = 10_000;
@@ -374,9 +375,9 @@ impl<'a> SharedWorld<'a> {
             (wish::sku(caller.asked.sku), caller.stream.clone(), caller.place);
         let bucket = self.buckets.of_sku(&sku);
         let ticket = PostedTicket { sku, id, until, stream, place, reply };
-        let tickets = vec![TicketWish { ticket, claim_by }];
+        let tickets = vec![TicketFor { ticket, nonce: caller.nonce, claim_by }];
         let posting = self.store.post(bucket, Post { tickets, ..Post::default() });
-        if !matches!(posting, Posting::Done { tickets, .. } if tickets == [true]) {
+        if !matches!(posting, PostReply::Posted { tickets, .. } if tickets == [true]) {
             self.coverage.count("ticket", "too late");
             return Ok(());
         }

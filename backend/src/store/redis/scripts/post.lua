@@ -5,7 +5,8 @@
 -- ARGV  a nonce; the version of the routes that reserve commands were sorted by, '' if there are
 --       none; the number of groups, and of each its stream's name, how much is in it, how much the
 --       stream may have, and itself; the number of wishes for tickets, and of each until when its
---       command is good without it, the command's entry, and what the owner reads, who gives it.
+--       command is good without it, the command's entry and its nonce, and what the
+--       owner reads, who gives it.
 -- Returns {'moved', version, SKUs with streams of their own ...} if the routes are not these;
 --       otherwise {'posted', now, {entry by group}, {1 or 0 by ticket}}, nil for a stream that is
 --       full, 0 for a ticket that comes too late.
@@ -50,13 +51,16 @@ for group = 1, tonumber(take()) do
   end
 end
 
--- Whether the entry is there. What is decided is trimmed, and a failover may have lost it; the stream
--- itself may be another by now.
+-- Whether the entry is there. What is decided is trimmed, and a failover may have lost it, and given
+-- its id to another; the stream itself may be another by now.
 local found = {}
-local function is_there(stream, entry)
+local function is_there(stream, entry, its_nonce)
   local name = stream .. ' ' .. entry
-  if found[name] == nil then found[name] = #redis.call('XRANGE', stream, entry, entry) == 1 end
-  return found[name]
+  if found[name] == nil then
+    local one = redis.call('XRANGE', stream, entry, entry)[1]
+    found[name] = one and one[2][2] or ''
+  end
+  return found[name] == its_nonce
 end
 
 local is_in_time, wishes = {}, {}
@@ -69,9 +73,9 @@ local function tell_owner()
 end
 
 for ticket = 1, tonumber(take()) do
-  local claim_by, entry, data = tonumber(take()), take(), take()
+  local claim_by, entry, its_nonce, data = tonumber(take()), take(), take(), take()
   is_in_time[ticket] = 0
-  if now <= claim_by and is_there(KEYS[4 + #entries + ticket], entry) then
+  if now <= claim_by and is_there(KEYS[4 + #entries + ticket], entry, its_nonce) then
     wishes[#wishes + 1], wishes[#wishes + 2] = 'd', data
     is_in_time[ticket] = 1
     if #wishes >= PIECE then tell_owner() end

@@ -19,8 +19,9 @@ use redis::Connection;
 use tempfile::TempDir;
 
 use super::rig::{Server, settings};
-use super::{Api, Group, Post, PostReply, RedisStore};
+use super::{Api, RedisStore};
 use crate::store::conformance::{entries, held, id, sku};
+use crate::store::post::{Group, Post, PostReply};
 use crate::store::tenure::{
     Arrived, Cursor, Entry, EntryId, Place, Posted, PostedCommand, ReplyTo, SharedStore as _, Step,
     Stream, Tenure, TurnCommit, WorkerId,

@@ -1,7 +1,8 @@
 //! Posting: all of it, or a definite no, or an honest "nobody knows".
 
 use super::*;
-use crate::store::redis::{PostError, TicketFor};
+use crate::store::post::TicketFor;
+use crate::store::redis::PostError;
 use crate::store::tenure::{PostedTicket, Route, RouteChange, Ticket};
 
 fn promote(name: &str) -> TurnCommit {
@@ -13,7 +14,7 @@ fn promote(name: &str) -> TurnCommit {
 #[tokio::test]
 async fn what_is_posted_is_read_in_order() {
     let rig = Rig::new();
-    let PostReply::Posted { at, groups, tickets } = rig.post(Stream::Normal, 1..4).await else {
+    let PostReply::Posted { at, groups, tickets, .. } = rig.post(Stream::Normal, 1..4).await else {
         panic!("posted")
     };
     assert_eq!((groups.len(), tickets), (1, vec![]));
@@ -111,13 +112,14 @@ fn ticket(number: u8, entry: EntryId, index: u32, at: UnixMs) -> PostedTicket {
 #[tokio::test]
 async fn a_ticket_is_asked_for_while_its_command_is_good() {
     let rig = Rig::new();
-    let PostReply::Posted { at, groups, .. } = rig.post(Stream::Normal, 1..4).await else {
+    let PostReply::Posted { at, nonce, groups, .. } = rig.post(Stream::Normal, 1..4).await else {
         panic!("posted")
     };
     let tickets = [1, 2, 3].map(|number| ticket(number, groups[0].unwrap(), number.into(), at));
     let [soon, late] = [at.plus_ms(60_000), UnixMs(at.0 - 1)];
     let wishes = tickets.iter().zip([soon, late, soon]);
-    let wishes = wishes.map(|(ticket, claim_by)| TicketFor { ticket: ticket.clone(), claim_by });
+    let wishes =
+        wishes.map(|(ticket, claim_by)| TicketFor { ticket: ticket.clone(), nonce, claim_by });
     let post = Post { tickets: wishes.collect(), ..Post::default() };
     let PostReply::Posted { tickets: is_in_time, .. } = rig.api.post(0, &post).await.unwrap()
     else {
@@ -152,12 +154,12 @@ async fn a_ticket_is_asked_for_while_its_command_is_good() {
 #[tokio::test]
 async fn thousands_of_tickets_are_given_in_one_step() {
     let rig = Rig::new();
-    let PostReply::Posted { at, groups, .. } = rig.post(Stream::Normal, 1..2).await else {
+    let PostReply::Posted { at, nonce, groups, .. } = rig.post(Stream::Normal, 1..2).await else {
         panic!("posted")
     };
     let ticket = ticket(1, groups[0].unwrap(), 0, at);
     let claim_by = at.plus_ms(60_000);
-    let tickets = vec![TicketFor { ticket, claim_by }; 4_096];
+    let tickets = vec![TicketFor { ticket, nonce, claim_by }; 4_096];
     let reply = rig.api.post(0, &Post { tickets, ..Post::default() }).await.unwrap();
     assert!(matches!(reply, PostReply::Posted { tickets, .. } if tickets == [true; 4_096]));
     let mut depths = rig.api.depths(0).await.unwrap();
@@ -172,17 +174,25 @@ async fn thousands_of_tickets_are_given_in_one_step() {
 #[tokio::test]
 async fn there_is_no_ticket_for_what_is_not_there_any_more() {
     let mut rig = Rig::new();
-    let PostReply::Posted { at, groups, .. } = rig.post(Stream::Normal, 1..2).await else {
+    let PostReply::Posted { at, nonce, groups, .. } = rig.post(Stream::Normal, 1..2).await else {
         panic!("posted")
     };
+    let (ticket, claim_by) = (ticket(1, groups[0].unwrap(), 0, at), at.plus_ms(60_000));
+    let wish = |nonce| {
+        let tickets = vec![TicketFor { ticket: ticket.clone(), nonce, claim_by }];
+        Post { tickets, ..Post::default() }
+    };
+    let refused = |reply| matches!(reply, PostReply::Posted { tickets, .. } if tickets == [false]);
+    let before = rig.dump();
+    // Another has its id since a failover.
+    assert!(refused(rig.api.post(0, &wish(nonce ^ 1)).await.unwrap()));
+    assert!(rig.dump() == before);
+
     let tenure = rig.acquire(1);
     let steps = vec![step(Stream::Normal, &in_lane(read(&tenure)))];
     tenure.commit_turn(&TurnCommit { steps, ..TurnCommit::default() }).unwrap();
     let before = rig.dump();
-    let ticket = ticket(1, groups[0].unwrap(), 0, at);
-    let tickets = vec![TicketFor { ticket, claim_by: at.plus_ms(60_000) }];
-    let reply = rig.api.post(0, &Post { tickets, ..Post::default() }).await.unwrap();
-    assert!(matches!(reply, PostReply::Posted { tickets, .. } if tickets == [false]));
+    assert!(refused(rig.api.post(0, &wish(nonce)).await.unwrap()));
     assert!(rig.dump() == before);
 }
 
