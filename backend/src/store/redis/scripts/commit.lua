@@ -10,7 +10,9 @@
 -- Returns {'committed', id of the answers' entry or ''}, or {reason} if nothing was written.
 --
 -- All that can fail is looked at before anything is written: an error in the middle would leave half
--- a turn. So it may exceed maxmemory, which a turn frees more of than it takes.
+-- a turn. So it may exceed maxmemory, which a turn frees more of than it takes. A journal would refuse
+-- a version that is not later than its last. It has none such: only turns write it, each together with
+-- the stock that the next one's versions follow, and the turn before this one is the last there is.
 local PIECE = 4000 -- Arguments of one call: what Lua's stack has room for, an even number.
 local ANSWERS_MAX, ANSWERS_KEPT_MS = 10000, 30000
 
