@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 
-use cartgate_policy::client::Client;
+use cartgate_policy::client::{Client, ClientSource};
 use cartgate_policy::gcra::{Decision, Limit, State};
 use cartgate_policy::lease::{Leases, Local};
 use cartgate_policy::slots::{self, Slot};
@@ -45,8 +45,9 @@ pub(crate) enum Subject<'a> {
     Listed { sku: &'a Sku, others: Limit, sets_count: u32 },
     /// Another SKU.
     Sku { sku: &'a Sku, sets_count: u32 },
-    /// A client of a SKU, by the configuration's `table`th limit per client.
-    Client { sku: &'a Sku, client: Client, table: usize, sets_count: u32 },
+    /// A client of a SKU. Each source of clients has a table of its own, wherever it stands in the
+    /// configuration.
+    Client { sku: &'a Sku, client: Client, source: &'a ClientSource, sets_count: u32 },
 }
 
 /// What came of charging a request.
@@ -241,7 +242,7 @@ fn key(subject: Subject<'_>, slot: Slot) -> String {
     match subject {
         Subject::Listed { sku, .. } => format!("{SKU_KEY}{sku}"),
         Subject::Sku { .. } => format!("{SLOTS_KEY}{}", slot.set),
-        Subject::Client { table, .. } => format!("{CLIENTS_KEY}{table}/{}", slot.set),
+        Subject::Client { source, .. } => format!("{CLIENTS_KEY}{source}/{}", slot.set),
     }
 }
 

@@ -91,7 +91,7 @@ impl Edge {
     }
 
     /// The SKU's limit first, which most are refused by.
-    fn charges<'a>(&self, line: &'a Line, clients: &[Client]) -> Vec<Charge<'a>> {
+    fn charges<'a>(&'a self, line: &'a Line, clients: &[Client]) -> Vec<Charge<'a>> {
         let (sku, cost) = (&line.sku, line.quantity);
         let (others, sets_count) = (self.config.default_limit(), self.config.slot_sets_count());
         let of_sku = match self.config.limit_of(sku) {
@@ -100,10 +100,10 @@ impl Edge {
             }
             None => Charge { subject: Subject::Sku { sku, sets_count }, limit: others, cost },
         };
-        let limits = self.config.client_limits().iter().zip(clients).enumerate();
-        let of_clients = limits.map(|(table, (limit, client))| {
-            let (client, sets_count) = (*client, limit.slot_sets_count());
-            let subject = Subject::Client { sku, client, table, sets_count };
+        let limits = self.config.client_limits().iter().zip(clients);
+        let of_clients = limits.map(|(limit, client)| {
+            let (source, client, sets_count) = (limit.client(), *client, limit.slot_sets_count());
+            let subject = Subject::Client { sku, client, source, sets_count };
             Charge { subject, limit: limit.limit(), cost }
         });
         std::iter::once(of_sku).chain(of_clients).collect()

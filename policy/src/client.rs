@@ -4,6 +4,7 @@
 //! the edge has checked is the client's own to invent, and a bot will: only the address it comes from
 //! is not. So there may be several such limits, and each must admit the request.
 
+use std::fmt;
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,7 +27,8 @@ pub enum ClientSource {
     SourceAddress,
 }
 
-/// A client, without what told it: cookies can be long, and secret.
+/// A client as one source tells it, without what told it: cookies can be long, and secret. What two
+/// sources tell are never the same client, however much a client makes them look alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client(u128);
 
@@ -45,6 +47,9 @@ impl ClientSource {
         seed: &[u8; 16],
     ) -> Result<Client, ExtractError> {
         let mut hasher = SipHasher13::new_with_key(seed);
+        hasher.write(self.to_string().as_bytes());
+        // No source's name has this byte in it.
+        hasher.write(&[0]);
         match self {
             Self::Header(name) => hash_found(&mut hasher, head.single(name.as_str())?),
             Self::Cookie(name) => hash_found(&mut hasher, name.find(head)),
@@ -56,6 +61,17 @@ impl ClientSource {
             },
         }
         Ok(Client(hasher.finish128().as_u128()))
+    }
+}
+
+/// The source's name, which no other source has: `header/x-device`, `cookie/session`, `source_address`.
+impl fmt::Display for ClientSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header/{}", name.as_str()),
+            Self::Cookie(CookieName(name)) => write!(f, "cookie/{name}"),
+            Self::SourceAddress => f.write_str("source_address"),
+        }
     }
 }
 
@@ -185,6 +201,24 @@ mod tests {
         for other in [&["session=b"][..], &["Session=a"], &["sessions=a"], &["xsession=a"], &[]] {
             assert_ne!(cookies(other), a, "{other:?}");
         }
+    }
+
+    /// A client must not choose to be, by one source, who it is or another is by the next.
+    #[test]
+    fn what_two_sources_tell_is_never_the_same_client() {
+        let sources = [json!({"header": "a"}), json!({"header": "b"}), json!({"cookie": "a"})];
+        let sources = sources.map(source);
+        let alike = [("a", "x"), ("b", "x"), ("cookie", "a=x")];
+        for headers in [&alike[..], &[]] {
+            let told = sources.iter().map(|source| by(source, headers)).chain([at("")]);
+            let told: Vec<_> = told.collect();
+            for (n, client) in told.iter().enumerate() {
+                assert!(!told[..n].contains(client), "{headers:?}, source {n}");
+            }
+        }
+        // A mark before what was found, and the bytes of an address.
+        let forged = by(&sources[0], &[("a", "\u{2}\u{3}\u{4}")]);
+        assert_ne!(forged, at("1.2.3.4"));
     }
 
     #[test]

@@ -49,7 +49,6 @@ fn sku(name: &str) -> Sku {
 }
 
 fn client(address: &str) -> Client {
-    use cartgate_policy::client::ClientSource;
     use cartgate_policy::extract::Head;
     let head = Head::new(vec![]);
     ClientSource::SourceAddress.client(&head, address.as_bytes(), &[1; 16]).unwrap()
@@ -66,7 +65,8 @@ fn of_listed(sku: &Sku, limit: Limit, cost: u64) -> Charge<'_> {
 }
 
 fn of_client(sku: &Sku, client: Client, limit: Limit, cost: u64) -> Charge<'_> {
-    let subject = Subject::Client { sku, client, table: 0, sets_count: SETS };
+    let source = &ClientSource::SourceAddress;
+    let subject = Subject::Client { sku, client, source, sets_count: SETS };
     Charge { subject, ..of_sku(sku, limit, cost) }
 }
 
@@ -125,6 +125,31 @@ fn a_cost_that_a_client_can_never_have_is_refused_as_such() {
     let charges = [of_sku(&a, limit((10, 10)), 5), of_client(&a, one, limit((1, 2)), 5)];
     let verdict = counter.charge(&charges).unwrap();
     assert_eq!(verdict.refused, Some((1, Decision::OverBurst)));
+}
+
+/// What a client is to one limit leases it nothing of another, even if it sends the same to both.
+#[test]
+fn no_limit_is_spent_from_what_is_leased_of_another() {
+    use cartgate_policy::extract::Head;
+    let sources = [r#"{"cookie": "session"}"#, r#"{"header": "x-device"}"#];
+    let sources: [ClientSource; 2] = sources.map(|json| serde_json::from_str(json).unwrap());
+    let alike = Head::new(vec![(b"cookie", b"session=me"), (b"x-device", b"me")]);
+    for head in [alike, Head::new(vec![])] {
+        let clock = Timed::default();
+        let counter = Counter::new(clock.clone(), [0; 16]);
+        let (a, plenty, few) = (sku("A"), limit((100_000, 10_000)), limit((1, 2)));
+        let of = |source, limit| {
+            let client = ClientSource::client(source, &head, b"", &[1; 16]).unwrap();
+            let subject = Subject::Client { sku: &a, client, source, sets_count: SETS };
+            Charge { subject, ..of_sku(&a, limit, 1) }
+        };
+        let charges = [of_sku(&a, plenty, 1), of(&sources[0], plenty), of(&sources[1], few)];
+        let admitted = (0..1_000).filter(|n| {
+            clock.now_ns.set(S + n * 1_000);
+            counter.charge(&charges).unwrap().refused.is_none()
+        });
+        assert_eq!(admitted.count(), 2);
+    }
 }
 
 proptest! {
