@@ -111,9 +111,11 @@ impl Limit {
             return (decision, state, 0);
         }
         let left_ns = self.owed_max_ns().saturating_sub(self.counted_ns(state, now_ns));
+        // Up to the end of the clock, and no further.
+        let left_ns = left_ns.min(u64::MAX - state.tat_ns);
         let left = u32::try_from(left_ns / self.per_second.interval_ns()).unwrap_or(u32::MAX);
         let ahead = ahead.min(left);
-        state.tat_ns += u64::from(ahead) * self.per_second.interval_ns();
+        state.tat_ns += self.cost_ns(ahead);
         (decision, state, ahead)
     }
 
@@ -128,7 +130,7 @@ impl Limit {
         if cost.get() > self.burst() {
             return (Decision::OverBurst, state);
         }
-        let cost_ns = u64::from(cost.get()) * self.per_second.interval_ns();
+        let cost_ns = self.cost_ns(cost.get());
         let counted_ns = self.counted_ns(state, now_ns).saturating_add(cost_ns);
         let retry_after_ns = counted_ns.saturating_sub(self.owed_max_ns());
         match state.tat_ns.max(now_ns).checked_add(cost_ns) {
@@ -159,7 +161,12 @@ impl Limit {
     }
 
     fn owed_max_ns(self) -> u64 {
-        u64::from(self.burst()) * self.per_second.interval_ns()
+        self.cost_ns(self.burst())
+    }
+
+    /// The time in which as many units are paid.
+    pub(crate) fn cost_ns(self, units: u32) -> u64 {
+        u64::from(units) * self.per_second.interval_ns()
     }
 }
 
@@ -388,12 +395,16 @@ mod tests {
 
         #[test]
         fn no_input_overflows(
-            limit in any_limit(), state in any_state(), cost in 1..=1_000_000_u32, now: u64,
+            limit in any_limit(), state in any_state(), cost in 1..=1_000_000_u32, ahead: u32,
+            now in prop_oneof![any::<u64>(), u64::MAX - S..=u64::MAX],
         ) {
             let (decision, after) = limit.charge(state, units(cost), now);
             if decision == Decision::Admitted {
                 prop_assert!(after.tat_ns > now);
             }
+            let (ahead_decision, _, charged) = limit.charge_ahead(state, units(cost), ahead, now);
+            prop_assert_eq!(ahead_decision, decision);
+            prop_assert!(charged <= ahead && charged <= limit.burst());
         }
     }
 }
