@@ -158,8 +158,7 @@ impl<S: SharedStore> Counter<S> {
             self.ask(charge, slot, cost, ahead, (stored, now_ns))
         })?;
         *overflowed |= asked.overflowed;
-        self.note(charge, slot, cost, asked);
-        Ok(asked.decision)
+        Ok(self.note(charge, slot, cost, asked))
     }
 
     /// What this thread can decide by itself.
@@ -202,9 +201,10 @@ impl<S: SharedStore> Counter<S> {
         Ok((Asked { decision, ahead, at_ns, overflowed: false }, changed))
     }
 
-    fn note(&self, charge: &Charge<'_>, slot: Slot, cost: Quantity, asked: Asked) {
+    /// Takes note of what was asked for, and gives the decision on the whole charge.
+    fn note(&self, charge: &Charge<'_>, slot: Slot, cost: Quantity, asked: Asked) -> Decision {
         let told = (asked.decision, asked.ahead);
-        self.leases.borrow_mut().note(slot.fingerprint, charge.limit, cost, told, asked.at_ns);
+        self.leases.borrow_mut().note(slot.fingerprint, charge.limit, cost, told, asked.at_ns)
     }
 
     /// Keeps what was taken for a request that is not admitted after all.

@@ -1,14 +1,14 @@
 //! Units that one worker thread has charged before anybody asks for them.
 //!
 //! What costs at the edge is to look at a state that all worker threads share. A thread that sees many
-//! requests for a SKU charges some units at once, and spends them by itself; and once it was denied
-//! something, it denies the same until the state can have changed its mind.
+//! requests for a SKU charges some units at once, and spends them by itself; and once it has learnt that
+//! not one unit can be charged, it denies by itself until one can.
 //!
 //! Both are exact. A lease is good for [`Limit::lease_ns`] after it was charged, and charges count as
 //! owed for as long ([`crate::gcra`]): so units admitted over any window of `w` seconds stay within
-//! `per_second * w + burst`, however many threads there are. And what is denied stays denied for the
-//! time that the denial said, since others can only add to what is owed. Units that nobody asks for in
-//! time are lost to all; so a thread asks for as many as it has needed lately.
+//! `per_second * w + burst`, however many threads there are. And while not one unit can be charged, nobody
+//! changes the state, so that each denial names the true time. Units that nobody asks for in time are
+//! lost to all; so a thread asks for as many as it has needed lately.
 
 use crate::Quantity;
 use crate::gcra::{Decision, Limit};
@@ -42,8 +42,7 @@ struct Place {
     until_ns: u64,
     charged_ns: u64,
     charged: u32,
-    /// Until when as many units are denied, or more.
-    denied: u32,
+    /// Until when not one unit can be charged, by any thread.
     denied_until_ns: u64,
 }
 
@@ -76,7 +75,8 @@ impl Leases {
         }
     }
 
-    /// Notes what came of asking at `now_ns`: the decision, and how many units were charged beyond it.
+    /// Notes what came of asking for `cost` at `now_ns`: the decision, and how many units were charged
+    /// beyond it. Gives the decision on the whole request, a part of which the thread may have.
     pub fn note(
         &mut self,
         fingerprint: u64,
@@ -84,7 +84,7 @@ impl Leases {
         cost: Quantity,
         (decision, ahead): (Decision, u32),
         now_ns: u64,
-    ) {
+    ) -> Decision {
         if !self.know(fingerprint) {
             self.0[Self::index(fingerprint)] = Place { fingerprint, ..Place::default() };
         }
@@ -99,12 +99,14 @@ impl Leases {
                     charged,
                     ..*place
                 };
+                decision
             }
             Decision::Denied { retry_after_ns } => {
-                place.denied = cost.get();
-                place.denied_until_ns = now_ns.saturating_add(retry_after_ns);
+                let one_after_ns = retry_after_ns.saturating_sub(limit.cost_ns(cost.get() - 1));
+                place.denied_until_ns = now_ns.saturating_add(one_after_ns);
+                place.denied(limit, retry_after_ns, now_ns)
             }
-            Decision::OverBurst => {}
+            Decision::OverBurst => decision,
         }
     }
 
@@ -130,19 +132,32 @@ impl Place {
         if units > limit.burst() {
             return Local::Decided(Decision::OverBurst);
         }
-        if now_ns >= self.until_ns {
+        let (missing, ahead) = if now_ns >= self.until_ns {
             let ahead = self.needed(limit, now_ns);
             (self.left, self.charged) = (0, 0);
-            return self.denial(units, now_ns).unwrap_or(Local::Ask { cost, ahead });
-        }
-        if units <= self.left {
+            (units, ahead)
+        } else if units <= self.left {
             self.left -= units;
             return Local::Decided(Decision::Admitted);
+        } else {
+            // More are asked for than it thought.
+            let ahead = self.charged.saturating_mul(2).min(limit.lease_units() / 2);
+            (units - self.left, ahead)
+        };
+        if now_ns < self.denied_until_ns {
+            let one_after_ns = self.denied_until_ns - now_ns;
+            let retry_after_ns = one_after_ns.saturating_add(limit.cost_ns(missing - 1));
+            return Local::Decided(self.denied(limit, retry_after_ns, now_ns));
         }
-        // More are asked for than it thought.
-        let ahead = self.charged.saturating_mul(2).min(limit.lease_units() / 2);
-        let missing = Quantity::new(u64::from(units - self.left)).unwrap_or(cost);
-        self.denial(missing.get(), now_ns).unwrap_or(Local::Ask { cost: missing, ahead })
+        Local::Ask { cost: Quantity::new(missing.into()).unwrap_or(cost), ahead }
+    }
+
+    /// The denial of a request for what is left and some more, which can be charged after
+    /// `retry_after_ns`. If what is left is dead by then, it takes until as much can be charged again.
+    fn denied(&self, limit: Limit, retry_after_ns: u64, now_ns: u64) -> Decision {
+        let is_dead_by_then = now_ns.saturating_add(retry_after_ns) >= self.until_ns;
+        let dead = if is_dead_by_then { self.left } else { 0 };
+        Decision::Denied { retry_after_ns: retry_after_ns.saturating_add(limit.cost_ns(dead)) }
     }
 
     /// As many as were spent of the last lease, in the time of one.
@@ -151,12 +166,6 @@ impl Place {
         let since_ns = now_ns.saturating_sub(self.charged_ns).max(1);
         let needed = spent.saturating_mul(limit.lease_ns()) / since_ns;
         u32::try_from(needed).unwrap_or(u32::MAX).min(limit.lease_units() / 2)
-    }
-
-    fn denial(&self, units: u32, now_ns: u64) -> Option<Local> {
-        let is_denied = units >= self.denied && now_ns < self.denied_until_ns;
-        let retry_after_ns = self.denied_until_ns.saturating_sub(now_ns);
-        is_denied.then_some(Local::Decided(Decision::Denied { retry_after_ns }))
     }
 }
 
@@ -168,6 +177,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// Threads that share a state.
+    #[derive(Clone)]
     struct Edge {
         limit: Limit,
         state: crate::gcra::State,
@@ -190,8 +200,7 @@ mod tests {
                     self.asked += 1;
                     let charged = self.limit.charge_ahead(self.state, cost, ahead, now_ns);
                     self.state = charged.1;
-                    leases.note(7, self.limit, cost, (charged.0, charged.2), now_ns);
-                    charged.0
+                    leases.note(7, self.limit, cost, (charged.0, charged.2), now_ns)
                 }
             }
         }
@@ -208,6 +217,71 @@ mod tests {
             assert_eq!(edge.decide(0, 1, S + n * 50_000), Decision::Admitted);
         }
         assert!(edge.asked < 100, "asked {} times in a second", edge.asked);
+    }
+
+    const COST: Quantity = Quantity::ONE;
+
+    /// A thread that has 1 of 1,000 units per second, charged at once, and 20 in a lease of 50 ms.
+    fn leased(fingerprint: u64) -> (Limit, Leases) {
+        let (limit, mut leases) = (limit(1_000, 1_000), Leases::default());
+        leases.note(fingerprint, limit, COST, (Decision::Admitted, 20), S);
+        (limit, leases)
+    }
+
+    /// How many units the thread admits by itself.
+    fn spend(leases: &mut Leases, fingerprint: u64, limit: Limit, now_ns: u64) -> usize {
+        let admitted = Local::Decided(Decision::Admitted);
+        (0..100).take_while(|_| leases.decide(fingerprint, limit, COST, now_ns) == admitted).count()
+    }
+
+    #[test]
+    fn a_lease_is_of_one_sku_and_for_some_time() {
+        let (limit, leases) = leased(7);
+        let spent = |fingerprint, now_ns| spend(&mut leases.clone(), fingerprint, limit, now_ns);
+        assert_eq!(limit.lease_ns(), S / 20);
+        assert_eq!(spent(7, S + S / 20 - 1), 20);
+        assert_eq!(spent(7, S + S / 20), 0);
+        // One that has the same place, and one that has another.
+        assert_eq!(spent(7 + PLACES as u64, S), 0);
+        assert_eq!(spent(8, S), 0);
+    }
+
+    #[test]
+    fn what_is_put_back_lives_no_longer() {
+        let (limit, mut leases) = leased(7);
+        let units = |units| Quantity::new(units).unwrap();
+        assert_eq!(spend(&mut leases, 7, limit, S), 20);
+        leases.put_back(7, units(3), S);
+        leases.put_back(7 + PLACES as u64, units(3), S);
+        assert_eq!(spend(&mut leases, 7, limit, S), 3);
+        // One more is charged for a request, just before what was left dies.
+        leases.put_back(7, units(3), S);
+        let just_before = S + S / 20 - 1;
+        let ask = leases.decide(7, limit, units(4), just_before);
+        assert!(matches!(ask, Local::Ask { cost: COST, .. }), "{ask:?}");
+        leases.note(7, limit, COST, (Decision::Admitted, 0), just_before);
+        leases.put_back(7, units(4), just_before);
+        assert_eq!(spend(&mut leases, 7, limit, just_before + 1), 1);
+        // And nothing comes back from the dead.
+        leases.put_back(7, units(1), just_before + S / 20);
+        assert_eq!(spend(&mut leases, 7, limit, just_before + S / 20), 0);
+    }
+
+    /// The worst that can be: leased at once, and spent when all has been paid.
+    #[test]
+    fn what_is_leased_is_owed_while_it_can_be_spent() {
+        let mut edge = Edge::new(limit(1_000, 1_000), 2);
+        let mut now = S;
+        while edge.threads[0].0[7].left < 20 {
+            now += 100_000;
+            assert_eq!(edge.decide(0, 1, now), Decision::Admitted);
+        }
+        now = edge.threads[0].0[7].until_ns - 1;
+        let mut admitted = |thread| {
+            (0..2_000).take_while(|_| edge.decide(thread, 1, now) == Decision::Admitted).count()
+        };
+        let sum = admitted(1) + admitted(0);
+        assert!((950..=1_000).contains(&sum), "{sum} at once");
     }
 
     /// All threads ask all the time, or one alone: nearly all of the limit is used.
@@ -231,6 +305,28 @@ mod tests {
     }
 
     proptest! {
+        /// Also of what a thread says by itself, and of requests for which it has a part.
+        #[test]
+        fn retry_after_is_exact(
+            rate in prop_oneof![1..=1_000_u64, 1_000..=1_000_000_u64],
+            burst in prop_oneof![1..=50_u64, 50..=500_u64],
+            requests in prop::collection::vec(
+                (0..2_usize, prop_oneof![0..1_000_u64, 0..1_000_000_u64, 0..60_000_000_u64], 1..50_u32),
+                1..200,
+            ),
+        ) {
+            let (mut edge, mut now) = (Edge::new(limit(rate, burst), 2), S);
+            for (thread, pause, cost) in requests {
+                now += pause;
+                if let Decision::Denied { retry_after_ns } = edge.decide(thread, cost, now) {
+                    let then = now + retry_after_ns;
+                    let just_before = edge.clone().decide(thread, cost, then - 1);
+                    prop_assert_eq!(just_before, Decision::Denied { retry_after_ns: 1 });
+                    prop_assert_eq!(edge.clone().decide(thread, cost, then), Decision::Admitted);
+                }
+            }
+        }
+
         #[test]
         fn never_above_the_limit_over_any_window(
             rate in prop_oneof![1..=1_000_u64, 1_000..=1_000_000_u64],
