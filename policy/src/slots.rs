@@ -265,6 +265,24 @@ mod tests {
         assert_eq!([0, 100, 101].map(|sku| owes(&table, sku)), [1, 2, 2]);
     }
 
+    /// What a thread has leased can be spent for a while after it was paid.
+    #[test]
+    fn a_sku_with_a_lease_keeps_its_way() {
+        let limit = Limit::new(1_000, 1_000).unwrap();
+        let charge = |stored: Option<&[u8]>, sku, ahead, now_ns| {
+            charge(stored, sku, limit, Quantity::ONE, ahead, now_ns).set.unwrap()
+        };
+        let mut set = charge(None, 100, 19, S);
+        // 20 ms are paid, and 50 ms of the lease are not over.
+        for sku in 0..2 * WAYS as u64 {
+            set = charge(Some(&set), sku, 0, S + S / 20);
+        }
+        let holds = |set: &[u8]| Set::from_bytes(set).unwrap().find(100).is_some();
+        assert!(holds(&set));
+        // 20 ms and 50 ms.
+        assert!(!holds(&charge(Some(&set), 200, 0, S + 7 * S / 100)));
+    }
+
     #[test]
     fn malformed_bytes_are_an_exhausted_set() {
         for malformed in [&[][..], &[0; 12], &[1; 31], &[255; SET_BYTES_MAX], &[1; 4096]] {
