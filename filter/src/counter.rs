@@ -111,7 +111,7 @@ impl<S: SharedStore> Counter<S> {
             return Ok(Some((0, decision)));
         }
         for (n, charge) in (1..).zip(others) {
-            let decision = self.look(charge).map_err(UpdateError::Store)?;
+            let decision = self.look(charge)?;
             if refused(&decision) {
                 return Ok(Some((n, decision)));
             }
@@ -119,20 +119,22 @@ impl<S: SharedStore> Counter<S> {
         Ok(None)
     }
 
-    /// What taking would say now.
-    fn look(&self, charge: &Charge<'_>) -> Result<Decision, S::Error> {
+    /// What taking would say now. A refusal is stored as if it had been taken: what is owed goes on at
+    /// the limit's pace from the first request that was refused under it.
+    fn look(&self, charge: &Charge<'_>) -> Result<Decision, UpdateError<S::Error>> {
         let slot = self.slot(charge.subject);
-        let cost = match self.look_local(charge, slot)? {
+        let cost = match self.look_local(charge, slot).map_err(UpdateError::Store)? {
             Local::Decided(decision) => return Ok(decision),
             Local::Ask { cost, .. } => cost,
         };
-        let stored = self.store.get(&key(charge.subject, slot))?.map(|(value, _)| value);
-        let now_ns = self.store.now_ns()?;
-        let (asked, _) = self.ask(charge, slot, cost, 0, (stored.as_deref(), now_ns))?;
-        if asked.decision != Decision::Admitted {
-            self.note(charge, slot, cost, asked);
+        let asked = count::update(&self.store, &key(charge.subject, slot), |stored, now_ns| {
+            let (asked, changed) = self.ask(charge, slot, cost, 0, (stored, now_ns))?;
+            Ok((asked, changed.filter(|_| asked.decision != Decision::Admitted)))
+        })?;
+        match asked.decision {
+            Decision::Admitted => Ok(Decision::Admitted),
+            _ => Ok(self.note(charge, slot, cost, asked)),
         }
-        Ok(asked.decision)
     }
 
     fn look_local(&self, charge: &Charge<'_>, slot: Slot) -> Result<Local, S::Error> {

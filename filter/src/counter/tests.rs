@@ -127,6 +127,35 @@ fn a_cost_that_a_client_can_never_have_is_refused_as_such() {
     assert_eq!(verdict.refused, Some((1, Decision::OverBurst)));
 }
 
+/// Most requests above a client's limit are only looked at, and what they change must not be forgotten.
+#[test]
+fn what_a_refusal_says_comes_true() {
+    let (a, one) = (sku("A"), client("192.0.2.1"));
+    let product = limit((1_000_000, 1_000_000));
+    let ask = |counter: &Counter<Timed>, person, cost| {
+        let charges = [of_sku(&a, product, cost), of_client(&a, one, limit(person), cost)];
+        counter.charge(&charges).unwrap().refused
+    };
+    let check = |clock: &Timed, retry_after_ns| {
+        let counter = Counter::new(clock.clone(), [0; 16]);
+        let denied = Some((1, Decision::Denied { retry_after_ns }));
+        assert_eq!(ask(&counter, (100, 2), 1), denied);
+        clock.now_ns.set(clock.now_ns.get() + retry_after_ns);
+        assert_eq!(ask(&counter, (100, 2), 1), None);
+    };
+    // The limit was raised while the client owed 100 units of a slower one.
+    let clock = Timed::default();
+    clock.now_ns.set(S);
+    assert_eq!(ask(&Counter::new(clock.clone(), [0; 16]), (1, 100), 100), None);
+    check(&clock, 99 * S / 100);
+    // Something else wrote to all of the keys.
+    let clock = Timed::default();
+    for set in 0..SETS {
+        clock.set(&format!("{CLIENTS_KEY}source_address/{set}"), b"?", None).unwrap();
+    }
+    check(&clock, S / 100);
+}
+
 /// What a client is to one limit leases it nothing of another, even if it sends the same to both.
 #[test]
 fn no_limit_is_spent_from_what_is_leased_of_another() {
@@ -184,6 +213,102 @@ proptest! {
         }
         of_product.check(product.0, product.1);
         of_clients.iter().for_each(|of_client| of_client.check(person.0, person.1));
+    }
+}
+
+/// A store that somebody else comes to, just before it is called for the `n`th time.
+struct Meddled<F> {
+    clock: Timed,
+    before: Cell<u32>,
+    meddle: F,
+}
+
+impl<F: Fn()> Meddled<F> {
+    fn clock(&self) -> &Timed {
+        self.before.set(self.before.get().wrapping_sub(1));
+        if self.before.get() == 0 {
+            (self.meddle)();
+        }
+        &self.clock
+    }
+}
+
+impl<F: Fn()> SharedStore for Meddled<F> {
+    type Error = ();
+
+    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+        self.clock().get(key)
+    }
+
+    fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        cas: Option<u32>,
+    ) -> Result<(), crate::count::SetError<()>> {
+        self.clock().set(key, value, cas)
+    }
+
+    fn now_ns(&self) -> Result<u64, ()> {
+        self.clock().now_ns()
+    }
+}
+
+/// Wherever another thread comes between, what was taken of the product is there for the next.
+#[test]
+fn what_is_taken_in_vain_is_not_lost() {
+    let (a, one) = (sku("A"), client("192.0.2.1"));
+    let (product, person) = (limit((1_000, 100)), limit((1, 1)));
+    let mut in_vain = 0;
+    for before in 1..12 {
+        let clock = Timed::default();
+        clock.now_ns.set(S);
+        let other = Counter::new(clock.clone(), [0; 16]);
+        let meddle = || assert!(other.charge(&[of_client(&a, one, person, 1)]).is_ok());
+        let store = Meddled { clock, before: Cell::new(before), meddle };
+        let counter = Counter::new(store, [0; 16]);
+        let charges = [of_sku(&a, product, 1), of_client(&a, one, person, 1)];
+        let first = counter.charge(&charges).unwrap().refused.is_none();
+        in_vain += u32::from(!first);
+        let ask = || counter.charge(&[of_sku(&a, product, 1)]).unwrap();
+        let admitted = (0..200).filter(|_| ask().refused.is_none()).count();
+        // All but what could be in leases.
+        assert_eq!(usize::from(first) + admitted, 95, "before call {before}");
+    }
+    assert!(in_vain > 0, "nobody came between");
+}
+
+proptest! {
+    /// One thread comes between what another does, anywhere.
+    #[test]
+    fn no_limit_is_exceeded_by_who_comes_between(
+        product in (1..100_000_u64, 1..500_u64), person in (1..1_000_u64, 1..100_u64),
+        requests in prop::collection::vec(
+            (prop_oneof![0..1_000_u64, 0..3_000_000_u64, 0..90_000_000_u64], 1..6_u64, 0..12_u32),
+            1..200,
+        ),
+    ) {
+        let clock = Timed::default();
+        clock.now_ns.set(S);
+        let (a, one) = (sku("A"), client("192.0.2.1"));
+        let admitted = std::cell::RefCell::new(Admitted::default());
+        let charges = |cost| {
+            [of_sku(&a, limit(product), cost), of_client(&a, one, limit(person), cost)]
+        };
+        let note = |verdict: Verdict, cost| if verdict.refused.is_none() {
+            admitted.borrow_mut().0.push((clock.now_ns.get(), cost));
+        };
+        let other = Counter::new(clock.clone(), [0; 16]);
+        let meddle = || note(other.charge(&charges(1)).unwrap(), 1);
+        let counter =
+            Counter::new(Meddled { clock: clock.clone(), before: Cell::new(0), meddle }, [0; 16]);
+        for (pause, cost, before) in requests {
+            clock.now_ns.set(clock.now_ns.get() + pause);
+            counter.store.before.set(before);
+            note(counter.charge(&charges(cost)).unwrap(), cost);
+        }
+        admitted.borrow().check(product.0, product.1);
+        admitted.borrow().check(person.0, person.1);
     }
 }
 
