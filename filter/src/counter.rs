@@ -1,6 +1,7 @@
 //! Counting: charging a request to every limit that it has to pass.
 //!
 //! ```text
+//! is a cost above a burst?              nothing else need be known
 //! look at all limits but the first      nothing is spent, and the first refusal is the answer
 //! take from each, the first one first   from what this thread has leased, or else from the shared state
 //! ```
@@ -78,6 +79,10 @@ impl<S: SharedStore> Counter<S> {
     /// # Errors
     /// Nothing is admitted.
     pub(crate) fn charge(&self, charges: &[Charge<'_>]) -> Result<Verdict, UpdateError<S::Error>> {
+        if let Some(n) = charges.iter().position(|c| c.cost.get() > c.limit.burst()) {
+            // Whoever else refuses it now: no time to come will admit it.
+            return Ok(Verdict { refused: Some((n, Decision::OverBurst)), overflowed: false });
+        }
         if let [first, others @ ..] = charges
             && !others.is_empty()
             && let Some(refused) = self.look_at_all(first, others)?

@@ -18,7 +18,9 @@
 //! spent in a window of `w` seconds were charged in one of `w` seconds and that much before it.
 //!
 //! A stored [`State`] carries the limit it was written under. A reader with another limit converts
-//! what is owed, unit for unit, so that a changed limit neither forgets nor invents debt.
+//! what is owed, unit for unit, so that a changed limit neither forgets nor invents debt. It cannot know
+//! how long the units that others leased under the old limit live: in the 50 ms after a change, what they
+//! have left of these may be admitted above the bound, half of [`Limit::lease_units`] for each thread.
 
 use std::num::NonZeroU32;
 

@@ -122,9 +122,15 @@ fn a_cost_that_a_client_can_never_have_is_refused_as_such() {
     let clock = Timed::default();
     let counter = Counter::new(clock, [0; 16]);
     let (a, one) = (sku("A"), client("192.0.2.1"));
-    let charges = [of_sku(&a, limit((10, 10)), 5), of_client(&a, one, limit((1, 2)), 5)];
-    let verdict = counter.charge(&charges).unwrap();
-    assert_eq!(verdict.refused, Some((1, Decision::OverBurst)));
+    let ask = |cost| {
+        let charges = [of_sku(&a, limit((10, 10)), cost), of_client(&a, one, limit((1, 2)), cost)];
+        counter.charge(&charges).unwrap()
+    };
+    assert_eq!(ask(5).refused, Some((1, Decision::OverBurst)));
+    // Also while the product has nothing left, and would have soon.
+    assert_eq!(counter.charge(&[of_sku(&a, limit((10, 10)), 10)]).unwrap().refused, None);
+    assert_eq!(denied(ask(1)), 0);
+    assert_eq!(ask(5).refused, Some((1, Decision::OverBurst)));
 }
 
 /// Most requests above a client's limit are only looked at, and what they change must not be forgotten.
