@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use cartgate_policy::client::{Client, ClientSource};
-use cartgate_policy::config::Config;
+use cartgate_policy::config::{ClientLimit, Config};
 use cartgate_policy::extract::{ExtractError, Head, Line};
 use cartgate_policy::gcra::{Decision, Limit};
 use proxy_wasm::types::LogLevel;
@@ -62,10 +62,11 @@ impl Edge {
     /// Failure mode: the request is refused, since nobody knows whose limit it is to be charged to.
     pub(crate) fn clients(&self, head: &Head<'_>) -> Result<Vec<Client>, ClientsError> {
         let limits = self.config.client_limits();
-        if limits.is_empty() {
-            return Ok(Vec::new());
-        }
-        let address = host::source_address()?;
+        let is_by_address = |limit: &ClientLimit| *limit.client() == ClientSource::SourceAddress;
+        let address = match limits.iter().any(is_by_address) {
+            true => host::source_address()?,
+            false => Vec::new(),
+        };
         let client = |client: &ClientSource| client.client(head, &address, &self.seed);
         Ok(limits.iter().map(|limit| client(limit.client())).collect::<Result<_, _>>()?)
     }
