@@ -216,11 +216,9 @@ impl<S: SharedStore> Counter<S> {
 
     /// Keeps what was taken for a request that is not admitted after all.
     fn put_back(&self, charges: &[Charge<'_>]) {
-        // Without a clock it is lost, which admits less, never more.
-        let Ok(now_ns) = self.store.now_ns() else { return };
         for charge in charges {
             let fingerprint = self.slot(charge.subject).fingerprint;
-            self.leases.borrow_mut().put_back(fingerprint, charge.cost, now_ns);
+            self.leases.borrow_mut().put_back(fingerprint, charge.cost);
         }
     }
 

@@ -67,10 +67,10 @@ impl Leases {
     }
 
     /// Takes back `cost` units that were admitted and not needed in the end. They die when the lease
-    /// that they are of does, or at once: the shared state is never told.
-    pub fn put_back(&mut self, fingerprint: u64, cost: Quantity, now_ns: u64) {
+    /// that they are of does, or are dead already: the shared state is never told.
+    pub fn put_back(&mut self, fingerprint: u64, cost: Quantity) {
         let place = &mut self.0[Self::index(fingerprint)];
-        if place.fingerprint == fingerprint && now_ns < place.until_ns {
+        if place.fingerprint == fingerprint {
             place.left = place.left.saturating_add(cost.get()).min(place.charged);
         }
     }
@@ -153,10 +153,11 @@ impl Place {
     }
 
     /// The denial of a request for what is left and some more, which can be charged after
-    /// `retry_after_ns`. If what is left is dead by then, it takes until as much can be charged again.
+    /// `retry_after_ns`. If what is left dies before, it takes until as much can be charged again.
     fn denied(&self, limit: Limit, retry_after_ns: u64, now_ns: u64) -> Decision {
-        let is_dead_by_then = now_ns.saturating_add(retry_after_ns) >= self.until_ns;
-        let dead = if is_dead_by_then { self.left } else { 0 };
+        let then_ns = now_ns.saturating_add(retry_after_ns);
+        let dies_before = now_ns < self.until_ns && self.until_ns <= then_ns;
+        let dead = if dies_before { self.left } else { 0 };
         Decision::Denied { retry_after_ns: retry_after_ns.saturating_add(limit.cost_ns(dead)) }
     }
 
@@ -204,6 +205,19 @@ mod tests {
                 }
             }
         }
+
+        /// Looks, as one does at a limit that is not to be taken from yet.
+        fn look(&mut self, thread: usize, cost: u32, now_ns: u64) -> Decision {
+            let cost = Quantity::new(cost.into()).unwrap();
+            let leases = &mut self.threads[thread];
+            match leases.look(7, self.limit, cost, now_ns) {
+                Local::Decided(decision) => decision,
+                Local::Ask { cost, .. } => match self.limit.charge(self.state, cost, now_ns).0 {
+                    Decision::Admitted => Decision::Admitted,
+                    refused => leases.note(7, self.limit, cost, (refused, 0), now_ns),
+                },
+            }
+        }
     }
 
     fn limit(per_second: u64, burst: u64) -> Limit {
@@ -244,6 +258,8 @@ mod tests {
         // One that has the same place, and one that has another.
         assert_eq!(spent(7 + PLACES as u64, S), 0);
         assert_eq!(spent(8, S), 0);
+        let ask = Local::Ask { cost: COST, ahead: 0 };
+        assert_eq!(leases.look(7 + PLACES as u64, limit, COST, S), ask);
     }
 
     #[test]
@@ -251,19 +267,19 @@ mod tests {
         let (limit, mut leases) = leased(7);
         let units = |units| Quantity::new(units).unwrap();
         assert_eq!(spend(&mut leases, 7, limit, S), 20);
-        leases.put_back(7, units(3), S);
-        leases.put_back(7 + PLACES as u64, units(3), S);
+        leases.put_back(7, units(3));
+        leases.put_back(7 + PLACES as u64, units(3));
         assert_eq!(spend(&mut leases, 7, limit, S), 3);
         // One more is charged for a request, just before what was left dies.
-        leases.put_back(7, units(3), S);
+        leases.put_back(7, units(3));
         let just_before = S + S / 20 - 1;
         let ask = leases.decide(7, limit, units(4), just_before);
         assert!(matches!(ask, Local::Ask { cost: COST, .. }), "{ask:?}");
         leases.note(7, limit, COST, (Decision::Admitted, 0), just_before);
-        leases.put_back(7, units(4), just_before);
+        leases.put_back(7, units(4));
         assert_eq!(spend(&mut leases, 7, limit, just_before + 1), 1);
         // And nothing comes back from the dead.
-        leases.put_back(7, units(1), just_before + S / 20);
+        leases.put_back(7, units(1));
         assert_eq!(spend(&mut leases, 7, limit, just_before + S / 20), 0);
     }
 
@@ -305,7 +321,8 @@ mod tests {
     }
 
     proptest! {
-        /// Also of what a thread says by itself, and of requests for which it has a part.
+        /// Also of what a thread says by itself, or only looks at, and of requests for which it has a
+        /// part.
         #[test]
         fn retry_after_is_exact(
             rate in prop_oneof![1..=1_000_u64, 1_000..=1_000_000_u64],
@@ -318,7 +335,10 @@ mod tests {
             let (mut edge, mut now) = (Edge::new(limit(rate, burst), 2), S);
             for (thread, pause, cost) in requests {
                 now += pause;
-                if let Decision::Denied { retry_after_ns } = edge.decide(thread, cost, now) {
+                let looked = edge.look(thread, cost, now);
+                let decision = edge.decide(thread, cost, now);
+                prop_assert_eq!(looked, decision);
+                if let Decision::Denied { retry_after_ns } = decision {
                     let then = now + retry_after_ns;
                     let just_before = edge.clone().decide(thread, cost, then - 1);
                     prop_assert_eq!(just_before, Decision::Denied { retry_after_ns: 1 });
