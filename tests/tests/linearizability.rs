@@ -43,30 +43,35 @@ const SLOW: &str = "hold_ms = 300\nwait_ms = 10\nbuckets = 1\n[lanes]\nreserves_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable() {
+    let mut recordings = Vec::new();
     for mut random in seeds() {
         let dir = tempfile::tempdir().unwrap();
         let options = options(&dir).settings(QUICK);
         let service = Service::start(&options).await.unwrap();
         let recording = record(plan(&mut random), service.address()).await;
         judge("quick", &recording);
-        assert_told(&recording, &["held", "sold out", "done", "expired", "refused", "perhaps"]);
+        recordings.push(recording);
     }
+    assert_told(&recordings, &["held", "sold out", "done", "expired", "refused", "perhaps"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_of_one_bucket_with_tickets_are_linearizable() {
+    let mut recordings = Vec::new();
     for mut random in seeds() {
         let dir = tempfile::tempdir().unwrap();
         let options = options(&dir).settings(SLOW);
         let service = Service::start(&options).await.unwrap();
         let recording = record(plan(&mut random), service.address()).await;
         judge("slow", &recording);
-        assert_told(&recording, &["held", "sold out", "done", "queued", "expired", "perhaps"]);
+        recordings.push(recording);
     }
+    assert_told(&recordings, &["held", "sold out", "done", "queued", "expired", "perhaps"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable_over_kill_9() {
+    let mut recordings = Vec::new();
     for mut random in seeds() {
         let dir = tempfile::tempdir().unwrap();
         let options = options(&dir).settings(SLOW);
@@ -87,8 +92,9 @@ async fn histories_are_linearizable_over_kill_9() {
         println!("killed {kills} times");
         assert!(kills > 0);
         judge("killed", &recording);
-        assert_told(&recording, &["held", "sold out", "done", "queued", "perhaps"]);
+        recordings.push(recording);
     }
+    assert_told(&recordings, &["held", "sold out", "done", "queued", "perhaps"]);
 }
 
 /// Control: a recorded history in which one answer is not what it was is refused, whichever it is.
@@ -215,9 +221,11 @@ fn keep(name: &str, sku: &str, history: &History) -> String {
     }
 }
 
-/// A history in which something never happened would prove nothing about it.
-fn assert_told(recording: &Recording, words: &[&str]) {
-    let operations = recording.histories.values().flat_map(|history| &history.operations);
+/// Histories in which something never happened would prove nothing about it. Not each has everything:
+/// a busy machine does little in the time that one takes.
+fn assert_told(recordings: &[Recording], words: &[&str]) {
+    let histories = recordings.iter().flat_map(|recording| recording.histories.values());
+    let operations = histories.flat_map(|history| &history.operations);
     let said: Vec<String> = operations.map(ToString::to_string).collect();
     for word in words {
         assert!(said.iter().any(|line| line.contains(word)), "nobody was told: {word}");
