@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -30,8 +30,12 @@ use crate::Shop;
 /// How many questions are open at the same time.
 const QUESTIONS_MAX: usize = 64;
 
-/// How long gathering may take in all: a service that has died must not keep anybody waiting.
+/// How long to wait for more, once nothing comes: a service that has died must not keep anybody waiting.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many times as long gathering may take in all. What waits in a paced lane is decided at its pace:
+/// thousands of orders that nobody knows the outcome of take minutes.
+const PATIENCES_MAX: u32 = 10;
 
 /// How long to wait before asking the same thing again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -59,8 +63,9 @@ impl Witness {
         Self { shop: Shop::at(service), patience: PATIENCE, repeats_everything: false }
     }
 
-    /// How long gathering may take in all. Two thirds of it are for what is not decided yet: what
-    /// is still open then is for the verdict to judge, and the rest is left to read the books.
+    /// How long to wait for more, once nothing comes, and in all [ten times](PATIENCES_MAX) as long. Two
+    /// thirds of it are for what is not decided yet: what is still open when nothing was decided for so
+    /// long is for the verdict to judge, and the rest is left to read the books.
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
@@ -82,7 +87,7 @@ impl Witness {
         skus: &[impl AsRef<str>],
         records: &mut Vec<Record>,
     ) -> Result<Evidence, EvidenceError> {
-        let patience = self.patience;
+        let patience = self.patience * PATIENCES_MAX;
         let gathered = time::timeout(patience, self.gather_all(skus, records)).await;
         gathered.map_err(|_| EvidenceError::Late { patience })?
     }
@@ -92,11 +97,11 @@ impl Witness {
         skus: &[impl AsRef<str>],
         records: &mut Vec<Record>,
     ) -> Result<Evidence, EvidenceError> {
-        let (clock, until) = (Clock::after(records), Instant::now() + self.patience * 2 / 3);
+        let clock = Clock::after(records);
         let orders = self.open_orders(records);
-        self.ask(orders, &clock, until, records).await?;
+        self.ask(orders, &clock, records).await?;
         let tickets = open_tickets(records);
-        self.ask(tickets, &clock, until, records).await?;
+        self.ask(tickets, &clock, records).await?;
         let reservations = self.reservations(told_ids(records)).await?;
         let skus = skus.iter().map(|sku| sku.as_ref().to_owned()).collect();
         let skus = each(skus, |sku| sku_evidence(self.shop.clone(), sku)).await?;
@@ -146,15 +151,15 @@ impl Witness {
         open.cloned().map(Call::Reserve).collect()
     }
 
-    /// Makes calls until each is answered for good or the time is up, and records each answer.
+    /// Makes calls until each is answered for good or nothing more comes, and records each answer.
     async fn ask(
         &self,
         calls: Vec<Call>,
         clock: &Clock,
-        until: Instant,
         records: &mut Vec<Record>,
     ) -> Result<(), EvidenceError> {
-        let ask = |call| ask_until_decided(self.shop.clone(), *clock, until, call);
+        let more = Arc::new(More::within(self.patience * 2 / 3));
+        let ask = |call| ask_until_decided(self.shop.clone(), *clock, Arc::clone(&more), call);
         let last = records.iter().map(|record| record.serial).max();
         let next = last.map_or(0, |last| last.saturating_add(1));
         let answered = each(calls, ask).await?.into_iter().flatten();
@@ -264,19 +269,43 @@ where
     Ok(results)
 }
 
-/// Makes a call again and again until it is answered for good or the time is up. Gives the records
+/// Whether more is decided, of all that is asked for.
+struct More {
+    within: Duration,
+    last: Mutex<Instant>,
+}
+
+impl More {
+    fn within(within: Duration) -> Self {
+        Self { within, last: Mutex::new(Instant::now()) }
+    }
+
+    fn has_come(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn comes(&self) -> bool {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() <= self.within
+    }
+}
+
+/// Makes a call again and again until it is answered for good or nothing more comes. Gives the records
 /// of all attempts that said something, or may have done something.
 async fn ask_until_decided(
     shop: Shop,
     clock: Clock,
-    until: Instant,
+    more: Arc<More>,
     call: Call,
 ) -> Result<Vec<Record>, EvidenceError> {
     let mut records: Vec<Record> = Vec::new();
     loop {
         let sent_us = clock.now_us();
         let answer = diary::ask(&shop, &call).await;
-        let is_last = !is_open(&call, &answer) || Instant::now() > until;
+        let is_decided = !is_open(&call, &answer);
+        if is_decided {
+            more.has_come();
+        }
+        let is_last = is_decided || !more.comes();
         if is_last || records.last().is_none_or(|last| last.answer != answer) {
             let (ended_us, call) = (clock.now_us(), call.clone());
             let scheduled_us = sent_us;
