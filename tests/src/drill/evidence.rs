@@ -30,11 +30,11 @@ use crate::Shop;
 /// How many questions are open at the same time.
 const QUESTIONS_MAX: usize = 64;
 
-/// How long to wait for more, once nothing comes: a service that has died must not keep anybody waiting.
+/// How long to wait for the books: a service that has died must not keep anybody waiting.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many times as long gathering may take in all. What waits in a paced lane is decided at its pace:
-/// thousands of orders that nobody knows the outcome of take minutes.
+/// How many times as long what is undecided may take in all. What waits in a paced lane is decided at its
+/// pace: thousands of orders that nobody knows the outcome of take minutes.
 const PATIENCES_MAX: u32 = 10;
 
 /// How long to wait before asking the same thing again.
@@ -63,9 +63,9 @@ impl Witness {
         Self { shop: Shop::at(service), patience: PATIENCE, repeats_everything: false }
     }
 
-    /// How long to wait for more, once nothing comes, and in all [ten times](PATIENCES_MAX) as long. Two
-    /// thirds of it are for what is not decided yet: what is still open when nothing was decided for so
-    /// long is for the verdict to judge, and the rest is left to read the books.
+    /// How long to wait for the books. For what is not decided yet it is [ten times](PATIENCES_MAX) as
+    /// long in all, but what is still open when nothing was decided for two thirds of it is for the
+    /// verdict to judge.
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
@@ -88,20 +88,27 @@ impl Witness {
         records: &mut Vec<Record>,
     ) -> Result<Evidence, EvidenceError> {
         let patience = self.patience * PATIENCES_MAX;
-        let gathered = time::timeout(patience, self.gather_all(skus, records)).await;
-        gathered.map_err(|_| EvidenceError::Late { patience })?
+        let asked = time::timeout(patience, self.ask_again(records)).await;
+        asked.map_err(|_| EvidenceError::Late { patience })??;
+        let patience = self.patience;
+        let read = time::timeout(patience, self.read_books(skus, records)).await;
+        read.map_err(|_| EvidenceError::Late { patience })?
     }
 
-    async fn gather_all(
-        &self,
-        skus: &[impl AsRef<str>],
-        records: &mut Vec<Record>,
-    ) -> Result<Evidence, EvidenceError> {
+    /// Asks for what is not decided, as far as clients know.
+    async fn ask_again(&self, records: &mut Vec<Record>) -> Result<(), EvidenceError> {
         let clock = Clock::after(records);
         let orders = self.open_orders(records);
         self.ask(orders, &clock, records).await?;
         let tickets = open_tickets(records);
-        self.ask(tickets, &clock, records).await?;
+        self.ask(tickets, &clock, records).await
+    }
+
+    async fn read_books(
+        &self,
+        skus: &[impl AsRef<str>],
+        records: &[Record],
+    ) -> Result<Evidence, EvidenceError> {
         let reservations = self.reservations(told_ids(records)).await?;
         let skus = skus.iter().map(|sku| sku.as_ref().to_owned()).collect();
         let skus = each(skus, |sku| sku_evidence(self.shop.clone(), sku)).await?;
