@@ -119,21 +119,12 @@ impl Search<'_> {
                 continue;
             }
             by_us = by_us.min(step.by_us.unwrap_or(u64::MAX));
-            if step.twin.is_none_or(|twin| done.has(twin)) && !self.is_too_late(step, done) {
+            if step.twin.is_none_or(|twin| done.has(twin)) {
                 candidates.push(place);
             }
         }
         candidates.sort_by_key(|place| likelihood(&self.steps.all[*place]));
         candidates
-    }
-
-    /// Whether something has happened that the step would have had to precede. What counts as done
-    /// without having to happen says nothing about time.
-    fn is_too_late(&self, step: &Step, done: &Done) -> bool {
-        let Some(until_us) = step.until_us else { return false };
-        let began_after = self.steps.all.partition_point(|other| other.from_us <= until_us);
-        let mut after = self.steps.all.iter().enumerate().skip(began_after);
-        after.any(|(place, other)| other.by_us.is_some() && done.has(place))
     }
 }
 

@@ -17,8 +17,6 @@ pub(super) struct Step {
     pub(super) from_us: u64,
     /// Not after this; if there is no such time, perhaps never.
     pub(super) by_us: Option<u64>,
-    /// If it happens, then before anything that had to happen and began after this.
-    pub(super) until_us: Option<u64>,
     /// Another step with the same effect, which may happen instead of this one whenever this one
     /// may: then this one need not be looked at before that one has happened.
     pub(super) twin: Option<usize>,
@@ -124,24 +122,22 @@ fn step(operation: &Operation, orders: &Orders) -> Step {
         _ => told.map(|told| told.at_us),
     };
     let what = What::Operation(operation.clone());
-    Step { from_us: operation.call_us, by_us, until_us: None, twin: None, what }
+    Step { from_us: operation.call_us, by_us, twin: None, what }
 }
 
 fn expiry(order: usize, facts: &Facts) -> Option<Step> {
     let from_us = facts.expires_us?.saturating_sub(CLOCKS_DIFFER_US);
     let what = What::Expire(order);
-    Some(Step { from_us, by_us: None, until_us: None, twin: None, what })
+    Some(Step { from_us, by_us: None, twin: None, what })
 }
 
-/// A hold that its client was not told of may go back; but not once a ticket was given for the order,
-/// which may have waited again by then.
+/// A hold that its client was not told of may go back, also when the order has a ticket by then: its
+/// repeat waits in the lane, and takes the units anew.
 fn let_go(operation: &Operation, orders: &Orders) -> Option<Step> {
     match (operation.action, &operation.told) {
         (Action::Reserve { order, .. }, None) => {
-            let (order, from_us) = (orders.place(order), operation.call_us);
-            let (until_us, what) = (orders.of(order).placed_us, What::LetGo(order));
-            let step = Step { from_us, by_us: None, until_us, twin: None, what };
-            until_us.is_none_or(|until_us| from_us < until_us).then_some(step)
+            let (from_us, what) = (operation.call_us, What::LetGo(orders.place(order)));
+            Some(Step { from_us, by_us: None, twin: None, what })
         }
         _ => None,
     }

@@ -204,18 +204,27 @@ fn a_hold_that_somebody_was_told_of_stays() {
 }
 
 #[test]
-fn a_hold_goes_back_before_a_ticket_is_given_for_its_order() {
+fn a_hold_goes_back_until_the_ticket_of_its_order_is_decided() {
     let ticket = Action::Ticket { order: 1 };
     let ticketed = |tale: Tale, ms| tale.told(ms, ms + 1, reserve(1), queued(1));
     let lost = Tale::of(1).unheard(2, reserve(1));
-    let gone = lost.clone().shows(3, 4, [0, 1, 0, 2]).shows(5, 6, [1, 0, 0, 3]);
-    let again = ticketed(gone, 7).told(9, 10, ticket, held(1));
-    again.clone().is_accepted();
-    again.shows(11, 12, [0, 1, 0, 4]).is_accepted();
-    // What was taken for the ticket stays.
-    let taken = ticketed(lost, 3).shows(7, 8, [0, 1, 0, 2]);
-    taken.clone().told(9, 10, ticket, held(1)).is_accepted();
-    taken.shows(9, 10, [1, 0, 0, 3]).is_refused();
+    let gone = |tale: Tale| tale.shows(5, 6, [0, 1, 0, 2]).shows(7, 8, [1, 0, 0, 3]);
+    // Before the ticket was given, and after: the repeat takes the unit anew.
+    let before = ticketed(gone(lost.clone()), 9).told(11, 12, ticket, held(1));
+    before.clone().is_accepted();
+    before.shows(13, 14, [0, 1, 0, 4]).is_accepted();
+    let after = gone(ticketed(lost.clone(), 3)).told(11, 12, ticket, held(1));
+    after.clone().is_accepted();
+    after.clone().shows(13, 14, [0, 1, 0, 4]).is_accepted();
+    // It takes it once, and keeps it.
+    after.clone().shows(13, 14, [0, 1, 0, 2]).is_refused();
+    after.shows(13, 14, [1, 0, 0, 5]).is_refused();
+    let kept = ticketed(lost, 3).told(9, 10, ticket, held(1));
+    kept.clone().shows(11, 12, [0, 1, 0, 2]).is_accepted();
+    kept.clone().shows(11, 12, [1, 0, 0, 3]).is_refused();
+    kept.shows(11, 12, [0, 1, 0, 2]).shows(13, 14, [1, 0, 0, 3]).is_refused();
+    // What nobody else had asked for is nobody's to let go.
+    gone(ticketed(Tale::of(1), 3)).is_refused();
 }
 
 #[test]
