@@ -3,8 +3,8 @@
 //! Every problem that the edge or the service can answer is listed here, with its stable `type`,
 //! its status and its title.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 
 /// The media type of a problem (RFC 9457, section 3).
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -117,13 +117,14 @@ pub struct Problem {
     pub problem_type: ProblemType,
     /// Earliest sensible time for another try, in whole seconds from now: `Retry-After`.
     pub retry_after_s: Option<u32>,
-    members: Map<String, Value>,
+    /// A few at most, in the order in which they were added.
+    members: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
     /// A problem without details.
     pub fn new(problem_type: ProblemType) -> Self {
-        Self { problem_type, retry_after_s: None, members: Map::new() }
+        Self { problem_type, retry_after_s: None, members: Vec::new() }
     }
 
     /// Says what is particular about this occurrence: for people, not to branch on.
@@ -131,9 +132,12 @@ impl Problem {
         self.with("detail", detail.into())
     }
 
-    /// Adds an extension member (RFC 9457, section 3.2), such as `sku`.
-    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(member.to_owned(), value.into());
+    /// Adds an extension member (RFC 9457, section 3.2), such as `sku`, or gives it another value.
+    pub fn with(mut self, member: &'static str, value: impl Into<Value>) -> Self {
+        match self.members.iter_mut().find(|(name, _)| *name == member) {
+            Some((_, before)) => *before = value.into(),
+            None => self.members.push((member, value.into())),
+        }
         self
     }
 
@@ -145,29 +149,27 @@ impl Problem {
 
     /// An extension member that was added, or `detail`.
     pub fn member(&self, member: &str) -> Option<&Value> {
-        self.members.get(member)
+        self.members.iter().find(|(name, _)| *name == member).map(|(_, value)| value)
     }
 
     /// The body, as JSON.
     pub fn body(&self) -> Vec<u8> {
-        let body = Body {
-            r#type: self.problem_type.uri(),
-            title: self.problem_type.title(),
-            status: self.problem_type.status(),
-            members: &self.members,
-        };
         // Nothing in it can fail to be JSON: no maps but with text keys.
-        serde_json::to_vec(&body).unwrap_or_default()
+        serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    #[serde(flatten)]
-    members: &'a Map<String, Value>,
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_map(None)?;
+        body.serialize_entry("type", &self.problem_type.uri())?;
+        body.serialize_entry("title", self.problem_type.title())?;
+        body.serialize_entry("status", &self.problem_type.status())?;
+        for (member, value) in &self.members {
+            body.serialize_entry(member, value)?;
+        }
+        body.end()
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +187,17 @@ mod tests {
                 "type": "urn:cartgate:problem:sold-out", "title": "Not enough of this product is left",
                 "status": 409, "detail": "0 left", "sku": "A",
             })
+        );
+    }
+
+    #[test]
+    fn no_member_is_there_twice() {
+        let problem =
+            Problem::new(ProblemType::NoSku).with("sku", "A").with("line", 1).with("sku", 2);
+        assert_eq!(
+            String::from_utf8(problem.body()).unwrap(),
+            "{\"type\":\"urn:cartgate:problem:no-sku\",\"title\":\"The request names no product\",\
+             \"status\":400,\"sku\":2,\"line\":1}"
         );
     }
 

@@ -33,7 +33,7 @@ impl Refused {
     }
 
     /// Adds an extension member to the problem.
-    pub(super) fn with(self, member: &str, value: impl Into<serde_json::Value>) -> Self {
+    pub(super) fn with(self, member: &'static str, value: impl Into<serde_json::Value>) -> Self {
         Self(self.0.with(member, value))
     }
 }

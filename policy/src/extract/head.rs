@@ -9,28 +9,34 @@ use super::ExtractError;
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     headers: Vec<(&'a [u8], &'a [u8])>,
+    method: &'a [u8],
+    path: &'a [u8],
+    query: &'a [u8],
 }
 
 impl<'a> Head<'a> {
     /// Takes headers with lower-case names, among them `:method` and `:path` (RFC 9113, section
     /// 8.3.1).
     pub fn new(headers: Vec<(&'a [u8], &'a [u8])>) -> Self {
-        Self { headers }
+        let mut head = Self { headers, method: b"", path: b"", query: b"" };
+        head.method = head.first(":method").unwrap_or_default();
+        (head.path, head.query) = split(head.first(":path").unwrap_or_default());
+        head
     }
 
     /// The method, empty if there is none.
     pub fn method(&self) -> &'a [u8] {
-        self.all(":method").next().unwrap_or_default()
+        self.method
     }
 
     /// The path without its query.
     pub fn path(&self) -> &'a [u8] {
-        self.target().0
+        self.path
     }
 
     /// The query without its `?`, empty if there is none.
     pub fn query(&self) -> &'a [u8] {
-        self.target().1
+        self.query
     }
 
     /// The first value of the header `name`: for what decides nothing, such as a request's id.
@@ -54,15 +60,15 @@ impl<'a> Head<'a> {
     pub fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |(key, _)| *key == name.as_bytes()).map(|(_, value)| *value)
     }
+}
 
-    fn target(&self) -> (&'a [u8], &'a [u8]) {
-        let target = self.all(":path").next().unwrap_or_default();
-        // A fragment is no part of the request (RFC 9112, section 3.2); nobody may hide behind one.
-        let target = target.split(|b| *b == b'#').next().unwrap_or_default();
-        match target.iter().position(|b| *b == b'?') {
-            Some(at) => (&target[..at], &target[at + 1..]),
-            None => (target, b""),
-        }
+/// The path and the query of a request's target.
+fn split(target: &[u8]) -> (&[u8], &[u8]) {
+    // A fragment is no part of the request (RFC 9112, section 3.2); nobody may hide behind one.
+    let target = target.split(|b| *b == b'#').next().unwrap_or_default();
+    match target.iter().position(|b| *b == b'?') {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (target, b""),
     }
 }
 

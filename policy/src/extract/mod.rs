@@ -64,11 +64,15 @@ impl Route {
     /// Something in the head cannot be read.
     pub fn read_head(&self, head: &Head<'_>) -> Result<Reading, ExtractError> {
         let captures = self.path.captures(head.path()).unwrap_or_default();
+        let (content_type, encoded) = match self.reads_body() {
+            true => (head.single("content-type")?, head.all("content-encoding").any(is_encoding)),
+            false => (None, false),
+        };
         let mut reading = Reading {
             sku: Agreed(None),
             quantity: Agreed(None),
-            media_type: MediaType::of(self.content_type(head)?),
-            encoded: head.all("content-encoding").any(is_encoding),
+            media_type: MediaType::of(content_type),
+            encoded,
         };
         for source in &self.sku {
             reading.sku.add("SKU", source.sku_in_head(head, &captures)?)?;
@@ -77,10 +81,6 @@ impl Route {
             reading.quantity.add("quantity", source.quantity_in_head(head, &captures)?)?;
         }
         Ok(reading)
-    }
-
-    fn content_type<'h>(&self, head: &Head<'h>) -> Result<Option<&'h [u8]>, ExtractError> {
-        if self.reads_body() { head.single("content-type") } else { Ok(None) }
     }
 
     /// Completes the reading with the whole body; `b""` if there is none, or if the route does not
