@@ -57,11 +57,9 @@ build() {
         set -- "$@" -Z build-std=std,panic_abort
         export RUSTC="$debian_rustc" RUSTC_BOOTSTRAP=1
     fi
-    CARTGATE_LINKER=$(wasm_linker)
-    export CARTGATE_LINKER
     # Only as a cdylib: beside an rlib, Cargo silently leaves out link-time optimisation.
     cargo rustc "$@" --package cartgate-filter --crate-type cdylib -- \
-        -Clinker=filter/link.sh -Clinker-flavor=wasm-ld
+        "-Clinker=$(wasm_linker)" -Clinker-flavor=wasm-ld
     # The filter shows that `policy` builds for wasm32; `ledger` must stay as pure.
     cargo build "$@" --package cartgate-ledger
 

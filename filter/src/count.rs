@@ -6,11 +6,11 @@ pub(crate) trait SharedStore {
     type Error;
 
     /// The value under `key`, with the number of its last change; `None` if there is none.
-    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, Self::Error>;
+    fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Self::Error>;
 
     /// Stores `value` if `key` has not changed since its number was `cas`; for `None`: if there
     /// still is no value.
-    fn set(&self, key: &str, value: &[u8], cas: Option<u32>) -> Result<(), SetError<Self::Error>>;
+    fn set(&self, key: &[u8], value: &[u8], cas: Option<u32>) -> Result<(), SetError<Self::Error>>;
 
     /// Nanoseconds on a monotonic clock.
     fn now_ns(&self) -> Result<u64, Self::Error>;
@@ -46,7 +46,7 @@ pub(crate) const ATTEMPTS_MAX: u32 = 64;
 /// attempt reads the value first, then the clock.
 pub(crate) fn update<S: SharedStore, T>(
     store: &S,
-    key: &str,
+    key: &[u8],
     decide: impl Fn(Option<&[u8]>, u64) -> Result<(T, Option<Vec<u8>>), S::Error>,
 ) -> Result<T, UpdateError<S::Error>> {
     for _ in 0..ATTEMPTS_MAX {
@@ -67,7 +67,7 @@ pub(crate) fn update<S: SharedStore, T>(
 /// The value under `key`, which is `value` if there was none: whoever comes first sets it for all.
 pub(crate) fn get_or_create<S: SharedStore>(
     store: &S,
-    key: &str,
+    key: &[u8],
     value: &[u8],
 ) -> Result<Vec<u8>, UpdateError<S::Error>> {
     update(store, key, |stored, _| {
@@ -94,18 +94,18 @@ pub(crate) mod tests {
 
     #[derive(Default)]
     struct Values {
-        by_key: HashMap<String, (Vec<u8>, u32)>,
+        by_key: HashMap<Vec<u8>, (Vec<u8>, u32)>,
         last_cas: u32,
     }
 
     impl SharedStore for Store {
         type Error = ();
 
-        fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+        fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
             Ok(self.0.lock().unwrap().by_key.get(key).cloned())
         }
 
-        fn set(&self, key: &str, value: &[u8], cas: Option<u32>) -> Result<(), SetError<()>> {
+        fn set(&self, key: &[u8], value: &[u8], cas: Option<u32>) -> Result<(), SetError<()>> {
             let mut values = self.0.lock().unwrap();
             if values.by_key.get(key).map(|stored| stored.1) != cas {
                 return Err(SetError::Changed);
@@ -127,11 +127,11 @@ pub(crate) mod tests {
     impl SharedStore for Busy {
         type Error = ();
 
-        fn get(&self, _: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+        fn get(&self, _: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
             Ok(Some((self.0.get().to_le_bytes().to_vec(), 1)))
         }
 
-        fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> Result<(), SetError<()>> {
+        fn set(&self, _: &[u8], _: &[u8], _: Option<u32>) -> Result<(), SetError<()>> {
             self.0.set(self.0.get() + 1);
             Err(SetError::Changed)
         }
@@ -145,7 +145,7 @@ pub(crate) mod tests {
     fn threads_never_admit_above_the_burst() {
         let (store, limit) = (Store::default(), Limit::new(1, 100).unwrap());
         let charge = || {
-            update(&store, "a", |stored, now_ns| {
+            update(&store, b"a", |stored, now_ns| {
                 let state = stored.and_then(State::from_bytes).unwrap_or(limit.fresh());
                 let (decision, after) = limit.charge(state, Quantity::ONE, now_ns);
                 Ok((decision, (after != state).then(|| after.to_bytes().to_vec())))
@@ -162,14 +162,14 @@ pub(crate) mod tests {
     #[test]
     fn contention_has_an_end() {
         let store = Busy(Cell::new(0));
-        let decided = update(&store, "a", |_, _| Ok(((), Some(vec![1]))));
+        let decided = update(&store, b"a", |_, _| Ok(((), Some(vec![1]))));
         assert_eq!(decided, Err(UpdateError::Contended));
         assert_eq!(store.0.get(), ATTEMPTS_MAX);
     }
 
     #[test]
     fn no_attempt_is_decided_at_a_time_before_its_value() {
-        let decided = update(&Busy(Cell::new(0)), "a", |stored, now_ns| {
+        let decided = update(&Busy(Cell::new(0)), b"a", |stored, now_ns| {
             assert_eq!(stored, Some(&u32::try_from(now_ns).unwrap().to_le_bytes()[..]));
             Ok(((), Some(vec![1])))
         });
@@ -179,7 +179,7 @@ pub(crate) mod tests {
     #[test]
     fn the_first_to_create_sets_it_for_all() {
         let store = Store::default();
-        assert_eq!(get_or_create(&store, "seed", b"first"), Ok(b"first".to_vec()));
-        assert_eq!(get_or_create(&store, "seed", b"second"), Ok(b"first".to_vec()));
+        assert_eq!(get_or_create(&store, b"seed", b"first"), Ok(b"first".to_vec()));
+        assert_eq!(get_or_create(&store, b"seed", b"second"), Ok(b"first".to_vec()));
     }
 }

@@ -23,9 +23,9 @@ use crate::count::{self, SharedStore, UpdateError};
 // Keys in shared data belong to a `vm_id`, which Istio leaves empty for every filter: hence our
 // own prefix. The number is that of the values' layout, so that a later version, loaded into the
 // same process, does not meet values it cannot read.
-const SKU_KEY: &str = "cartgate/1/sku/";
-const SLOTS_KEY: &str = "cartgate/1/slots/";
-const CLIENTS_KEY: &str = "cartgate/1/clients/";
+const SKU_KEY: &[u8] = b"cartgate/1/sku/";
+const SLOTS_KEY: &[u8] = b"cartgate/1/slots/";
+const CLIENTS_KEY: &[u8] = b"cartgate/1/clients/";
 
 /// A limit, and what a request costs there.
 #[derive(Clone, Copy, Debug)]
@@ -243,11 +243,16 @@ struct Asked {
     overflowed: bool,
 }
 
-fn key(subject: Subject<'_>, slot: Slot) -> String {
+/// Made for every charge that a thread cannot decide by itself: the number of a set stands in it in
+/// little endian, so that nothing has to be formatted.
+fn key(subject: Subject<'_>, slot: Slot) -> Vec<u8> {
+    let set = slot.set.to_le_bytes();
     match subject {
-        Subject::Listed { sku, .. } => format!("{SKU_KEY}{sku}"),
-        Subject::Sku { .. } => format!("{SLOTS_KEY}{}", slot.set),
-        Subject::Client { source, .. } => format!("{CLIENTS_KEY}{source}/{}", slot.set),
+        Subject::Listed { sku, .. } => [SKU_KEY, sku.as_str().as_bytes()].concat(),
+        Subject::Sku { .. } => [SLOTS_KEY, &set].concat(),
+        Subject::Client { source, .. } => {
+            [CLIENTS_KEY, source.to_string().as_bytes(), b"/", &set].concat()
+        }
     }
 }
 

@@ -6,12 +6,11 @@ use cartgate_policy::client::{Client, ClientSource};
 use cartgate_policy::config::{ClientLimit, Config};
 use cartgate_policy::extract::{ExtractError, Head, Line};
 use cartgate_policy::gcra::{Decision, Limit};
-use proxy_wasm::types::LogLevel;
 use thiserror::Error;
 
 use crate::count::{self, UpdateError};
 use crate::counter::{Charge, Counter, Subject};
-use crate::host::{self, HostError, SharedData};
+use crate::host::{self, HostError, LogLevel, SharedData};
 use crate::metrics::Metrics;
 
 // As the counts' keys, in `counter`.
@@ -48,7 +47,7 @@ impl Edge {
     /// Failure mode: the filter does not start, and Envoy refuses the listener or answers 5xx.
     pub(crate) fn new(config: Config) -> Result<Self, EdgeError> {
         let random = host::random::<16>()?;
-        let seed = count::get_or_create(&SharedData, SEED_KEY, &random)?;
+        let seed = count::get_or_create(&SharedData, SEED_KEY.as_bytes(), &random)?;
         let seed = seed.try_into().map_err(|_| EdgeError::Seed)?;
         let jitter = Cell::new(u64::from_le_bytes(host::random()?));
         let is_debug = Cell::new(host::is_debug());
@@ -145,6 +144,9 @@ pub(crate) enum EdgeError {
     /// Envoy gave headers in a form that is not the ABI's.
     #[error("the request's headers are not in the form of ABI 0.2.1")]
     Headers,
+    /// Envoy brought a request under a configuration that it did not bring.
+    #[error("no configuration is known for the request")]
+    Unconfigured,
     /// Something else wrote to our key.
     #[error("the value under {SEED_KEY} is not a seed: another filter uses this vm_id and key")]
     Seed,

@@ -1,18 +1,36 @@
 //! The calls to Envoy.
 //!
-//! The SDK's own functions panic on a status they do not expect, and some on bytes that are no
-//! UTF-8; a panic would take down the worker thread's whole filter. So the imports are declared here
-//! once more, and every status is looked at.
+//! The proxy-wasm SDK's functions panic on a status they do not expect, and some on bytes that are no UTF-8; a
+//! panic would take down the worker thread's whole filter. Here every status is looked at.
 
 #![allow(unsafe_code)]
 // The ABI's functions have as many arguments as they have.
 #![allow(clippy::too_many_arguments)]
 
-use proxy_wasm::types::LogLevel;
 use thiserror::Error;
 
 use crate::count::{SetError, SharedStore};
 use crate::header_map;
+
+/// What becomes of a request, or of the part of it that has come, in the ABI's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// It goes on.
+    Continue = 0,
+    /// It is held back.
+    Pause = 1,
+}
+
+/// How much a line in Envoy's log matters, in the ABI's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    /// Shown if somebody asked for it.
+    Debug = 1,
+    /// Somebody should act.
+    Error = 4,
+    /// More than we ever say: what no level hides.
+    Critical = 5,
+}
 
 /// A call to Envoy that did not do what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -154,7 +172,7 @@ pub(crate) struct SharedData;
 impl SharedStore for SharedData {
     type Error = HostError;
 
-    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+    fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, HostError> {
         let mut cas = 0;
         let value = receive("proxy_get_shared_data", |data, size| {
             let cas = &raw mut cas;
@@ -169,7 +187,7 @@ impl SharedStore for SharedData {
         }
     }
 
-    fn set(&self, key: &str, value: &[u8], cas: Option<u32>) -> Result<(), SetError<HostError>> {
+    fn set(&self, key: &[u8], value: &[u8], cas: Option<u32>) -> Result<(), SetError<HostError>> {
         // Envoy (proxy-wasm-cpp-host, src/shared_data.cc) compares the number only if the key is
         // there and the number is not 0. So any other number creates an absent key, and leaves
         // alone one that somebody else has just created, unless that one happens to have this very
@@ -211,9 +229,9 @@ fn receive(
         return Ok(Vec::new());
     }
     // SAFETY: the ABI says that after `OK` a block that is not null was obtained from this module's
-    // `proxy_on_memory_allocate` for `size` bytes, all written, and is the module's to free. The
-    // SDK's allocator makes it by `Vec::with_capacity(size)`, which for bytes has capacity `size`.
-    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+    // `proxy_on_memory_allocate` for `size` bytes, all written, and is the module's to free. It was a
+    // box there.
+    Ok(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(data, size)) }.into_vec())
 }
 
 fn check(call: &'static str, status: u32) -> Result<(), HostError> {

@@ -69,7 +69,7 @@ impl Reply {
     pub(crate) fn for_uncounted(error: &EdgeError, jitter: u64) -> Self {
         let (outcome, problem_type) = match error {
             EdgeError::Contended => (Outcome::Contended, ProblemType::OverLimit),
-            EdgeError::Host(_) | EdgeError::Seed | EdgeError::Headers => {
+            EdgeError::Host(_) | EdgeError::Seed | EdgeError::Headers | EdgeError::Unconfigured => {
                 (Outcome::Failed, ProblemType::Unavailable)
             }
         };

@@ -13,139 +13,180 @@ use std::rc::Rc;
 
 use cartgate_policy::client::Client;
 use cartgate_policy::extract::{ExtractError, Head, Line, Reading, Route};
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::{Action, LogLevel};
 
 use crate::edge::{ClientsError, Edge, EdgeError};
 use crate::header_map;
-use crate::host::{self, HostError};
+use crate::host::{self, Action, HostError, LogLevel};
 use crate::metrics::Outcome;
 use crate::reply::Reply;
 
-/// A request on its way through the filter.
-pub(crate) struct Request {
-    edge: Rc<Edge>,
-    phase: Phase,
-    /// The request's id as it came, or as much of it as a log line has room for.
-    id: Vec<u8>,
+/// Reads a request's head. Gives what Envoy is to hold back; `None`: the request passes, by the
+/// verdict, or because it is none of our business.
+pub(crate) fn read_head(edge: &Rc<Edge>, end_of_stream: bool) -> Option<Held> {
+    let bytes = match host::request_headers() {
+        Ok(bytes) => bytes,
+        Err(error) => return Some(refuse(edge, b"", error.into())),
+    };
+    let Some(headers) = header_map::decode(&bytes) else {
+        return Some(refuse(edge, b"", EdgeError::Headers.into()));
+    };
+    let head = Head::new(headers);
+    let route = edge.config.route(&head)?;
+    let id = head.first("x-request-id").unwrap_or_default();
+    match judge_head(edge, route, &head, end_of_stream) {
+        Ok(Judged::Admitted(line)) => {
+            note_admitted(edge, id, &line);
+            None
+        }
+        Ok(Judged::Body(reading, clients)) => {
+            let (route, id) = (Rc::clone(route), id[..id.len().min(ID_LEN_MAX)].to_vec());
+            let body = Body { edge: Rc::clone(edge), id, route, reading, clients, len: 0 };
+            Some(Held::Body(Box::new(body)))
+        }
+        Err(refusal) => Some(refuse(edge, id, refusal)),
+    }
 }
 
-enum Phase {
-    /// Nothing has come yet.
-    New,
-    /// The head was read; `len` bytes of the body are held back.
-    Body { route: Rc<Route>, reading: Reading, clients: Vec<Client>, len: usize },
-    /// The verdict was to let it through, or it is none of our business.
-    Passed,
+/// What a head was enough for.
+enum Judged {
+    /// The verdict.
+    Admitted(Line),
+    /// To know what to look for in the body.
+    Body(Reading, Vec<Client>),
+}
+
+fn judge_head(
+    edge: &Edge,
+    route: &Route,
+    head: &Head<'_>,
+    end_of_stream: bool,
+) -> Result<Judged, Refusal> {
+    let reading = route.read_head(head)?;
+    let clients = edge.clients(head)?;
+    if end_of_stream || !route.reads_body() {
+        return judge(edge, route, reading, &clients, b"").map(Judged::Admitted);
+    }
+    Ok(Judged::Body(reading, clients))
+}
+
+/// The verdict, now that all is known that the route looks at.
+fn judge(
+    edge: &Edge,
+    route: &Route,
+    reading: Reading,
+    clients: &[Client],
+    body: &[u8],
+) -> Result<Line, Refusal> {
+    let line = route.read_body(reading, body)?;
+    match edge.charge(&line, clients)? {
+        Ok(()) => Ok(line),
+        Err(refused) => Err(Reply::for_refused(refused, &line, edge.jitter()).into()),
+    }
+}
+
+/// A request that Envoy holds back.
+pub(crate) enum Held {
+    /// Its body is still to come.
+    Body(Box<Body>),
     /// It was answered.
     Refused,
 }
 
-impl Request {
-    pub(crate) fn new(edge: Rc<Edge>) -> Self {
-        Self { edge, phase: Phase::New, id: Vec::new() }
-    }
+/// What is known of a request whose body is still to come.
+pub(crate) struct Body {
+    edge: Rc<Edge>,
+    /// The request's id as it came, or as much of it as a log line has room for.
+    id: Vec<u8>,
+    route: Rc<Route>,
+    reading: Reading,
+    clients: Vec<Client>,
+    /// How much of the body is held back.
+    len: usize,
+}
 
-    fn read_head(&mut self, end_of_stream: bool) -> Result<(), Refusal> {
-        let bytes = host::request_headers()?;
-        let headers = header_map::decode(&bytes).ok_or(EdgeError::Headers)?;
-        let head = Head::new(headers);
-        let Some(route) = self.edge.config.route(&head).map(Rc::clone) else {
-            self.phase = Phase::Passed;
-            return Ok(());
-        };
-        let id = head.first("x-request-id").unwrap_or_default();
-        self.id = id[..id.len().min(ID_LEN_MAX)].to_vec();
-        let reading = route.read_head(&head)?;
-        let clients = self.edge.clients(&head)?;
-        if end_of_stream || !route.reads_body() {
-            return self.decide(&route, reading, &clients, b"");
+impl Held {
+    /// Takes note that `len` bytes of the body are held back by now, and gives the verdict if that
+    /// is all, or too much.
+    pub(crate) fn body(&mut self, len: usize, end_of_stream: bool) -> Action {
+        let Self::Body(body) = self else { return Action::Pause };
+        match body.grow(len) {
+            Ok(()) if end_of_stream => self.end(),
+            Ok(()) => Action::Pause,
+            Err(refusal) => {
+                *self = refuse(&body.edge, &body.id, refusal);
+                Action::Pause
+            }
         }
-        self.phase = Phase::Body { route, reading, clients, len: 0 };
-        Ok(())
     }
 
-    /// Takes note that `len` bytes of the body are held back by now.
-    fn await_body(&mut self, len: usize) -> Result<(), Refusal> {
+    /// Gives the verdict, now that all of the body is there.
+    pub(crate) fn end(&mut self) -> Action {
+        match std::mem::replace(self, Self::Refused) {
+            Self::Body(body) => body.end(),
+            Self::Refused => Action::Pause,
+        }
+    }
+}
+
+impl Body {
+    fn grow(&mut self, len: usize) -> Result<(), Refusal> {
         let len_max = self.edge.config.body_bytes_max();
-        let Phase::Body { reading, len: len_before, .. } = &mut self.phase else { return Ok(()) };
         if len > len_max {
             return Err(Reply::for_body_too_large(len_max).into());
         }
-        if *len_before == 0 && len > 0 {
-            reading.check_body_kind()?;
+        if self.len == 0 && len > 0 {
+            self.reading.check_body_kind()?;
         }
-        *len_before = len;
+        self.len = len;
         Ok(())
     }
 
-    /// Decides, now that the whole body is there.
-    fn read_body(&mut self) -> Result<(), Refusal> {
-        match std::mem::replace(&mut self.phase, Phase::Refused) {
-            Phase::Body { route, reading, clients, len } => {
-                let body = host::request_body(len)?;
-                self.decide(&route, reading, &clients, &body)
+    fn end(self) -> Action {
+        let Self { edge, id, route, reading, clients, len } = self;
+        let body = host::request_body(len).map_err(Refusal::from);
+        match body.and_then(|body| judge(&edge, &route, reading, &clients, &body)) {
+            Ok(line) => {
+                note_admitted(&edge, &id, &line);
+                Action::Continue
             }
-            other => {
-                self.phase = other;
-                Ok(())
+            Err(refusal) => {
+                refuse(&edge, &id, refusal);
+                Action::Pause
             }
         }
     }
+}
 
-    fn decide(
-        &mut self,
-        route: &Route,
-        reading: Reading,
-        clients: &[Client],
-        body: &[u8],
-    ) -> Result<(), Refusal> {
-        let line = route.read_body(reading, body)?;
-        if let Err(refused) = self.edge.charge(&line, clients)? {
-            return Err(Reply::for_refused(refused, &line, self.edge.jitter()).into());
+fn note_admitted(edge: &Edge, id: &[u8], line: &Line) {
+    edge.metrics.count(Outcome::Admitted);
+    edge.debug(|| {
+        let (Line { sku, quantity }, id) = (line, printable(id));
+        format!("request admitted request_id={id} sku={sku} quantity={quantity}")
+    });
+}
+
+/// Answers a request in the service's place.
+fn refuse(edge: &Edge, id: &[u8], refusal: Refusal) -> Held {
+    let reply = match refusal {
+        Refusal::Reply(reply) => reply,
+        Refusal::Uncounted(error) => {
+            log_uncounted(id, &error);
+            Reply::for_uncounted(&error, edge.jitter())
         }
-        self.phase = Phase::Passed;
-        self.edge.metrics.count(Outcome::Admitted);
-        self.edge.debug(|| {
-            let (Line { sku, quantity }, id) = (line, printable(&self.id));
-            format!("request admitted request_id={id} sku={sku} quantity={quantity}")
-        });
-        Ok(())
+    };
+    edge.metrics.count(reply.outcome);
+    edge.debug(|| reply.log_line(&printable(id)));
+    if let Err(error) = reply.send() {
+        host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
     }
+    Held::Refused
+}
 
-    fn act(&mut self, result: Result<(), Refusal>) -> Action {
-        if let Err(refusal) = result {
-            self.phase = Phase::Refused;
-            self.refuse(refusal);
-        }
-        match self.phase {
-            Phase::Passed => Action::Continue,
-            Phase::New | Phase::Body { .. } | Phase::Refused => Action::Pause,
-        }
-    }
-
-    fn refuse(&self, refusal: Refusal) {
-        let reply = match refusal {
-            Refusal::Reply(reply) => reply,
-            Refusal::Uncounted(error) => {
-                self.log_uncounted(&error);
-                Reply::for_uncounted(&error, self.edge.jitter())
-            }
-        };
-        self.edge.metrics.count(reply.outcome);
-        self.edge.debug(|| reply.log_line(&printable(&self.id)));
-        if let Err(error) = reply.send() {
-            host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
-        }
-    }
-
-    fn log_uncounted(&self, error: &EdgeError) {
-        // Contention is the clients' doing, and has a counter of its own.
-        if !matches!(error, EdgeError::Contended) {
-            let id = printable(&self.id);
-            let line = format!("cannot count request_id={id} error=\"{error}\"");
-            host::log(LogLevel::Error, &line);
-        }
+fn log_uncounted(id: &[u8], error: &EdgeError) {
+    // Contention is the clients' doing, and has a counter of its own.
+    if !matches!(error, EdgeError::Contended) {
+        let line = format!("cannot count request_id={} error=\"{error}\"", printable(id));
+        host::log(LogLevel::Error, &line);
     }
 }
 
@@ -187,30 +228,6 @@ impl From<EdgeError> for Refusal {
 impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
         Self::Uncounted(error.into())
-    }
-}
-
-impl Context for Request {}
-
-impl HttpContext for Request {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let result = self.read_head(end_of_stream);
-        self.act(result)
-    }
-
-    /// Envoy gives the length of all that is held back, not only of what has just come.
-    fn on_http_request_body(&mut self, len: usize, end_of_stream: bool) -> Action {
-        let mut result = self.await_body(len);
-        if result.is_ok() && end_of_stream {
-            result = self.read_body();
-        }
-        self.act(result)
-    }
-
-    /// Trailers end the body, in the place of its last callback's `end_of_stream`.
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        let result = self.read_body();
-        self.act(result)
     }
 }
 

@@ -170,29 +170,21 @@ async fn a_service_that_is_away_is_unavailable() {
     assert_unavailable(&exchange(envoy.address(), units(1, "")).await);
 }
 
-/// A filter that lets everything pass, but crashes on a request with more than 30 headers:
-///
-/// ```text
-/// (module (memory (export "memory") 1)
-///   (func (export "proxy_abi_version_0_2_1"))
-///   (func (export "malloc") (param i32) (result i32) i32.const 1024)
-///   (func (export "proxy_on_context_create") (param i32 i32))
-///   (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-///     local.get 1  i32.const 30  i32.gt_u  if unreachable end  i32.const 0))
-/// ```
-const CRASHING: &[u8] = b"\0asm\x01\0\0\0\
-    \x01\x15\x04\x60\0\0\x60\x01\x7f\x01\x7f\x60\x02\x7f\x7f\0\x60\x03\x7f\x7f\x7f\x01\x7f\
-    \x03\x05\x04\0\x01\x02\x03\x05\x03\x01\0\x01\
-    \x07\x62\x05\x06memory\x02\0\x17proxy_abi_version_0_2_1\0\0\x06malloc\0\x01\
-    \x17proxy_on_context_create\0\x02\x18proxy_on_request_headers\0\x03\
-    \x0a\x1b\x04\x02\0\x0b\x05\0\x41\x80\x08\x0b\x02\0\x0b\
-    \x0d\0\x20\x01\x41\x1e\x4b\x04\x40\0\x0b\x41\0\x0b";
+/// A filter that lets everything pass, but crashes on a request with more than 30 headers.
+const CRASHING: &str = r#"
+    (module (memory (export "memory") 1)
+      (func (export "proxy_abi_version_0_2_1"))
+      (func (export "malloc") (param i32) (result i32) i32.const 1024)
+      (func (export "proxy_on_context_create") (param i32 i32))
+      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        local.get 1  i32.const 30  i32.gt_u  if unreachable end  i32.const 0))
+"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_requests_are_answered_and_soon_pass_again() {
     let dir = tempfile::tempdir().unwrap();
     let module = dir.path().join("crashing.wasm");
-    std::fs::write(&module, CRASHING).unwrap();
+    std::fs::write(&module, wat::parse_str(CRASHING).unwrap()).unwrap();
     let edge = Edge::start(config().stand_in(&module), 1).await.unwrap();
     let status = async || exchange(edge.envoy.address(), units(1, "")).await.status();
     assert_eq!(status().await, 200);

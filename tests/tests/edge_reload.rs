@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use cartgate_tests::client::exchange;
+use cartgate_tests::client::{RawConnection, exchange};
 use cartgate_tests::envoy::{EnvoyFilter, FilterFile};
 use cartgate_tests::filter::{self, Limit};
 use cartgate_tests::process::eventually;
-use cartgate_tests::{Edge, EnvoyConfig};
+use cartgate_tests::{Edge, EnvoyConfig, ports};
 use tempfile::TempDir;
 
 const DEFAULT: Limit = filter::SLOW;
@@ -77,6 +77,52 @@ async fn a_changed_limit_forgets_nothing() {
     envoy.check("HOT", 600, 429).await;
     envoy.check("HOT", 500, 200).await;
     envoy.check("HOT", 100, 429).await;
+}
+
+/// A request whose body is on its way meanwhile is judged under the configuration that it came in under.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_keeps_its_configuration() {
+    let mut envoy = Reloading::start(&[("HOT", (1, 1000))]).await;
+    let mut slow = RawConnection::open(envoy.edge.envoy.address()).await;
+    slow.send(
+        "POST /by-form HTTP/1.1\r\nhost: shop\r\ncontent-length: 21\r\n\
+         content-type: application/x-www-form-urlencoded\r\n\r\nsku=HOT&quant",
+    )
+    .await;
+    let active = |name: &str| name == "http.shoppers.downstream_rq_active";
+    let held = || async { (envoy.edge.envoy.stat(active).await == 1).then_some(()) };
+    eventually("the request in Envoy", held).await;
+    envoy.reload(&[("HOT", (1, 2000))]).await;
+    // Above the old burst, and below the new one.
+    slow.send("ity=1500").await;
+    assert_eq!(slow.answer().await.status(), 422);
+    envoy.check("HOT", 1500, 200).await;
+}
+
+/// Two listeners share each worker thread's filter, and have a configuration each.
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_keep_their_configurations_apart() {
+    let of = |burst| filter::configuration(DEFAULT, &[("HOT", (1, burst))]);
+    let second = ports::free_address();
+    let config = EnvoyConfig::shipped().unwrap().route_everything();
+    let config = config.filter_configuration(&of(100)).add_listener(second, &of(200));
+    let edge = Edge::start(config, 1).await.unwrap();
+    for _ in 0..20 {
+        for (address, too_many) in [(edge.envoy.address(), 101), (second, 201)] {
+            let ask = |quantity| {
+                exchange(
+                    address,
+                    format!(
+                        "POST /by-query?sku=HOT&quantity={quantity} HTTP/1.1\r\nhost: shop\r\n\
+                         content-length: 0\r\n\r\n"
+                    ),
+                )
+            };
+            assert_eq!(ask(too_many).await.status(), 422);
+            let admitted = ask(too_many - 1).await.status();
+            assert!([200, 429].contains(&admitted), "{admitted}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,13 +22,13 @@ struct Timed {
 impl SharedStore for Timed {
     type Error = ();
 
-    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+    fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
         self.store.get(key)
     }
 
     fn set(
         &self,
-        key: &str,
+        key: &[u8],
         value: &[u8],
         cas: Option<u32>,
     ) -> Result<(), crate::count::SetError<()>> {
@@ -157,7 +157,8 @@ fn what_a_refusal_says_comes_true() {
     // Something else wrote to all of the keys.
     let clock = Timed::default();
     for set in 0..SETS {
-        clock.set(&format!("{CLIENTS_KEY}source_address/{set}"), b"?", None).unwrap();
+        let key = [CLIENTS_KEY, b"source_address/", &set.to_le_bytes()].concat();
+        clock.set(&key, b"?", None).unwrap();
     }
     check(&clock, S / 100);
 }
@@ -242,13 +243,13 @@ impl<F: Fn()> Meddled<F> {
 impl<F: Fn()> SharedStore for Meddled<F> {
     type Error = ();
 
-    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+    fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
         self.clock().get(key)
     }
 
     fn set(
         &self,
-        key: &str,
+        key: &[u8],
         value: &[u8],
         cas: Option<u32>,
     ) -> Result<(), crate::count::SetError<()>> {
@@ -327,13 +328,13 @@ struct Racing<'a> {
 impl SharedStore for Racing<'_> {
     type Error = ();
 
-    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, ()> {
+    fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
         self.store.get(key)
     }
 
     fn set(
         &self,
-        key: &str,
+        key: &[u8],
         value: &[u8],
         cas: Option<u32>,
     ) -> Result<(), crate::count::SetError<()>> {

@@ -107,6 +107,22 @@ impl EnvoyConfig {
         self
     }
 
+    /// Adds a listener like the one that is there, with the same filter under another configuration: both
+    /// run in the same wasm VMs.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn add_listener(mut self, address: SocketAddr, configuration: &Value) -> Self {
+        let mut other = self.clone().filter_configuration(configuration);
+        other.listener_mut()["address"] = json!(address.ip());
+        other.listener_mut()["port_value"] = json!(address.port());
+        let mut listener = other.0["static_resources"]["listeners"][0].take();
+        listener["name"] = json!(address.to_string());
+        let listeners = self.0["static_resources"]["listeners"].as_array_mut();
+        listeners.expect("listeners").push(listener);
+        self
+    }
+
     /// The filter's own configuration, in either of the forms that Envoy accepts.
     pub fn filter_settings(&self) -> Option<Value> {
         let mut found = None;
