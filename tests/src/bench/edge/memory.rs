@@ -56,7 +56,8 @@ async fn start(run: &mut Run) {
     for n in 0..starts {
         progress(&format!("a start, {} of {starts}", n + 1));
         for (setup, took) in [(Setup::None, &mut without), (Setup::Ours, &mut with)] {
-            let config = setup.config(([127, 0, 0, 1], 9).into(), None).expect("a configuration");
+            let upstream = ([127, 0, 0, 1], 9).into();
+            let config = setup.config(upstream, None, run.dir()).expect("a configuration");
             let dir = run.dir().join(format!("start-{setup:?}-{n}"));
             let began = Instant::now();
             let envoy = Envoy::start(&dir, config.expect("it needs nothing else"), 1).await;

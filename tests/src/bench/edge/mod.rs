@@ -4,6 +4,10 @@
 //! Every Envoy has the configuration that we ship, without its access log, and one worker thread on a
 //! core of its own; the load generator and the upstream have the other core. With two workers all share
 //! both cores: there the CPU time of a request says more than the requests per second.
+//!
+//! Each round has Envoys of its own. One and the same Envoy is up to a tenth quicker or slower for its
+//! whole life than the next one with the same configuration: it depends on which pages of memory it was
+//! given, since what a request touches is several times as large as the core's cache.
 
 mod ask;
 mod memory;
@@ -58,8 +62,10 @@ const fn row(name: &'static str, setup: Setup, place: Place, skus: Skus) -> Row 
 }
 
 /// What is compared follows each other.
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 18] = [
     row("none", Setup::None, Place::Header, CATALOGUE),
+    row("idle", Setup::Idle, Place::Header, CATALOGUE),
+    row("reading", Setup::Reading, Place::Header, CATALOGUE),
     row("header", Setup::Ours, Place::Header, CATALOGUE),
     row("local", Setup::Local, Place::Header, CATALOGUE),
     row("global", Setup::Global, Place::Header, CATALOGUE),
@@ -85,10 +91,13 @@ const ROWS_OF_TWO: [Row; 4] = [
 ];
 
 /// A ratio of two rows: key, measured, over, and what it should be at least.
-const RATIOS: [(&str, &str, &str, f64); 11] = [
+const RATIOS: [(&str, &str, &str, f64); 14] = [
     ("header_vs_none", "header", "none", 0.92),
     ("header_one_sku_vs_none", "header_one_sku", "none_one_sku", 0.93),
     ("header_distinct_vs_none", "header_distinct", "none_distinct", 0.88),
+    ("idle_wasm_vs_none", "idle", "none", 0.0),
+    ("reading_wasm_vs_none", "reading", "none", 0.0),
+    ("header_vs_reading_wasm", "header", "reading", 0.0),
     ("path_vs_none", "path", "none_path", 0.0),
     ("json_vs_none", "json", "none_json", 0.85),
     ("form_vs_none", "form", "none_form", 0.85),
@@ -113,11 +122,11 @@ pub async fn measure(run: &mut Run) {
     let global = Global::start(run).await;
     let ratelimit = global.as_ref().map(|global| &global.ratelimit);
     let mut series = Series::default();
-    let one = Envoys::start(run, &run.cores.apart(), 1, upstream, ratelimit).await;
-    let two = Envoys::start(run, &run.cores, 2, upstream, None).await;
     let rounds = run.extent.rounds.max(if run.extent.is_smoke { 1 } else { ROUNDS });
     for round in 1..=rounds {
         progress(&format!("the edge, round {round} of {rounds}"));
+        let one = Envoys::start(run, &run.cores.apart(), 1, upstream, ratelimit).await;
+        let two = Envoys::start(run, &run.cores, 2, upstream, None).await;
         for row in &ROWS {
             load(run, row, one.of(row.setup), &mut series).await;
         }
@@ -127,10 +136,10 @@ pub async fn measure(run: &mut Run) {
         for row in ROWS.iter().filter(|row| ["none", "header"].contains(&row.name)) {
             calm(run, row, one.of(row.setup), &mut series).await;
         }
+        // What they used is ours only once they have ended.
+        one.stop().await;
+        two.stop().await;
     }
-    // What they used is ours only once they have ended.
-    one.stop().await;
-    two.stop().await;
     if let Some(global) = global {
         global.stop().await;
     }
@@ -175,7 +184,9 @@ impl Envoys {
     ) -> Self {
         let mut envoys = Vec::new();
         for setup in Setup::ALL {
-            let config = setup.config(upstream, ratelimit).expect("the configuration that we ship");
+            let config = setup
+                .config(upstream, ratelimit, run.dir())
+                .expect("the configuration that we ship");
             if let Some(config) = config {
                 let dir = run.dir().join(format!("{setup:?}-{workers}"));
                 let envoy = cores.for_server(Envoy::start(&dir, config, workers)).await;
