@@ -102,12 +102,25 @@ async fn histories_are_linearizable_over_kill_9() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_falsified_answer_is_found_out() {
     let mut random = Random::from_env();
+    let mut found = BTreeMap::<&str, usize>::new();
+    // Not each history has every kind of answer: a busy machine does little in half a second.
+    for _ in 0..20 {
+        falsify_each(&mut random, &mut found).await;
+        if found.len() == 4 {
+            break;
+        }
+    }
+    println!("found out: {found:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+/// Records a history, makes one answer after the other wrong, and counts them by what was wrong.
+async fn falsify_each(random: &mut Random, found: &mut BTreeMap<&str, usize>) {
     let dir = tempfile::tempdir().unwrap();
     let options = ServiceOptions::new(dir.path()).settings(QUICK);
     let service = Service::start(&options).await.unwrap();
-    let plan = Plan { lasts: Duration::from_millis(500), ..plan(&mut random) };
+    let plan = Plan { lasts: Duration::from_millis(500), ..plan(random) };
     let recording = record(plan, service.address()).await;
-    let mut found = BTreeMap::<&str, usize>::new();
     for history in recording.histories.values() {
         assert!(matches!(check(history, CONFIGURATIONS_MAX), Verdict::Linearizable(_)));
         for place in 0..history.operations.len() {
@@ -119,8 +132,6 @@ async fn a_falsified_answer_is_found_out() {
             *found.entry(lie).or_default() += 1;
         }
     }
-    println!("found out: {found:?}");
-    assert_eq!(found.len(), 4, "{found:?}");
 }
 
 /// Control: the history of a service that was killed and came back with older data is refused, and
