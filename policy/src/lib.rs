@@ -15,6 +15,7 @@ pub mod gcra;
 pub mod lease;
 pub mod problem;
 mod quantity;
+pub mod shares;
 mod sku;
 pub mod slots;
 
