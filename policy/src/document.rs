@@ -67,6 +67,10 @@ impl MediaType {
     pub fn parse(self, body: &[u8]) -> Result<Document, DocumentError> {
         match self {
             Self::Json => Ok(Document::Json(parse_json(body)?)),
+            // A client that leaves the content type to its library; nobody else has a field that begins so.
+            Self::Form if body.trim_ascii_start().starts_with(b"{") => {
+                Err(DocumentError::JsonAsForm)
+            }
             Self::Form => Ok(Document::Form(Form::parse(body))),
         }
     }
@@ -110,6 +114,10 @@ pub enum DocumentError {
     /// A kind of body that we do not read.
     #[error("the body must be application/json or application/x-www-form-urlencoded")]
     UnsupportedMediaType,
+    /// JSON that says it is a form. Read as one it would have one field that nobody knows, and what it asks
+    /// for would count for nothing.
+    #[error("the body looks like JSON and says it is a form: send it as application/json")]
+    JsonAsForm,
     /// The body is no JSON, nests deeper than 128, or has a key twice.
     #[error("the body is not valid JSON")]
     Json(#[source] Arc<serde_json::Error>),
@@ -247,6 +255,9 @@ mod tests {
         // Another field in Shift_JIS does not break the one that counts.
         check(form, b"n=%83X%83j&sku=A", Ok(json!([["n", "\u{fffd}X\u{fffd}j"], ["sku", "A"]])));
         check(form, b"", Ok(json!([])));
+        check(form, b"%7B=1", Ok(json!([["{", "1"]])));
+        let json = "the body looks like JSON and says it is a form: send it as application/json";
+        check(form, b" {\"sku\":\"A\"}", Err(json));
     }
 
     #[test]

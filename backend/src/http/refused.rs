@@ -116,7 +116,9 @@ impl From<StoreError> for Refused {
 impl From<DocumentError> for Refused {
     fn from(error: DocumentError) -> Self {
         match error {
-            DocumentError::NoContentType | DocumentError::UnsupportedMediaType => {
+            DocumentError::NoContentType
+            | DocumentError::UnsupportedMediaType
+            | DocumentError::JsonAsForm => {
                 let problem = Problem::new(ProblemType::UnsupportedMediaType);
                 Self(problem.detail(error.to_string()))
             }

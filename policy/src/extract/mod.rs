@@ -240,9 +240,11 @@ impl ExtractError {
         match self {
             Self::NoSku => ProblemType::NoSku,
             Self::Encoded
-            | Self::Document(DocumentError::NoContentType | DocumentError::UnsupportedMediaType) => {
-                ProblemType::UnsupportedMediaType
-            }
+            | Self::Document(
+                DocumentError::NoContentType
+                | DocumentError::UnsupportedMediaType
+                | DocumentError::JsonAsForm,
+            ) => ProblemType::UnsupportedMediaType,
             _ => ProblemType::InvalidRequest,
         }
     }
