@@ -24,11 +24,13 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
 
 run: wasm envoy ## build, then serve the demo: the service, Envoy with the filter in front; STORE=redis
-	cargo build --locked --release --package cartgate-backend --package cartgate-tests
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
+	    --bin cartgate --bin demo
 	@exec target/release/demo $(ON_STORE)
 
 drill: wasm envoy ## rehearse a sale, judge it, report it; STORE=redis; ARGS="--help" says more
-	cargo build --locked --release --package cartgate-backend --package cartgate-tests
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
+	    --bin cartgate --bin drill
 	@target/release/drill $(ON_STORE) $(ARGS)
 
 # What `STORE=redis` says to the two above: they start a Redis of their own.
