@@ -116,9 +116,7 @@ impl Filter {
 fn refuse_unknown() -> Held {
     let error = EdgeError::Unconfigured;
     host::log(LogLevel::Error, &error.to_string());
-    if let Err(error) = Reply::for_uncounted(&error, 0).send() {
-        host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
-    }
+    Reply::for_uncounted(&error, 0).send();
     Held::Refused
 }
 

@@ -5,7 +5,7 @@ use cartgate_policy::gcra::Decision;
 use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
 
 use crate::edge::{EdgeError, Refused};
-use crate::host::{self, HostError};
+use crate::host::{self, HostError, LogLevel};
 use crate::metrics::Outcome;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -90,9 +90,14 @@ impl Reply {
 
     /// Sends the answer.
     ///
-    /// # Errors
     /// Failure mode: the request stays paused, and Envoy's timeouts end it. It is not admitted.
-    pub(crate) fn send(&self) -> Result<(), HostError> {
+    pub(crate) fn send(&self) {
+        if let Err(error) = self.try_send() {
+            host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
+        }
+    }
+
+    fn try_send(&self) -> Result<(), HostError> {
         let retry_after = self.problem.retry_after_s.map(|seconds| seconds.to_string());
         let mut headers: Vec<(&[u8], &[u8])> =
             vec![(b"content-type", CONTENT_TYPE.as_bytes()), (b"cache-control", b"no-store")];

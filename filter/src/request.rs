@@ -176,9 +176,7 @@ fn refuse(edge: &Edge, id: &[u8], refusal: Refusal) -> Held {
     };
     edge.metrics.count(reply.outcome);
     edge.debug(|| reply.log_line(&printable(id)));
-    if let Err(error) = reply.send() {
-        host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
-    }
+    reply.send();
     Held::Refused
 }
 
