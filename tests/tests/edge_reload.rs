@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::net::SocketAddr;
+
 use cartgate_tests::client::{RawConnection, exchange};
 use cartgate_tests::envoy::{EnvoyFilter, FilterFile};
 use cartgate_tests::filter::{self, Limit};
@@ -45,13 +47,18 @@ impl Reloading {
     }
 
     async fn check(&self, sku: &str, quantity: u32, expected: u16) {
-        let request = format!(
-            "POST /by-query?sku={sku}&quantity={quantity} HTTP/1.1\r\nhost: shop\r\n\
-             content-length: 0\r\n\r\n"
-        );
-        let answer = exchange(self.edge.envoy.address(), request).await;
-        assert_eq!(answer.status(), expected, "{quantity} of {sku}: {answer:?}");
+        let status = ask(self.edge.envoy.address(), sku, quantity).await;
+        assert_eq!(status, expected, "{quantity} of {sku}");
     }
+}
+
+/// Asks for so many units. Gives the answer's status.
+async fn ask(address: SocketAddr, sku: &str, quantity: u32) -> u16 {
+    let request = format!(
+        "POST /by-query?sku={sku}&quantity={quantity} HTTP/1.1\r\nhost: shop\r\n\
+         content-length: 0\r\n\r\n"
+    );
+    exchange(address, request).await.status()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,17 +116,8 @@ async fn listeners_keep_their_configurations_apart() {
     let edge = Edge::start(config, 1).await.unwrap();
     for _ in 0..20 {
         for (address, too_many) in [(edge.envoy.address(), 101), (second, 201)] {
-            let ask = |quantity| {
-                exchange(
-                    address,
-                    format!(
-                        "POST /by-query?sku=HOT&quantity={quantity} HTTP/1.1\r\nhost: shop\r\n\
-                         content-length: 0\r\n\r\n"
-                    ),
-                )
-            };
-            assert_eq!(ask(too_many).await.status(), 422);
-            let admitted = ask(too_many - 1).await.status();
+            assert_eq!(ask(address, "HOT", too_many).await, 422);
+            let admitted = ask(address, "HOT", too_many - 1).await;
             assert!([200, 429].contains(&admitted), "{admitted}");
         }
     }
