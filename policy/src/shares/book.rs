@@ -1,33 +1,32 @@
-//! The service's side: what is granted, and what may still be used of it.
+//! The service's side: what edges may use of one limit, and what is left of it.
+//!
+//! The book has for each edge the **largest** of the shares that the edge may be using: the one that it
+//! says it has, and all that were granted to it since. What is granted is from what is left of the limit,
+//! never from what an edge has been told to give up and may still be using. So what all edges use together
+//! never exceeds the limit, whatever of what they are told is lost or late.
 
 use std::collections::BTreeMap;
 
-use super::{Grant, Report, divide};
-
-/// What is divided, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// Units per second of the whole fleet.
-    pub limit: u32,
-    /// How long a grant is good.
-    pub ttl_ms: u64,
-    /// By how much longer an edge's clock may make of that time. Clocks that differ by 500 parts in a million
-    /// make 1 ms of 2 s.
-    pub margin_ms: u64,
-    /// The most edges; one more gets no grant.
-    pub edges_max: usize,
-}
+use super::divide;
 
 /// What one limit's edges have been granted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Book {
-    incarnation: u64,
-    terms: Terms,
-    /// Until then others than this incarnation may have granted something.
-    learns_until_ms: u64,
+    limit: u32,
     edges: BTreeMap<u64, Booking>,
     /// What all bookings add up to: never less than what edges may use.
     booked: u64,
+    /// Whether everybody was told what `edges` say, when demand last changed.
+    is_planned: bool,
+}
+
+/// A share as it was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Counted up for each edge.
+    pub seq: u64,
+    /// Units per second.
+    pub per_second: u32,
 }
 
 /// One edge.
@@ -36,120 +35,225 @@ struct Booking {
     demand: u32,
     /// What it is to have.
     wish: u32,
-    /// When nothing was heard of it for the time of a grant, it is gone.
-    heard_ms: u64,
+    /// The first is what it has said that it has; oldest first.
+    granted: Vec<Granted>,
     seq: u64,
-    grants: Vec<Outstanding>,
+    /// Whether it has said that it has the last.
+    has_last: bool,
 }
 
-/// A grant that the edge may have, or get yet.
-#[derive(Clone, Copy, Debug)]
-struct Outstanding {
-    seq: u64,
-    per_second: u32,
-    until_ms: u64,
-}
-
-/// How long a unit that cannot be divided stays with an edge, in times of a grant. Nobody has it while it
-/// moves on, for a report or two.
-const TURN_TTLS: u64 = 2;
-
-/// More than are ever on their way at once: then the oldest two count as one, as large and as long as the
-/// larger and the longer of them.
-const OUTSTANDING_MAX: usize = 16;
+/// More than are ever on their way at once: then the oldest two count as one, as large as the larger.
+const GRANTED_MAX: usize = 16;
 
 impl Book {
-    /// An empty book, whose `incarnation` no book of this limit ever had.
-    pub fn new(incarnation: u64, terms: Terms, now_ms: u64) -> Self {
-        let learns_until_ms = now_ms.saturating_add(terms.ttl_ms).saturating_add(terms.margin_ms);
-        let (edges, booked) = Default::default();
-        Self { incarnation, terms, learns_until_ms, edges, booked }
+    /// A book in which nothing is granted.
+    pub fn new(limit: u32) -> Self {
+        Self { limit, ..Self::default() }
     }
 
-    /// Changes the limit. What was granted under another stays good until it expires.
+    /// Changes the limit. What was granted under another stays good until edges have given it up.
     pub fn set_limit(&mut self, limit: u32) {
-        self.terms.limit = limit;
+        self.is_planned &= self.limit == limit;
+        self.limit = limit;
     }
 
-    /// Forgets what has expired and who is gone, and says anew what each edge is to have. To be called every
-    /// so often; the more often, the sooner shares follow demand. Takes time for each edge.
-    pub fn plan(&mut self, now_ms: u64) {
-        let ttl_ms = self.terms.ttl_ms;
-        for booking in self.edges.values_mut() {
-            booking.grants.retain(|grant| now_ms < grant.until_ms);
+    /// Notes how many units per second an edge is asked for. An edge that nothing is noted of takes no part.
+    pub fn ask(&mut self, edge: u64, demand: u32) {
+        let is_new = !self.edges.contains_key(&edge);
+        let booking = self.edges.entry(edge).or_default();
+        self.is_planned &= !is_new && booking.demand == demand;
+        booking.demand = demand;
+    }
+
+    /// Notes that an edge has the share with this number, and none before it any more.
+    pub fn confirm(&mut self, edge: u64, seq: u64) {
+        if let Some(booking) = self.edges.get_mut(&edge) {
+            let before = booking.most();
+            booking.granted.retain(|granted| granted.seq >= seq);
+            booking.has_last = seq == booking.seq;
+            self.booked = self.booked - u64::from(before) + u64::from(booking.most());
         }
-        self.edges.retain(|_, booking| {
-            !booking.grants.is_empty() || now_ms < booking.heard_ms.saturating_add(ttl_ms)
-        });
-        self.booked = self.edges.values().map(|booking| u64::from(booking.most())).sum();
+    }
+
+    /// Notes a share that an edge has from a book that this one knows nothing of. It is booked, even if it
+    /// is more than there is.
+    pub fn adopt(&mut self, edge: u64, per_second: u32) {
+        self.is_planned = false;
+        let booking = self.edges.entry(edge).or_default();
+        let before = booking.most();
+        booking.grant(per_second);
+        self.booked = self.booked - u64::from(before) + u64::from(booking.most());
+    }
+
+    /// Forgets an edge that has nothing any more.
+    pub fn forget(&mut self, edge: u64) {
+        if let Some(booking) = self.edges.remove(&edge) {
+            self.is_planned = false;
+            self.booked -= u64::from(booking.most());
+        }
+    }
+
+    /// Has every edge told again what it was granted last: it may have dropped that.
+    pub fn tell_again(&mut self) {
+        self.edges.values_mut().for_each(|booking| booking.has_last = false);
+    }
+
+    /// Units per second that are asked for at all edges.
+    pub fn demand(&self) -> u64 {
+        self.edges.values().map(|booking| u64::from(booking.demand)).sum()
+    }
+
+    /// Says anew what each edge is to have, if something has changed or units go round. To be called every so
+    /// often; the more often, the sooner shares follow demand. Takes time for each edge. Of a limit below one
+    /// unit for each edge, whole units go on to others with each `turn`.
+    pub fn plan(&mut self, turn: u64) {
+        let goes_round = u64::from(self.limit) < self.edges.len() as u64;
+        if self.is_planned && !goes_round {
+            return;
+        }
         let demands: Vec<u32> = self.edges.values().map(|booking| booking.demand).collect();
-        let turn = now_ms / ttl_ms.saturating_mul(TURN_TTLS).max(1);
-        let wishes = divide(self.terms.limit, &demands, turn);
+        let wishes = divide(self.limit, &demands, if goes_round { turn } else { 0 });
         for (booking, wish) in self.edges.values_mut().zip(wishes) {
             booking.wish = wish;
         }
+        self.is_planned = true;
     }
 
-    /// Takes an edge's report, and grants what it is to have, as far as there is as much. `None`: the edge
-    /// goes on with what it has, and is on its own once that has expired. So it is for edges of which
-    /// nothing is known as long as this book is learning, and for more edges than there may be.
-    pub fn report(&mut self, report: Report, now_ms: u64) -> Option<Grant> {
-        let Terms { limit, ttl_ms, margin_ms, edges_max } = self.terms;
-        let incarnation = self.incarnation;
-        if self.edges.len() >= edges_max && !self.edges.contains_key(&report.edge) {
-            return None;
-        }
-        let booking = self.edges.entry(report.edge).or_default();
+    /// What an edge is to be told: the share that it is to have, as far as there is as much; `None` if it
+    /// has that, and has said so. While a book `learns`, nobody gets more than it has.
+    pub fn grant(&mut self, edge: u64, learns: bool) -> Option<Granted> {
+        let booking = self.edges.get_mut(&edge)?;
         let before = booking.most();
-        (booking.demand, booking.heard_ms) = (report.demand, now_ms);
-        booking.grants.retain(|grant| now_ms < grant.until_ms);
-        let until_ms = now_ms.saturating_add(ttl_ms).saturating_add(margin_ms);
-        let learns = now_ms < self.learns_until_ms;
-        match report.held {
-            Some(held) if held.incarnation == incarnation => {
-                booking.grants.retain(|grant| grant.seq >= held.seq);
-            }
-            // Of an incarnation before. It is the edge's: nobody else was granted it.
-            Some(Grant { per_second, .. }) if learns => {
-                booking.book(Outstanding { seq: 0, per_second, until_ms });
-            }
-            // A report that is late may not name a grant that the edge has got meanwhile: what is booked
-            // stays booked.
-            _ => {}
-        }
         let others = self.booked - u64::from(before);
-        self.booked = others + u64::from(booking.most());
-        let wish = match learns {
-            true => report.held?.per_second,
-            false => booking.wish,
-        };
-        let free = u64::from(limit).saturating_sub(others);
-        let per_second = u32::try_from(free).unwrap_or(u32::MAX).min(wish);
-        booking.seq += 1;
-        let seq = booking.seq;
-        booking.book(Outstanding { seq, per_second, until_ms });
-        self.booked = others + u64::from(booking.most());
-        Some(Grant { incarnation, seq, per_second, ttl_ms })
+        let free = u64::from(self.limit).saturating_sub(others);
+        let free = u32::try_from(free).unwrap_or(u32::MAX);
+        let has = booking.granted.last().map_or(0, |granted| granted.per_second);
+        let per_second = if learns { has } else { booking.wish.min(free) };
+        if per_second != has {
+            booking.grant(per_second);
+            self.booked = others + u64::from(booking.most());
+        }
+        booking.granted.last().copied().filter(|_| !booking.has_last)
+    }
+
+    /// Whether an edge is to have another share than it was granted last.
+    pub fn is_waiting(&self, edge: u64) -> bool {
+        self.edges.get(&edge).is_some_and(|booking| {
+            booking.granted.last().map_or(0, |granted| granted.per_second) != booking.wish
+        })
     }
 }
 
 impl Booking {
     /// What the edge may use at most.
     fn most(&self) -> u32 {
-        self.grants.iter().map(|grant| grant.per_second).max().unwrap_or_default()
+        self.granted.iter().map(|granted| granted.per_second).max().unwrap_or_default()
     }
 
-    fn book(&mut self, grant: Outstanding) {
-        if let [first, second, ..] = self.grants[..]
-            && self.grants.len() >= OUTSTANDING_MAX
+    fn grant(&mut self, per_second: u32) {
+        if let [first, second, ..] = self.granted[..]
+            && self.granted.len() >= GRANTED_MAX
         {
-            self.grants.remove(0);
-            self.grants[0] = Outstanding {
-                seq: first.seq.max(second.seq),
-                per_second: first.per_second.max(second.per_second),
-                until_ms: first.until_ms.max(second.until_ms),
-            };
+            let per_second = first.per_second.max(second.per_second);
+            self.granted.remove(0);
+            self.granted[0] = Granted { per_second, ..second };
         }
-        self.grants.push(grant);
+        self.seq += 1;
+        self.granted.push(Granted { seq: self.seq, per_second });
+        self.has_last = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(demands: &[u32]) -> Book {
+        let mut book = Book::new(100);
+        for (edge, demand) in (0..).zip(demands) {
+            book.ask(edge, *demand);
+        }
+        book.plan(0);
+        book
+    }
+
+    fn granted(book: &mut Book, edge: u64) -> Option<(u64, u32)> {
+        book.grant(edge, false).map(|granted| (granted.seq, granted.per_second))
+    }
+
+    #[test]
+    fn what_is_given_up_is_free_when_that_was_said() {
+        let mut book = book(&[500, 0]);
+        assert_eq!((granted(&mut book, 0), granted(&mut book, 1)), (Some((1, 100)), None));
+        book.ask(1, 500);
+        book.plan(0);
+        assert!(book.is_waiting(0) && book.is_waiting(1));
+        // Told again until it is known to have come.
+        assert_eq!((granted(&mut book, 0), granted(&mut book, 0)), (Some((2, 50)), Some((2, 50))));
+        assert_eq!(granted(&mut book, 1), None, "the first may still use all");
+        book.confirm(0, 1);
+        assert_eq!((granted(&mut book, 0), granted(&mut book, 1)), (Some((2, 50)), None));
+        book.confirm(0, 2);
+        assert_eq!((granted(&mut book, 0), granted(&mut book, 1)), (None, Some((1, 50))));
+        assert!(!book.is_waiting(0) && !book.is_waiting(1));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_free() {
+        let mut book = book(&[500, 500]);
+        assert_eq!((granted(&mut book, 0), granted(&mut book, 1)), (Some((1, 50)), Some((1, 50))));
+        book.forget(1);
+        book.forget(7);
+        book.plan(0);
+        assert_eq!((granted(&mut book, 0), granted(&mut book, 1)), (Some((2, 100)), None));
+    }
+
+    #[test]
+    fn what_is_adopted_counts() {
+        let mut book = Book::new(100);
+        book.adopt(0, 80);
+        book.adopt(1, 60);
+        book.ask(0, 500);
+        book.ask(2, 500);
+        book.plan(0);
+        let learning = [0, 1, 2].map(|edge| book.grant(edge, true).map(|g| (g.seq, g.per_second)));
+        assert_eq!(learning, [Some((1, 80)), Some((1, 60)), None]);
+        // Others have more than there is: nothing is left for the first.
+        assert_eq!(
+            [0, 1, 2].map(|edge| granted(&mut book, edge)),
+            [Some((2, 40)), Some((2, 0)), None]
+        );
+        book.confirm(0, 2);
+        book.confirm(1, 2);
+        assert_eq!(
+            [0, 1, 2].map(|edge| granted(&mut book, edge)),
+            [Some((3, 50)), None, Some((1, 50))]
+        );
+    }
+
+    #[test]
+    fn much_that_is_on_its_way_takes_no_more_room() {
+        let mut book = book(&[10, 10]);
+        for demand in (0..1_000).rev() {
+            book.set_limit(demand);
+            book.plan(0);
+            granted(&mut book, 0);
+        }
+        assert!(book.edges[&0].granted.len() <= GRANTED_MAX);
+        assert_eq!(book.booked, 500, "the most of all");
+        book.confirm(0, book.edges[&0].seq);
+        assert_eq!(book.booked, 0);
+    }
+
+    #[test]
+    fn less_than_one_unit_each_goes_round() {
+        let mut book = Book::new(2);
+        (0..5).for_each(|edge| book.ask(edge, 10));
+        let mut had = [0; 5];
+        for turn in 0..50 {
+            book.plan(turn);
+            (0..5).for_each(|edge| had[edge as usize] += book.edges[&edge].wish);
+        }
+        assert_eq!(had, [20; 5]);
     }
 }

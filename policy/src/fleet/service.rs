@@ -1,0 +1,299 @@
+//! The service's side: what it knows of its edges, and what it tells them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::{Item, Reply, Report, Session, Version};
+use crate::Sku;
+use crate::shares::Book;
+
+/// How edges are kept in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long shares are good without news.
+    pub ttl_ms: u64,
+    /// By how much longer an edge's clock may make of that time. Clocks that differ by 500 parts in a million
+    /// make 1 ms of 2 s.
+    pub margin_ms: u64,
+    /// How often an edge reports that has nothing to wait for.
+    pub report_every_ms: u64,
+    /// The most edges; one more is not answered.
+    pub edges_max: usize,
+}
+
+/// What the service knows of its edges.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    settings: Settings,
+    incarnation: u64,
+    /// Until then others than this incarnation may have granted something.
+    learns_until_ms: u64,
+    revision: u64,
+    items: BTreeMap<Sku, Known>,
+    /// What was taken out of the registry, and with which revision; the latest are last.
+    gone: VecDeque<(u64, Sku)>,
+    /// Books of limits that are no more, until when edges may use shares of them.
+    closed: BTreeMap<Sku, (Book, u64)>,
+    edges: HashMap<u64, Edge>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    item: Item,
+    /// With which it was changed last.
+    revision: u64,
+    book: Option<Book>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Edge {
+    /// Of its last report.
+    number: u64,
+    until_ms: u64,
+    /// The registry that it had then, if it was of this incarnation.
+    known: Option<u64>,
+    /// What it was asked for, by that report.
+    asked: Vec<Sku>,
+}
+
+/// How many are remembered that are hot no more. An edge that knows less than these is told all there is.
+const GONE_MAX: usize = 1_024;
+
+/// How long whole units of a limit below one for each edge stay with an edge, in times of a session. Nobody
+/// has a unit while it moves on, for a report or two.
+const TURN_TTLS: u64 = 2;
+
+/// An edge that waits for something reports so many times as often.
+const HASTE: u64 = 4;
+
+impl Fleet {
+    /// A service without any memory, whose `incarnation` no other ever had.
+    pub fn new(incarnation: u64, settings: Settings, now_ms: u64) -> Self {
+        let learns_until_ms = now_ms.saturating_add(settings.ttl_ms + settings.margin_ms);
+        let (revision, items, gone, closed, edges) = Default::default();
+        Self { settings, incarnation, learns_until_ms, revision, items, gone, closed, edges }
+    }
+
+    /// The registry's state.
+    pub fn version(&self) -> Version {
+        Version { incarnation: self.incarnation, revision: self.revision }
+    }
+
+    /// How many edges report.
+    pub fn edges(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Units per second that are asked for at all edges; `None`: there is no limit to divide.
+    pub fn demand(&self, sku: &Sku) -> Option<u64> {
+        self.items.get(sku)?.book.as_ref().map(Book::demand)
+    }
+
+    /// Whether every edge that reports has acknowledged the registry as it was with this revision.
+    pub fn is_known(&self, revision: u64) -> bool {
+        self.edges.values().all(|edge| edge.known >= Some(revision))
+    }
+
+    /// The items, as edges know them.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.items.values().map(|known| &known.item)
+    }
+
+    /// Registers an item, or changes it.
+    pub fn set(&mut self, item: Item) {
+        let before = self.items.get_mut(&item.sku);
+        if before.as_ref().is_some_and(|known| known.item == item) {
+            return;
+        }
+        self.revision += 1;
+        let (sku, book) = (item.sku.clone(), before.and_then(|known| known.book.take()));
+        let book = match item.limit {
+            Some(limit) => {
+                let mut book = book.unwrap_or_else(|| self.open_book(&sku));
+                book.set_limit(limit.per_second());
+                Some(book)
+            }
+            None => {
+                self.close_book(&sku, book);
+                None
+            }
+        };
+        self.items.insert(sku, Known { item, revision: self.revision, book });
+    }
+
+    /// Takes an item out.
+    pub fn remove(&mut self, sku: &Sku) {
+        if let Some(known) = self.items.remove(sku) {
+            self.revision += 1;
+            self.close_book(sku, known.book);
+            self.gone.push_back((self.revision, sku.clone()));
+            if self.gone.len() > GONE_MAX {
+                self.gone.pop_front();
+            }
+        }
+    }
+
+    /// Forgets edges whose sessions have ended, and says anew what each edge is to have. To be called every so
+    /// often; the more often, the sooner shares follow demand.
+    pub fn plan(&mut self, now_ms: u64) {
+        let ended =
+            self.edges.iter().filter(|(_, edge)| edge.until_ms <= now_ms).map(|(id, _)| *id);
+        for id in ended.collect::<Vec<_>>() {
+            self.edges.remove(&id);
+            self.forget(id);
+        }
+        self.closed.retain(|_, (_, until_ms)| now_ms < *until_ms);
+        let turn = now_ms / self.settings.ttl_ms.saturating_mul(TURN_TTLS).max(1);
+        self.books().for_each(|(_, book)| book.plan(turn));
+    }
+
+    /// Takes an edge's report, and says what it is to be told. `unix_ms` is the service's time for others.
+    ///
+    /// `None`: nothing. The report is not newer than one that was taken, or there are as many edges as there
+    /// may be.
+    pub fn report(&mut self, id: u64, report: &Report, now_ms: u64, unix_ms: u64) -> Option<Reply> {
+        let is_new = !self.edges.contains_key(&id);
+        if is_new && self.edges.len() >= self.settings.edges_max {
+            return None;
+        }
+        let before = self.edges.get(&id).cloned().unwrap_or_default();
+        if !is_new && report.number <= before.number {
+            return None;
+        }
+        let learns = now_ms < self.learns_until_ms;
+        let session = self.session(report, !is_new && now_ms < before.until_ms, learns);
+        if session == Session::Begun {
+            self.begin(id, report, learns);
+        }
+        let known = report.known.filter(|known| known.incarnation == self.incarnation);
+        let known = known.map(|known| known.revision);
+        let edge = Edge { number: report.number, known, ..before };
+        match session {
+            Session::Unknown => drop(self.edges.insert(id, Edge { until_ms: now_ms, ..edge })),
+            Session::Renewed | Session::Begun => {
+                let Settings { ttl_ms, margin_ms, .. } = self.settings;
+                let until_ms = now_ms.saturating_add(ttl_ms).saturating_add(margin_ms);
+                let asked = self.note(id, &edge.asked, report);
+                self.edges.insert(id, Edge { until_ms, asked, ..edge });
+            }
+        }
+        Some(self.reply(id, session, known, learns, unix_ms))
+    }
+
+    /// What becomes of an edge's session with a report.
+    fn session(&self, report: &Report, is_alive: bool, learns: bool) -> Session {
+        match report.holds {
+            Some(incarnation) if incarnation == self.incarnation && is_alive => Session::Renewed,
+            // Of an incarnation before. It is the edge's: nobody else was granted it.
+            Some(incarnation) if incarnation != self.incarnation && learns && !report.is_all => {
+                Session::Unknown
+            }
+            _ => Session::Begun,
+        }
+    }
+
+    /// Begins a session with what the edge has of an incarnation before. What it had of this one has ended,
+    /// or was never heard of by it.
+    fn begin(&mut self, id: u64, report: &Report, learns: bool) {
+        self.forget(id);
+        let is_before = report.holds.is_some_and(|incarnation| incarnation != self.incarnation);
+        self.books().for_each(|(_, book)| book.ask(id, 0));
+        for item in &report.items {
+            if let Some((_, per_second)) = item.share
+                && learns
+                && is_before
+                && let Some(book) = self.book(&item.sku)
+            {
+                book.adopt(id, per_second);
+            }
+        }
+    }
+
+    /// Notes what an edge is asked for, and which shares it has. What it does not name it is not asked for.
+    fn note(&mut self, id: u64, asked_before: &[Sku], report: &Report) -> Vec<Sku> {
+        for sku in asked_before {
+            if let Some(book) = self.book(sku) {
+                book.ask(id, 0);
+            }
+        }
+        let holds = report.holds == Some(self.incarnation);
+        for item in &report.items {
+            let Some(book) = self.book(&item.sku) else { continue };
+            book.ask(id, item.demand);
+            if let Some((seq, _)) = item.share.filter(|_| holds) {
+                book.confirm(id, seq);
+            }
+        }
+        report.items.iter().filter(|item| item.demand > 0).map(|item| item.sku.clone()).collect()
+    }
+
+    fn reply(
+        &mut self,
+        id: u64,
+        session: Session,
+        known: Option<u64>,
+        learns: bool,
+        unix_ms: u64,
+    ) -> Reply {
+        let gone_from = self.gone.front().map_or(0, |(revision, _)| revision - 1);
+        let known = known.filter(|known| *known >= gone_from || *known == self.revision);
+        let is_newer = |revision: u64| known.is_none_or(|known| revision > known);
+        let items = self.items.values().filter(|known| is_newer(known.revision));
+        let items = items.map(|known| known.item.clone()).collect();
+        let gone = self.gone.iter().filter(|(revision, sku)| {
+            known.is_some() && is_newer(*revision) && !self.items.contains_key(sku)
+        });
+        let gone = gone.map(|(_, sku)| sku.clone()).collect();
+        let (mut shares, mut waits) = (Vec::new(), session == Session::Unknown);
+        if session != Session::Unknown {
+            for (sku, book) in self.books() {
+                let granted = book.grant(id, learns);
+                shares
+                    .extend(granted.map(|granted| (sku.clone(), granted.seq, granted.per_second)));
+                waits |= granted.is_some() || (!learns && book.is_waiting(id));
+            }
+        }
+        let Settings { ttl_ms, report_every_ms, .. } = self.settings;
+        Reply {
+            version: self.version(),
+            session,
+            ttl_ms,
+            report_in_ms: if waits { report_every_ms / HASTE } else { report_every_ms },
+            edges: u32::try_from(self.edges.len()).unwrap_or(u32::MAX),
+            now_ms: unix_ms,
+            is_all: known.is_none(),
+            items,
+            gone,
+            shares,
+        }
+    }
+
+    fn books(&mut self) -> impl Iterator<Item = (&Sku, &mut Book)> {
+        self.items.iter_mut().filter_map(|(sku, known)| Some((sku, known.book.as_mut()?)))
+    }
+
+    fn book(&mut self, sku: &Sku) -> Option<&mut Book> {
+        self.items.get_mut(sku)?.book.as_mut()
+    }
+
+    fn forget(&mut self, id: u64) {
+        let closed = self.closed.values_mut().map(|(book, _)| book);
+        let open = self.items.values_mut().filter_map(|known| known.book.as_mut());
+        open.chain(closed).for_each(|book| book.forget(id));
+    }
+
+    /// The book of a limit that is new. If there was one just now, edges may still use shares of it.
+    fn open_book(&mut self, sku: &Sku) -> Book {
+        let mut book = self.closed.remove(sku).map_or_else(|| Book::new(0), |(book, _)| book);
+        book.tell_again();
+        self.edges.keys().for_each(|id| book.ask(*id, 0));
+        book
+    }
+
+    fn close_book(&mut self, sku: &Sku, book: Option<Book>) {
+        // Whoever's session is renewed hears that it is closed.
+        let until_ms = self.edges.values().map(|edge| edge.until_ms).max().unwrap_or_default();
+        if let Some(book) = book {
+            self.closed.insert(sku.clone(), (book, until_ms));
+        }
+    }
+}
