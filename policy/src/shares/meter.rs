@@ -50,6 +50,11 @@ impl Allowance {
         Limit::new(self.per_second.into(), self.burst.into()).ok()
     }
 
+    /// Units that can ever be taken at once.
+    pub fn at_once(self) -> u32 {
+        u32::try_from(self.room() / NANO).unwrap_or(u32::MAX)
+    }
+
     fn room(self) -> u64 {
         let leased = self.limit().map_or(0, |limit| u64::from(self.per_second) * limit.lease_ns());
         (u64::from(self.burst) * NANO).saturating_sub(leased)
