@@ -12,7 +12,9 @@ use std::fs;
 use std::process::Stdio;
 
 use cartgate_tests::process::eventually;
-use cartgate_tests::{Edge, EnvoyConfig, client, filter, paths, ports};
+use cartgate_tests::{
+    Edge, EnvoyConfig, Service, ServiceOptions, Shop, StoreKind, client, filter, paths, ports,
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -186,4 +188,52 @@ async fn the_shipped_cron_job_scans() {
     let scan = cartgate(&arguments, "").await;
     assert_eq!(scan.status, 0, "{scan:?}");
     assert!(scan.output.starts_with("9 lines: "), "{}", scan.output);
+}
+
+/// At a real service: what is hot gets registered, what was detected before is renewed, and what somebody
+/// registered by hand stays as it is.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the service does not know origin, reason, limit and expires_at of a hot item yet"]
+async fn what_is_hot_is_registered_at_a_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ServiceOptions::new(dir.path()).own_store(StoreKind::from_env());
+    let service = Service::start(&options).await.unwrap();
+    let shop = Shop::at(service.address());
+    assert_eq!(shop.promote("BY-HAND", Some(7)).await.unwrap().status, 201);
+    let shown = async |sku: &str| shop.get(&format!("/v1/hot-items/{sku}")).await.unwrap();
+
+    let log = lines("SNEAKER", 300) + &lines("BY-HAND", 200) + &lines("TEE", 99);
+    let url = service.url("");
+    let place = ["--sku", "path:/cart/{sku}/add", "--register", &url, "--json"];
+    let terms = ["--limit-per-second", "5", "--limit-burst", "9", "--reserves-per-s", "4"];
+    let outcomes = async |more: &[&str]| {
+        let scan = scan(&[&place, more].concat(), &log).await;
+        assert_eq!(scan.status, 0, "{scan:?}");
+        let registrations = scan.report()["registrations"].take();
+        ["SNEAKER", "BY-HAND"].map(|sku| {
+            let mut all = registrations.as_array().unwrap().iter();
+            let its = all.find(|registration| registration["sku"] == sku).unwrap();
+            its["outcome"].as_str().unwrap().to_owned()
+        })
+    };
+    let by_hand = shown("BY-HAND").await.body;
+    assert_eq!(outcomes(&["--dry-run"]).await, ["would_put", "left_alone"]);
+    assert_eq!(shown("SNEAKER").await.status, 404);
+
+    assert_eq!(outcomes(&terms).await, ["registered", "left_alone"]);
+    let new = shown("SNEAKER").await.body;
+    assert_eq!((&new["origin"], &new["reserves_per_s"]), (&json!("detected"), &json!(4)));
+    assert_eq!(new["limit"], json!({ "per_second": 5, "burst": 9 }));
+    let history = shop.get("/v1/hot-items/SNEAKER/history").await.unwrap().body;
+    let reason = "access log: 300/s over 1 s at 2026-11-29T09:59:59.300Z, threshold 100/s";
+    assert!(history.to_string().contains(reason), "{history}");
+
+    // Without terms of its own it leaves those that are there.
+    assert_eq!(outcomes(&["--expire-after", "2h"]).await, ["renewed", "left_alone"]);
+    let renewed = shown("SNEAKER").await.body;
+    assert_eq!((&renewed["limit"], &renewed["origin"]), (&new["limit"], &new["origin"]));
+    let time = |item: &Value| item["expires_at"].as_str().unwrap().to_owned();
+    assert!(time(&renewed) > time(&new), "{renewed}");
+    assert_eq!(shown("BY-HAND").await.body["version"], by_hand["version"]);
+    assert_eq!(shown("TEE").await.status, 404);
 }
