@@ -89,6 +89,11 @@ impl Config {
         self.routes.iter().find(|route| route.matches(head))
     }
 
+    /// All routes.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().map(Rc::as_ref)
+    }
+
     /// The limit that the configuration gives this very SKU.
     pub fn limit_of(&self, sku: &Sku) -> Option<Limit> {
         self.limits.get(sku).copied()

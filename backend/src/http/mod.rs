@@ -55,6 +55,7 @@ use crate::config::{CLAIM_GRACE_MS, Config};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 
+pub(crate) use answer::Rfc3339;
 use in_stock::InStock;
 use refused::Refused;
 
