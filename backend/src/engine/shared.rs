@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::AbortHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use crate::hot_items::HotItem;
+use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
     Level, PostBox, State, Worker,
@@ -136,8 +136,7 @@ impl Shared {
     }
 
     pub(super) async fn hot_items(&self) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
-        let all = self.ask_all(|bucket| self.api.hot_items(bucket));
-        Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+        read_registry(&self.api, self.buckets()).await
     }
 
     /// An owner sees to it that its bucket has no more than may be. That all buckets together do not
@@ -146,8 +145,9 @@ impl Shared {
         &self,
         sku: Sku,
         item: Option<HotItem>,
+        note: Note,
         level: &Arc<Level>,
-    ) -> Result<(), EnqueueError> {
+    ) -> Result<Changed, EnqueueError> {
         let max = self.hot_items_max;
         if item.is_some() {
             let registry = self.hot_items().await.map_err(|_| EnqueueError::Stopped)?;
@@ -155,7 +155,11 @@ impl Shared {
                 return Err(EnqueueError::TooManyHotItems { max });
             }
         }
-        self.front.change_hot_item(sku, item, level).await
+        self.front.change_hot_item(sku, item, note, level).await
+    }
+
+    pub(super) async fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        self.api.hot_item_history(self.bucket(sku), sku).await
     }
 
     pub(super) async fn hot_item(&self, sku: &Sku) -> Result<Option<HotItem>, StoreError> {
@@ -181,18 +185,11 @@ impl Shared {
     }
 
     pub(super) async fn depths(&self) -> Vec<BucketDepths> {
-        let all = self.ask_all(|bucket| self.api.depths(bucket)).collect::<Vec<_>>().await;
+        let all = ask_all(self.buckets(), |bucket| self.api.depths(bucket));
+        let all = all.collect::<Vec<_>>().await;
         let all = self.buckets().all().zip(all);
         // What cannot be asked is left out.
         all.filter_map(|(bucket, depths)| Some(bucket_depths(bucket, depths.ok()?))).collect()
-    }
-
-    /// Asks about all buckets, some at a time, and gives what is said of them in their order.
-    fn ask_all<T, F: Future<Output = T>>(
-        &self,
-        ask: impl Fn(u16) -> F,
-    ) -> impl futures_util::Stream<Item = T> {
-        stream::iter(self.buckets().all()).map(ask).buffered(ASKED_AT_ONCE)
     }
 
     /// Whether the store answers; of a cluster any part of it, for that part's callers.
@@ -219,6 +216,19 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+/// Asks about all buckets, some at a time, and gives what is said of them in their order.
+fn ask_all<T, F: Future<Output = T>>(
+    buckets: Buckets,
+    ask: impl Fn(u16) -> F,
+) -> impl futures_util::Stream<Item = T> {
+    stream::iter(buckets.all()).map(ask).buffered(ASKED_AT_ONCE)
+}
+
+async fn read_registry(api: &Api, buckets: Buckets) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
+    let all = ask_all(buckets, |bucket| api.hot_items(bucket));
+    Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 
 fn bucket_depths(bucket: u16, depths: Vec<(Stream, u64)>) -> BucketDepths {

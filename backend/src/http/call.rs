@@ -11,7 +11,7 @@ use cartgate_policy::Sku;
 use super::App;
 use super::observe::Observed;
 use super::refused::Refused;
-use crate::hot_items::HotItem;
+use crate::hot_items::{Changed, HotItem, Note};
 use crate::lanes::{EnqueueError, Waiter};
 
 /// One request, as far as the engine has to do with it.
@@ -54,8 +54,9 @@ impl Call {
         &self,
         sku: Sku,
         item: Option<HotItem>,
-    ) -> Result<(), EnqueueError> {
-        self.app.engine.change_hot_item(sku, item, self.observed.level()).await
+        note: Note,
+    ) -> Result<Changed, EnqueueError> {
+        self.app.engine.change_hot_item(sku, item, note, self.observed.level()).await
     }
 
     /// Refuses what is not in stock.

@@ -100,6 +100,14 @@ impl From<EnqueueError> for Refused {
             EnqueueError::TooManyHotItems { max } => {
                 Self(Problem::new(ProblemType::TooManyHotItems)).with("max", max)
             }
+            EnqueueError::HotItemChanged { version } => {
+                let problem = Problem::new(ProblemType::HotItemChanged);
+                // One that is none any more has no version.
+                Self(match version {
+                    Some(version) => problem.with("version", version),
+                    None => problem,
+                })
+            }
             EnqueueError::TooManyHolds | EnqueueError::Stopped => Self::unavailable(),
         }
     }
