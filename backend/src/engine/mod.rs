@@ -1,6 +1,7 @@
 //! The reservation engine, as HTTP knows it: with a store of its own, or on one that many processes
 //! share.
 
+mod known;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -204,6 +205,15 @@ impl Engine {
         match self {
             Self::Local(local) => local.store.hot_item_history(sku),
             Self::Shared(shared) => shared.hot_item_history(sku).await,
+        }
+    }
+
+    /// A SKU's entry in the registry of hot items, as far as this process knows without asking: on a
+    /// shared store, what another process has changed it hears of within a second.
+    pub fn known_hot_item(&self, sku: &Sku) -> Option<HotItem> {
+        match self {
+            Self::Local(local) => local.lanes.hot_item(sku),
+            Self::Shared(shared) => shared.known_hot_items().of(sku),
         }
     }
 

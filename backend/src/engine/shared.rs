@@ -10,6 +10,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::AbortHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
+use super::known::KnownHotItems;
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
@@ -28,6 +29,9 @@ const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
 /// How often it is sent what was counted of hot items.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the registry of hot items is read: a request for each bucket.
+const LEARN_EVERY: Duration = Duration::from_millis(500);
+
 /// How many buckets are asked about at once.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -42,9 +46,10 @@ pub struct Shared {
     store: Arc<RedisStore>,
     api: Arc<Api>,
     front: Arc<Front>,
+    known: Arc<KnownHotItems>,
     hot_items_max: usize,
     worker: Mutex<Option<Worker>>,
-    tasks: [AbortHandle; 3],
+    tasks: [AbortHandle; 4],
 }
 
 impl PostBox for Api {
@@ -81,8 +86,10 @@ impl Shared {
         let listening = tokio::spawn(listen(Arc::clone(&api), Arc::clone(&front)));
         let looking_after = tokio::spawn(look_after(Arc::clone(&front)));
         let counting = tokio::spawn(send_counts(Arc::clone(&api), buckets, metrics));
-        let tasks = [listening, looking_after, counting].map(|task| task.abort_handle());
-        Self { store, api, front, hot_items_max, worker: Mutex::new(worker), tasks }
+        let known = Arc::default();
+        let learning = tokio::spawn(learn(Arc::clone(&api), buckets, Arc::clone(&known)));
+        let tasks = [listening, looking_after, counting, learning].map(|task| task.abort_handle());
+        Self { store, api, front, known, hot_items_max, worker: Mutex::new(worker), tasks }
     }
 
     pub(super) fn front(&self) -> &Arc<Front> {
@@ -155,11 +162,17 @@ impl Shared {
                 return Err(EnqueueError::TooManyHotItems { max });
             }
         }
-        self.front.change_hot_item(sku, item, note, level).await
+        let changed = self.front.change_hot_item(sku.clone(), item, note, level).await?;
+        self.known.note(sku, changed.item);
+        Ok(changed)
     }
 
     pub(super) async fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
         self.api.hot_item_history(self.bucket(sku), sku).await
+    }
+
+    pub(super) fn known_hot_items(&self) -> &KnownHotItems {
+        &self.known
     }
 
     pub(super) async fn hot_item(&self, sku: &Sku) -> Result<Option<HotItem>, StoreError> {
@@ -280,6 +293,20 @@ async fn look_after(front: Arc<Front>) {
     loop {
         ticks.tick().await;
         front.look_after().await;
+    }
+}
+
+/// Learns what the registry of hot items has.
+async fn learn(api: Arc<Api>, buckets: Buckets, known: Arc<KnownHotItems>) {
+    let mut ticks = every(LEARN_EVERY);
+    loop {
+        ticks.tick().await;
+        let began_at = known.changes();
+        match read_registry(&api, buckets).await {
+            Ok(registry) => known.learn(registry, began_at),
+            // What was known before counts until then.
+            Err(error) => warn(&error, "the registry of hot items cannot be read"),
+        }
     }
 }
 

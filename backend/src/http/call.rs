@@ -10,7 +10,7 @@ use cartgate_policy::Sku;
 
 use super::App;
 use super::observe::Observed;
-use super::refused::Refused;
+use super::refused::{Refused, paused};
 use crate::hot_items::{Changed, HotItem, Note};
 use crate::lanes::{EnqueueError, Waiter};
 
@@ -57,6 +57,12 @@ impl Call {
         note: Note,
     ) -> Result<Changed, EnqueueError> {
         self.app.engine.change_hot_item(sku, item, note, self.observed.level()).await
+    }
+
+    /// Refuses new reservations of a product whose sale is paused.
+    pub(super) fn check_not_paused(&self, sku: &Sku) -> Result<(), Refused> {
+        let known = self.app.engine.known_hot_item(sku);
+        if known.is_some_and(|item| item.edge.is_paused) { Err(paused(sku)) } else { Ok(()) }
     }
 
     /// Refuses what is not in stock.

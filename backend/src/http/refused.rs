@@ -152,6 +152,11 @@ pub(super) fn unknown_sku(sku: &Sku) -> Refused {
     Refused::by_ledger(Refusal::UnknownSku, sku)
 }
 
+/// The sale of this product is paused.
+pub(super) fn paused(sku: &Sku) -> Refused {
+    Refused(try_later(ProblemType::Paused)).with("sku", sku.as_str())
+}
+
 /// A problem that passes: again in 1 to 4 seconds, not all at once.
 fn try_later(problem_type: ProblemType) -> Problem {
     let [byte] = random::bytes();

@@ -6,7 +6,9 @@ use cartgate_tests::{Answer, Order, Service, Shop, StoreKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{SKU, answer_of, assert_problem, call, counters, metrics, options, post, put, service};
+use super::{
+    SKU, answer_of, assert_problem, call, counters, keyed, metrics, options, post, put, service,
+};
 
 async fn register(service: &Service, sku: &str, terms: Value) -> Answer {
     put(service, &format!("/v1/hot-items/{sku}"), terms).await
@@ -208,6 +210,47 @@ async fn whoever_names_a_version_changes_that_one() {
     assert_eq!(remove_with(&service, "", "\"2\"").await.status, 204);
     check_changed(&remove_with(&service, "", "\"2\"").await, None);
     assert_eq!(remove(&service, SKU).await, 204, "nothing was expected, and nothing is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_sale_takes_no_new_reservations() {
+    let (_dir, service, shop) = service("").await;
+    register(&service, SKU, json!({})).await;
+    let (first, second) = (keyed("first"), keyed("second"));
+    let [to_confirm, to_release] =
+        [shop.reserve(&first).await.unwrap(), shop.reserve(&second).await.unwrap()];
+    register(&service, SKU, json!({"paused": true})).await;
+    for order in [keyed("third"), Order::one(SKU)] {
+        let paused = shop.reserve(&order).await.unwrap();
+        assert_problem(&paused, 503, "paused");
+        assert_eq!(paused.body["sku"], SKU);
+        assert!(paused.header("retry-after").is_some_and(|seconds| seconds.parse::<u8>().is_ok()));
+    }
+    // What was decided is told again, and goes on.
+    let repeated = shop.reserve(&first).await.unwrap();
+    assert_eq!((repeated.status, &repeated.body), (201, &to_confirm.body));
+    let settle =
+        async |held: &Answer, how| shop.settle(held.reservation_id(), how).await.unwrap().status;
+    assert_eq!(settle(&to_confirm, "confirm").await, 200);
+    assert_eq!(settle(&to_release, "release").await, 200);
+    assert_eq!(counters(&shop, SKU).await, [9, 0, 1]);
+    // Carts wait as well, and other products do not.
+    assert_eq!(shop.set_stock("OTHER", 5).await.unwrap().status, 200);
+    let cart = json!({"lines": [{"sku": "OTHER", "quantity": 1}, {"sku": SKU, "quantity": 1}]});
+    let cart = async |key| call(&service, Method::POST, "/v1/carts", Some(key), cart.clone()).await;
+    let paused = cart("cart").await;
+    assert_problem(&paused, 503, "paused");
+    assert_eq!((&paused.body["line"], &paused.body["sku"]), (&1.into(), &SKU.into()));
+    assert_eq!(counters(&shop, "OTHER").await, [5, 0, 0]);
+    assert_eq!(shop.reserve(&Order::one("OTHER")).await.unwrap().status, 201);
+
+    register(&service, SKU, json!({"paused": false})).await;
+    assert_eq!(shop.reserve(&keyed("third")).await.unwrap().status, 201);
+    let whole = cart("cart").await;
+    assert_eq!(whole.status, 201);
+    // A cart that is held is told again.
+    register(&service, SKU, json!({"paused": true})).await;
+    assert_eq!(cart("cart").await.body, whole.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
