@@ -93,6 +93,10 @@ problem_types! {
     UnknownHotItem, "unknown-hot-item", 404, "This product is no hot item";
     /// Service: there are as many hot items as there may be, which is `max`.
     TooManyHotItems, "too-many-hot-items", 409, "There are too many hot items";
+    /// Service: a hot item is not the one that was to be changed: it has `version`, or is none any more.
+    HotItemChanged, "hot-item-changed", 412, "The hot item has changed since";
+    /// Service: an operator has paused the sale.
+    Paused, "paused", 503, "The sale of this product is paused";
     /// Service: the SKU's lane holds as many commands as it may.
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
     /// Service: it is stopping, or its store failed.

@@ -1,6 +1,7 @@
 //! The reservation engine, as HTTP knows it: with a store of its own, or on one that many processes
 //! share.
 
+mod known;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use cartgate_ledger::{Command, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
-use crate::hot_items::HotItem;
+use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, State, Waiter,
 };
@@ -165,11 +166,12 @@ impl Engine {
         &self,
         sku: Sku,
         item: Option<HotItem>,
+        note: Note,
         level: &Arc<Level>,
-    ) -> Result<(), EnqueueError> {
+    ) -> Result<Changed, EnqueueError> {
         match self {
-            Self::Local(local) => local.lanes.change_hot_item(sku, item).await,
-            Self::Shared(shared) => shared.change_hot_item(sku, item, level).await,
+            Self::Local(local) => local.lanes.change_hot_item(sku, item, note).await,
+            Self::Shared(shared) => shared.change_hot_item(sku, item, note, level).await,
         }
     }
 
@@ -192,6 +194,26 @@ impl Engine {
         match self {
             Self::Local(local) => Ok(local.lanes.hot_item(sku)),
             Self::Shared(shared) => shared.hot_item(sku).await,
+        }
+    }
+
+    /// The history of a SKU's entry in the registry of hot items: empty, if nothing is kept of it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        match self {
+            Self::Local(local) => local.store.hot_item_history(sku),
+            Self::Shared(shared) => shared.hot_item_history(sku).await,
+        }
+    }
+
+    /// A SKU's entry in the registry of hot items, as far as this process knows without asking: on a
+    /// shared store, what another process has changed it hears of within a second.
+    pub fn known_hot_item(&self, sku: &Sku) -> Option<HotItem> {
+        match self {
+            Self::Local(local) => local.lanes.hot_item(sku),
+            Self::Shared(shared) => shared.known_hot_items().of(sku),
         }
     }
 

@@ -10,8 +10,8 @@ use cartgate_policy::Sku;
 
 use super::App;
 use super::observe::Observed;
-use super::refused::Refused;
-use crate::hot_items::HotItem;
+use super::refused::{Refused, paused};
+use crate::hot_items::{Changed, HotItem, Note};
 use crate::lanes::{EnqueueError, Waiter};
 
 /// One request, as far as the engine has to do with it.
@@ -54,8 +54,15 @@ impl Call {
         &self,
         sku: Sku,
         item: Option<HotItem>,
-    ) -> Result<(), EnqueueError> {
-        self.app.engine.change_hot_item(sku, item, self.observed.level()).await
+        note: Note,
+    ) -> Result<Changed, EnqueueError> {
+        self.app.engine.change_hot_item(sku, item, note, self.observed.level()).await
+    }
+
+    /// Refuses new reservations of a product whose sale is paused.
+    pub(super) fn check_not_paused(&self, sku: &Sku) -> Result<(), Refused> {
+        let known = self.app.engine.known_hot_item(sku);
+        if known.is_some_and(|item| item.edge.is_paused) { Err(paused(sku)) } else { Ok(()) }
     }
 
     /// Refuses what is not in stock.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use cartgate_ledger::CommandId;
@@ -100,6 +100,23 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             }
             _ => Err(Refused::invalid("Idempotency-Key must be ASCII")),
         }
+    }
+}
+
+/// The version in the `If-Match` header (RFC 9110, section 13.1.1): what is changed has to have it.
+pub(super) struct IfMatch(pub(super) Option<u64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        let Some(value) = single(&parts.headers, &IF_MATCH)? else { return Ok(Self(None)) };
+        let digits = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        let digits = digits.filter(|digits| digits.iter().all(u8::is_ascii_digit));
+        let version = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        version.map(|version| Self(Some(version))).ok_or_else(|| {
+            Refused::invalid("If-Match must be one ETag, as it was given: a version such as \"7\"")
+        })
     }
 }
 

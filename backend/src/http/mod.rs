@@ -17,6 +17,7 @@
 //! | `PUT  /v1/hot-items/{sku}`                | give a SKU these, or change them              |
 //! | `GET  /v1/hot-items/{sku}`                | its terms, its lane, what is asked of it      |
 //! | `DELETE /v1/hot-items/{sku}`              | take them away                                |
+//! | `GET  /v1/hot-items/{sku}/history`        | what was changed of these, by whom and why    |
 //! | `GET  /live`, `/ready`, `/metrics`        | for operators                                 |
 //!
 //! Every answer below `/v1` says in `cartgate-durability` what it survives: the level that its commit
@@ -118,6 +119,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/skus/{sku}/journal", get(journal::show))
         .route("/v1/hot-items", get(hot_items::list))
         .route("/v1/hot-items/{sku}", hot_item)
+        .route("/v1/hot-items/{sku}/history", get(hot_items::history))
         .route("/live", get(probes::live))
         .route("/ready", get(probes::ready))
         .route("/metrics", get(probes::metrics))

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::bucket_lanes::BucketLanes;
 use super::idle::Idle;
+use super::registry::{Verdict, Wanted};
 use super::taken::Change;
 use super::waiter::{Queue, Waiter};
 use super::{BucketDepths, Buckets, EnqueueError, HotLaneState, LaneSettings, Submission};
@@ -61,11 +62,10 @@ impl Shared {
 
     pub(super) fn change_hot_item(
         &self,
-        sku: Sku,
-        item: Option<HotItem>,
-    ) -> Result<oneshot::Receiver<Result<(), EnqueueError>>, EnqueueError> {
+        wanted: Wanted,
+    ) -> Result<oneshot::Receiver<Verdict>, EnqueueError> {
         let (reply, written) = oneshot::channel();
-        self.lanes_of(&sku.clone()).change_hot_item(Change { sku, item, reply })?;
+        self.lanes_of(&wanted.sku.clone()).change_hot_item(Change { wanted, reply })?;
         self.idle.wake_for_work();
         Ok(written)
     }
