@@ -129,7 +129,8 @@ pub struct Note {
     pub origin: Origin,
     /// Why.
     pub reason: Option<Reason>,
-    /// The version that the entry has to have; `None`: whatever there is, or is not.
+    /// The version that the entry has to have, 0 if there is to be none; `None`: whatever there is, or is
+    /// not.
     pub expected_version: Option<u64>,
     /// Whether an entry is taken out because [`HotItem::expires_at`] has come.
     pub has_expired: bool,

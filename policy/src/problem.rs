@@ -97,6 +97,8 @@ problem_types! {
     HotItemChanged, "hot-item-changed", 412, "The hot item has changed since";
     /// Edge and service: an operator has paused the sale.
     Paused, "paused", 503, "The sale of this product is paused";
+    /// Service: an edge's report is not newer than one that was taken.
+    ReportOutdated, "report-outdated", 409, "A newer report of this edge was taken";
     /// Service: the SKU's lane holds as many commands as it may.
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
     /// Service: it is stopping, or its store failed.

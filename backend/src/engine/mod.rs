@@ -12,11 +12,12 @@ use cartgate_policy::Sku;
 
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
-    BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, State, Waiter,
+    BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, Standing, State, Waiter,
 };
 use crate::store::{Durability, StockRow, Store, StoreError};
 use crate::window::{Rates, Tally};
 
+pub use crate::lanes::HotStock;
 pub use shared::Shared;
 
 /// The reservation engine.
@@ -25,6 +26,26 @@ pub enum Engine {
     Local(Local),
     /// This process has a part in it.
     Shared(Shared),
+}
+
+/// A hot item, and how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotState {
+    /// Its entry in the registry.
+    pub item: HotItem,
+    /// Its stock; `None`: it was never put up for sale.
+    pub stock: Option<HotStock>,
+    /// What its lane does, if a limit is to follow that and it is known.
+    pub lane: Option<HotLaneWork>,
+}
+
+/// What a hot item's lane does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotLaneWork {
+    /// How many reserve commands were decided; only differences count.
+    pub decided: u64,
+    /// How many wait.
+    pub waiting: u64,
 }
 
 /// An engine with a store of its own.
@@ -186,6 +207,17 @@ impl Engine {
         }
     }
 
+    /// The hot items, and how they stand.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_states(&self) -> Result<BTreeMap<Sku, HotState>, StoreError> {
+        match self {
+            Self::Local(local) => Ok(local.hot_states()),
+            Self::Shared(shared) => shared.hot_states().await,
+        }
+    }
+
     /// A SKU's entry in the registry of hot items.
     ///
     /// # Errors
@@ -278,5 +310,19 @@ impl Engine {
             Self::Local(local) => local.lanes.stop().await,
             Self::Shared(shared) => shared.stop().await,
         }
+    }
+}
+
+impl Local {
+    fn hot_states(&self) -> BTreeMap<Sku, HotState> {
+        let (registry, standings) = (self.lanes.hot_items(), self.lanes.standings());
+        let state = |(sku, item): (Sku, HotItem)| {
+            let Standing { stock, decided } = standings.get(&sku).copied().unwrap_or_default();
+            let is_followed = item.edge.wait_target_ms.is_some();
+            let lane = is_followed.then(|| self.lanes.hot_lane(&sku)).flatten();
+            let lane = lane.map(|lane| HotLaneWork { decided, waiting: lane.depth.reserve as u64 });
+            (sku, HotState { item, stock, lane })
+        };
+        registry.into_iter().map(state).collect()
     }
 }

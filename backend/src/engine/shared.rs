@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::known::KnownHotItems;
+use super::{HotState, HotStock};
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
@@ -144,6 +145,21 @@ impl Shared {
 
     pub(super) async fn hot_items(&self) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
         read_registry(&self.api, self.buckets()).await
+    }
+
+    /// Of a lane's work only what waits is known here.
+    pub(super) async fn hot_states(&self) -> Result<BTreeMap<Sku, HotState>, StoreError> {
+        let state = async |(sku, item): (Sku, HotItem)| {
+            let row = self.stock(&sku).await?;
+            let stock = row.map(|row| HotStock {
+                available: row.counters.available,
+                held: row.counters.held,
+                next_due: None,
+            });
+            Ok((sku, HotState { item, stock, lane: None }))
+        };
+        let registry = stream::iter(self.hot_items().await?);
+        registry.map(state).buffer_unordered(ASKED_AT_ONCE).try_collect().await
     }
 
     /// An owner sees to it that its bucket has no more than may be. That all buckets together do not

@@ -37,8 +37,11 @@ impl Call {
 
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
-        if matches!(command, Command::Reserve(_)) && self.app.engine.is_hot(sku) {
-            self.app.metrics.count_demand(sku, (self.app.clock)());
+        if let Command::Reserve(reserve) = &command {
+            self.app.control.count(sku, reserve.quantity.get().into());
+            if self.app.engine.is_hot(sku) {
+                self.app.metrics.count_demand(sku, (self.app.clock)());
+            }
         }
         let (id, level) = (self.observed.id(), self.observed.level());
         self.app.engine.submit(sku.clone(), command, id, level)
@@ -56,7 +59,10 @@ impl Call {
         item: Option<HotItem>,
         note: Note,
     ) -> Result<Changed, EnqueueError> {
-        self.app.engine.change_hot_item(sku, item, note, self.observed.level()).await
+        let level = self.observed.level();
+        let changed = self.app.engine.change_hot_item(sku, item, note, level).await;
+        self.app.control.changed();
+        changed
     }
 
     /// Refuses new reservations of a product whose sale is paused.

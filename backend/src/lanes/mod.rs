@@ -22,6 +22,7 @@
 //! `bucket_lanes` has the routes and HANDOFF, `turn` what one turn decides, `idle` who takes it,
 //! `waiter` the callers' side.
 
+mod board;
 mod bucket;
 mod bucket_lanes;
 mod decider;
@@ -74,6 +75,7 @@ use crate::hot_items::{Changed, HotItem, Note};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
+pub use board::{HotStock, Standing};
 pub use bucket::Buckets;
 pub use distributed::{Front, FrontSettings, Later, PostBox, Worker};
 pub use level::Level;
@@ -209,6 +211,11 @@ impl Lanes {
     /// A SKU's entry in the registry of hot items.
     pub fn hot_item(&self, sku: &Sku) -> Option<HotItem> {
         self.shared.registry().get(sku).copied()
+    }
+
+    /// How the hot items stand, as of the last commit.
+    pub fn standings(&self) -> BTreeMap<Sku, Standing> {
+        self.shared.board.all()
     }
 
     /// Where SKUs and ids belong.

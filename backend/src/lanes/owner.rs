@@ -92,6 +92,7 @@ impl Owner {
         for (sku, item) in loaded.hot_items {
             owner.decider.set_terms(&*owner.store, &sku, Some(&item))?;
             shared.lanes_of(&sku).restore_hot_item(sku.clone(), &item);
+            shared.board.restore(&sku, &owner.decider.stocks);
             shared.registry_mut().insert(sku, item);
         }
         owner.metrics.set_hot_items(hot_items);
@@ -138,6 +139,8 @@ impl Owner {
         // What is behind the marks goes on, now that all before them is durable.
         let has_gone = |sku: &&Sku| self.shared.lanes_of(sku).hand_off(sku);
         self.hot_lanes -= handoffs.iter().filter(has_gone).count();
+        let (hot_items, stocks) = (self.registry.items(), &self.decider.stocks);
+        self.shared.board.note(hot_items, &commit, &decided, stocks);
         self.register(&commit.hot_items);
         decided.note_admitted(&self.metrics, &self.shared.registry(), now);
         self.answer(decided);

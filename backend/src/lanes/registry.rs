@@ -73,7 +73,7 @@ impl Registry {
         let Wanted { sku, item, note } = wanted;
         let before = self.items.get(&sku).copied();
         let version = before.map(|before| before.version);
-        if note.expected_version.is_some_and(|expected| version != Some(expected)) {
+        if note.expected_version.is_some_and(|expected| version.unwrap_or(0) != expected) {
             return Ok(Err(EnqueueError::HotItemChanged { version }));
         }
         let item = item.map(|item| HotItem { origin: note.origin, ..item });

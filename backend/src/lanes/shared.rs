@@ -8,6 +8,7 @@ use cartgate_ledger::{Command, Outcome, Reservation};
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
+use super::board::Board;
 use super::bucket_lanes::BucketLanes;
 use super::idle::Idle;
 use super::registry::{Verdict, Wanted};
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     lanes: Box<[Mutex<BucketLanes>]>,
     /// The registry of hot items, as of the last commit.
     registry: RwLock<BTreeMap<Sku, HotItem>>,
+    /// How they stand.
+    pub(super) board: Board,
     holds_max: usize,
     /// Holds that have not ended, as of the last commit.
     pub(super) hold_count: AtomicUsize,
@@ -37,6 +40,7 @@ impl Shared {
             clock,
             lanes: buckets.all().map(|_| Mutex::new(BucketLanes::new(settings))).collect(),
             registry: RwLock::default(),
+            board: Board::default(),
             holds_max: settings.holds_max,
             hold_count: AtomicUsize::new(0),
             idle: Idle::default(),

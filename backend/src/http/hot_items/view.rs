@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::hot_items::{ChangeKind, HistoryEntry, HotItem, Origin, Reason};
 use crate::http::answer::Rfc3339;
+use crate::http::edges::ItemAtEdgesView;
 use crate::lanes::HotLaneState;
 use crate::window::Rates;
 
@@ -42,6 +43,8 @@ pub(super) struct HotItemView {
     pub(super) lane: Option<LaneView>,
     #[serde(flatten)]
     pub(super) rates: Option<Rates>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) edges: Option<ItemAtEdgesView>,
 }
 
 impl HotItemView {
@@ -64,6 +67,7 @@ impl HotItemView {
             changed_at: Rfc3339(item.changed_at),
             lane: None,
             rates: None,
+            edges: None,
         }
     }
 }

@@ -111,7 +111,10 @@ fn an_entry_that_is_not_the_expected_one_stays() {
     assert_eq!(rig.ask("A", item(2), expecting(1)), changed_since(Some(2)));
     assert_eq!(rig.change("A", None, expecting(2)).kind, Some(ChangeKind::Removed));
     assert_eq!(rig.ask("A", None, expecting(3)), changed_since(None));
-    assert_eq!(rig.history("A").len(), 3);
+    // Nor does one that nobody was to have registered meanwhile.
+    assert_eq!(rig.change("A", item(1), expecting(0)).kind, Some(ChangeKind::Registered));
+    assert_eq!(rig.ask("A", item(2), expecting(0)), changed_since(Some(4)));
+    assert_eq!(rig.history("A").len(), 4);
 }
 
 #[test]

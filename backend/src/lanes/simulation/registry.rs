@@ -8,7 +8,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::wish::{SKUS, number_of};
 use super::world::End;
 use super::{Checked, Violation};
-use crate::hot_items::{Changed, HotItem, HotItemHistory};
+use crate::hot_items::{ChangeKind, Changed, HotItem, HotItemHistory};
 use crate::lanes::EnqueueError;
 use crate::lanes::registry::Verdict;
 use crate::store::Commit;
@@ -104,7 +104,8 @@ impl Registry {
                 }
                 Ok(Err(EnqueueError::HotItemChanged { version })) => {
                     let expected = waiting.expected_version;
-                    let is_right = expected.is_some() && version != expected;
+                    let is_right =
+                        expected.is_some_and(|expected| version.unwrap_or(0) != expected);
                     ensure!(is_right, "{expected:?} was expected, and {version:?} is another");
                     changed_since += 1;
                     changes.asked[waiting.number - 1] = None;
@@ -155,11 +156,14 @@ pub(super) fn is_as_asked(item: Option<HotItem>, wanted: Option<HotItem>) -> boo
     }
 }
 
-/// Whoever changes an entry of a version changes that one.
+/// Whoever changes an entry of a version changes that one; who expects none registers a new one.
 pub(super) fn check_expected(expected_version: Option<u64>, changed: &Changed) -> Checked {
     let (Some(expected), Some(item)) = (expected_version, changed.item) else { return Ok(()) };
-    let version = expected + u64::from(changed.kind.is_some());
-    ensure!(item.version == version, "{expected} was to be changed, and {changed:?} was done");
+    let is_right = match changed.kind {
+        Some(ChangeKind::Registered) => expected == 0,
+        kind => item.version == expected + u64::from(kind.is_some()),
+    };
+    ensure!(is_right, "{expected} was to be changed, and {changed:?} was done");
     Ok(())
 }
 

@@ -306,7 +306,7 @@ impl<'a> SharedWorld<'a> {
             }
             Told::HotItemChanged(version) => {
                 let expected = asked.expected_version;
-                let is_right = expected.is_some() && *version != expected;
+                let is_right = expected.is_some_and(|expected| version.unwrap_or(0) != expected);
                 ensure!(is_right, "{expected:?} was expected, and {version:?} is another");
                 "changed since"
             }
