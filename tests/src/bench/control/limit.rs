@@ -9,8 +9,8 @@ use super::super::run::Run;
 use super::edges::{EDGES, Fleet};
 use super::load::{Told, ask_all};
 
-const LIMIT: f64 = 400.0;
-const BURST: f64 = 400.0;
+const LIMIT: u32 = 400;
+const BURST: u32 = 400;
 
 /// What each edge admits of what it knows nothing of.
 const DEFAULT: (u32, u32) = (200, 200);
@@ -48,13 +48,13 @@ pub(super) async fn measure(run: &mut Run) {
     fleet.stop().await;
     admitted.sort();
     let worst = worst_window(&admitted);
-    let most = LIMIT * WINDOW.as_secs_f64() + BURST;
+    let most = f64::from(LIMIT) * WINDOW.as_secs_f64() + f64::from(BURST);
     let note = format!(
         "{worst} admitted in the worst 10 s of {:.0} s at four edges; limit {LIMIT}/s, burst {BURST}",
         took.as_secs_f64(),
     );
     run.add(Figure::new("overshoot", worst as f64 / most, "x").at_most(1.0).note(note));
-    let used = admitted.len() as f64 / (LIMIT * took.as_secs_f64());
+    let used = admitted.len() as f64 / (f64::from(LIMIT) * took.as_secs_f64());
     let note = format!(
         "{} admitted while {DEMAND}/s were asked for, all on one, another, even ..",
         admitted.len()
@@ -78,7 +78,7 @@ async fn before_known(run: &mut Run, fleet: &Fleet) {
     let until = told.iter().flatten().map(|told| told.0).max().unwrap_or(known);
     let all_s = until.duration_since(registered).as_secs_f64();
     let unheard = EDGES as f64 * (f64::from(DEFAULT.0) * w + f64::from(DEFAULT.1));
-    let most = LIMIT * all_s + BURST + unheard;
+    let most = f64::from(LIMIT) * all_s + f64::from(BURST) + unheard;
     let note = format!(
         "known at all edges after {:.0} ms; {admitted} admitted of at most {most:.0}",
         w * 1e3
