@@ -17,7 +17,8 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run drill test lint clean test-envoy-versions test-simulation test-crash test-faults \
-    test-browser test-bare-root bench-engine bench-redis bench-edge bench-edge-memory bench-smoke \
+    test-browser test-bare-root bench-engine bench-redis bench-edge bench-edge-memory \
+    bench-control bench-smoke \
     prerequisites test-prerequisites bench-prerequisites bench-programs wasm envoy ratelimit cargo-deny
 
 help: ## this list
@@ -106,11 +107,15 @@ bench-edge: bench-programs ratelimit ## what the filter costs in Envoy, beside o
 bench-edge-memory: bench-programs ## Envoy's memory under a flood of invented SKUs; minutes
 	@target/release/bench_edge --memory $(ARGS)
 
+bench-control: bench-programs ## how soon hot items are noticed and limited at four edges; ARGS="--help"
+	@target/release/bench_control $(ARGS)
+
 bench-smoke: bench-programs ratelimit ## each benchmark for a second, so that none rots
 	@target/release/bench_engine --lanes "$$($(LANES))" --smoke
 	@target/release/bench_redis --lanes "$$($(LANES))" --smoke
 	@target/release/bench_edge --smoke
 	@target/release/bench_edge --memory --smoke
+	@target/release/bench_control --smoke
 
 # The parts of the above, none of which does needless work.
 
@@ -128,7 +133,7 @@ bench-programs: prerequisites bench-prerequisites wasm envoy
 	cargo bench --locked --package cartgate-backend --bench lanes --no-run \
 	    --message-format=json-render-diagnostics >target/lanes.json
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
-	    --bin cartgate --bin bench_engine --bin bench_redis --bin bench_edge \
+	    --bin cartgate --bin bench_engine --bin bench_redis --bin bench_edge --bin bench_control \
 	    --bin conventional
 LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
 

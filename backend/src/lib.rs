@@ -5,6 +5,7 @@
 //!   once they are durable;
 //! - [`store`] keeps everything;
 //! - [`window`] counts what is asked of hot items;
+//! - [`scan`] finds hot items in access logs;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
 
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod http;
 pub mod lanes;
 pub mod metrics;
 mod random;
+pub mod scan;
 pub mod serve;
 pub mod store;
 pub mod window;

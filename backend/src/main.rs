@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
+use cartgate_backend::scan::{self, ScanArguments};
 use cartgate_backend::serve::serve;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,14 @@ enum Action {
     /// Examine the Redis that is, or is to be, the store, and say what to change. Ends with 0 if
     /// nothing is bad, 1 if something is, 2 if no server of it can be asked.
     Doctor(DoctorArguments),
+    /// Hot items: products that everybody wants at once.
+    #[command(subcommand)]
+    HotItems(HotItemsAction),
+}
+
+#[derive(Subcommand)]
+enum HotItemsAction {
+    Scan(Box<ScanArguments>),
 }
 
 #[derive(clap::Args)]
@@ -84,6 +93,9 @@ fn main() -> ExitCode {
     let (result, failure) = match Arguments::parse().command {
         Action::Serve(arguments) => (run(arguments), ExitCode::FAILURE),
         Action::Doctor(arguments) => (examine(&arguments), ExitCode::from(UNREACHABLE)),
+        Action::HotItems(HotItemsAction::Scan(arguments)) => {
+            (find_hot_items(&arguments), ExitCode::FAILURE)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("cartgate: {}", chain(&*error));
@@ -103,6 +115,11 @@ fn examine(arguments: &DoctorArguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let is_bad = report.level() == Level::Bad;
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn find_hot_items(arguments: &ScanArguments) -> Result<ExitCode, Box<dyn Error>> {
+    scan::run(arguments)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(arguments: ServeArguments) -> Result<ExitCode, Box<dyn Error>> {

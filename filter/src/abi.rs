@@ -57,6 +57,11 @@ callbacks! {
         run(|filter| filter.tick(root));
     }
 
+    /// A call has been answered, with a body of so many bytes, or has failed.
+    fn proxy_on_http_call_response(root: u32, call: u32, _headers: u32, body: u32, _trailers: u32) {
+        run(|filter| filter.call_answered(root, call, body as usize));
+    }
+
     /// The head of a request has come.
     fn proxy_on_request_headers(stream: u32, _count: u32, end_of_stream: u32) -> u32 {
         run(|filter| filter.request_headers(stream, end_of_stream != 0)) as u32

@@ -83,6 +83,7 @@ pub(crate) mod tests {
     use super::*;
     use std::cell::Cell;
     use std::collections::HashMap;
+    use std::rc::Rc;
     use std::sync::Mutex;
 
     use cartgate_policy::Quantity;
@@ -118,6 +119,29 @@ pub(crate) mod tests {
 
         fn now_ns(&self) -> Result<u64, ()> {
             Ok(0)
+        }
+    }
+
+    /// A clock that a test sets.
+    #[derive(Clone, Default)]
+    pub(crate) struct Timed {
+        pub(crate) store: Rc<Store>,
+        pub(crate) now_ns: Rc<Cell<u64>>,
+    }
+
+    impl SharedStore for Timed {
+        type Error = ();
+
+        fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
+            self.store.get(key)
+        }
+
+        fn set(&self, key: &[u8], value: &[u8], cas: Option<u32>) -> Result<(), SetError<()>> {
+            self.store.set(key, value, cas)
+        }
+
+        fn now_ns(&self) -> Result<u64, ()> {
+            Ok(self.now_ns.get())
         }
     }
 

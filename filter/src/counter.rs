@@ -15,10 +15,12 @@ use std::cell::RefCell;
 use cartgate_policy::client::{Client, ClientSource};
 use cartgate_policy::gcra::{Decision, Limit, State};
 use cartgate_policy::lease::{Leases, Local};
+use cartgate_policy::shares::{Allowance, Meter};
 use cartgate_policy::slots::{self, Slot};
 use cartgate_policy::{Quantity, Sku};
 
 use crate::count::{self, SharedStore, UpdateError};
+use crate::fleet::{HotItem, Keys};
 
 // Keys in shared data belong to a `vm_id`, which Istio leaves empty for every filter: hence our
 // own prefix. The number is that of the values' layout, so that a later version, loaded into the
@@ -26,6 +28,9 @@ use crate::count::{self, SharedStore, UpdateError};
 const SKU_KEY: &[u8] = b"cartgate/1/sku/";
 const SLOTS_KEY: &[u8] = b"cartgate/1/slots/";
 const CLIENTS_KEY: &[u8] = b"cartgate/1/clients/";
+
+/// A thread looks at what others have told every 50 ms.
+const NEXT_TICK_NS: u64 = 50_000_000;
 
 /// A limit, and what a request costs there.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +49,9 @@ pub(crate) enum Subject<'a> {
     /// A SKU that has a key of its own. Until it has, it goes on with what it owes among the others,
     /// under their limit.
     Listed { sku: &'a Sku, others: Limit, sets_count: u32 },
+    /// A hot item, of whose fleet-wide limit this edge has a share. Until when that is good is in monotonic
+    /// nanoseconds.
+    Hot { sku: &'a Sku, item: &'a HotItem, keys: &'a Keys, contact_until_ns: u64 },
     /// Another SKU.
     Sku { sku: &'a Sku, sets_count: u32 },
     /// A client of a SKU. Each source of clients has a table of its own, wherever it stands in the
@@ -144,11 +152,13 @@ impl<S: SharedStore> Counter<S> {
 
     fn look_local(&self, charge: &Charge<'_>, slot: Slot) -> Result<Local, S::Error> {
         let leases = self.leases.borrow();
-        if !leases.know(slot.fingerprint) {
-            return Ok(Local::Ask { cost: charge.cost, ahead: 0 });
+        match charge.limit_here() {
+            Some(limit) if leases.know(slot.fingerprint) => {
+                let now_ns = self.store.now_ns()?;
+                Ok(leases.look(slot.fingerprint, limit, charge.cost, now_ns))
+            }
+            _ => Ok(Local::Ask { cost: charge.cost, ahead: 0 }),
         }
-        let now_ns = self.store.now_ns()?;
-        Ok(leases.look(slot.fingerprint, charge.limit, charge.cost, now_ns))
     }
 
     fn take(
@@ -171,11 +181,18 @@ impl<S: SharedStore> Counter<S> {
     /// What this thread can decide by itself.
     fn take_local(&self, charge: &Charge<'_>, slot: Slot) -> Result<Local, S::Error> {
         let mut leases = self.leases.borrow_mut();
-        if !leases.know(slot.fingerprint) {
-            return Ok(Local::Ask { cost: charge.cost, ahead: 0 });
+        match charge.limit_here() {
+            Some(limit) if leases.know(slot.fingerprint) => {
+                let now_ns = self.store.now_ns()?;
+                Ok(leases.decide(slot.fingerprint, limit, charge.cost, now_ns))
+            }
+            _ => Ok(Local::Ask { cost: charge.cost, ahead: 0 }),
         }
-        let now_ns = self.store.now_ns()?;
-        Ok(leases.decide(slot.fingerprint, charge.limit, charge.cost, now_ns))
+    }
+
+    /// Asks the shared state again before denying: shares have changed.
+    pub(crate) fn forget_denials(&self) {
+        self.leases.borrow_mut().forget_denials();
     }
 
     /// What the shared state says to a charge, and what it is then, if that is anything new.
@@ -188,6 +205,11 @@ impl<S: SharedStore> Counter<S> {
         (stored, at_ns): (Option<&[u8]>, u64),
     ) -> Result<(Asked, Option<Vec<u8>>), S::Error> {
         let limit = charge.limit;
+        if let Subject::Hot { item, contact_until_ns, .. } = charge.subject {
+            let asked =
+                ask_meter(item, contact_until_ns, slot.fingerprint, (cost, ahead), (stored, at_ns));
+            return Ok(asked);
+        }
         let Subject::Listed { sku, others, sets_count } = charge.subject else {
             let charged = slots::charge(stored, slot.fingerprint, limit, cost, ahead, at_ns);
             let slots::Charged { decision, ahead, set, overflowed } = charged;
@@ -211,7 +233,12 @@ impl<S: SharedStore> Counter<S> {
     /// Takes note of what was asked for, and gives the decision on the whole charge.
     fn note(&self, charge: &Charge<'_>, slot: Slot, cost: Quantity, asked: Asked) -> Decision {
         let told = (asked.decision, asked.ahead);
-        self.leases.borrow_mut().note(slot.fingerprint, charge.limit, cost, told, asked.at_ns)
+        match charge.limit_here() {
+            Some(limit) => {
+                self.leases.borrow_mut().note(slot.fingerprint, limit, cost, told, asked.at_ns)
+            }
+            None => asked.decision,
+        }
     }
 
     /// Keeps what was taken for a request that is not admitted after all.
@@ -227,10 +254,49 @@ impl<S: SharedStore> Counter<S> {
             Subject::Listed { sku, sets_count, .. } | Subject::Sku { sku, sets_count } => {
                 (sku, None, sets_count)
             }
+            // There are no sets of these.
+            Subject::Hot { sku, .. } => (sku, None, 1),
             Subject::Client { sku, client, sets_count, .. } => (sku, Some(client), sets_count),
         };
         Slot::of(sku, client, &self.seed, sets_count)
     }
+}
+
+impl Charge<'_> {
+    /// The limit by which a thread can decide: of a hot item the share that it has seen last, if that
+    /// admits as much at once.
+    fn limit_here(&self) -> Option<Limit> {
+        match self.subject {
+            Subject::Hot { item, .. } => {
+                let share = item.share.get();
+                share.limit().filter(|_| self.cost.get() <= share.at_once())
+            }
+            _ => Some(self.limit),
+        }
+    }
+}
+
+/// What an item's meter says to a charge, and what it is then, if that is anything new.
+fn ask_meter(
+    item: &HotItem,
+    contact_until_ns: u64,
+    fingerprint: u64,
+    (cost, ahead): (Quantity, u32),
+    (stored, at_ns): (Option<&[u8]>, u64),
+) -> (Asked, Option<Vec<u8>>) {
+    let overflowed = false;
+    let meter = stored.and_then(Meter::from_bytes).filter(|meter| meter.is_of(fingerprint));
+    let Some(meter) = meter else {
+        // The item is gone and another has its place: this thread hears of that with its next tick.
+        let decision = Decision::Denied { retry_after_ns: NEXT_TICK_NS };
+        item.share.set(Allowance::default());
+        return (Asked { decision, ahead: 0, at_ns, overflowed }, None);
+    };
+    let counts = (item.safe, contact_until_ns);
+    item.share.set(meter.share(item.safe, contact_until_ns, at_ns));
+    let (decision, after, ahead) = meter.charge(cost, ahead, counts, at_ns);
+    let changed = (decision == Decision::Admitted).then(|| after.to_bytes().to_vec());
+    (Asked { decision, ahead, at_ns, overflowed }, changed)
 }
 
 /// What the state that all worker threads share has said, and when.
@@ -249,6 +315,7 @@ fn key(subject: Subject<'_>, slot: Slot) -> Vec<u8> {
     let set = slot.set.to_le_bytes();
     match subject {
         Subject::Listed { sku, .. } => [SKU_KEY, sku.as_str().as_bytes()].concat(),
+        Subject::Hot { item, keys, .. } => keys.meter(item.place),
         Subject::Sku { .. } => [SLOTS_KEY, &set].concat(),
         Subject::Client { source, .. } => {
             [CLIENTS_KEY, source.to_string().as_bytes(), b"/", &set].concat()

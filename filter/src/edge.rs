@@ -1,17 +1,23 @@
-//! What all requests of one worker thread share: the configuration, the metrics, the counts.
+//! What all requests of one worker thread share: the configuration, the metrics, the counts, the hot items.
 
 use std::cell::Cell;
 
+use cartgate_policy::Sku;
 use cartgate_policy::client::{Client, ClientSource};
-use cartgate_policy::config::{ClientLimit, Config};
+use cartgate_policy::config::{ClientLimit, Config, Service};
 use cartgate_policy::extract::{ExtractError, Head, Line};
+use cartgate_policy::fleet::{Gate, Report};
 use cartgate_policy::gcra::{Decision, Limit};
 use thiserror::Error;
 
-use crate::count::{self, UpdateError};
+use crate::count::{self, SharedStore as _, UpdateError};
 use crate::counter::{Charge, Counter, Subject};
+use crate::fleet::{Fleet, HotItem, View};
 use crate::host::{self, HostError, LogLevel, SharedData};
 use crate::metrics::Metrics;
+
+/// With every so many ticks Envoy is told what was counted.
+const TELL_TICKS: u32 = 4;
 
 // As the counts' keys, in `counter`.
 const SEED_KEY: &str = "cartgate/1/seed";
@@ -24,19 +30,27 @@ pub(crate) struct Edge {
     pub(crate) metrics: Metrics,
     seed: [u8; 16],
     counter: Counter<SharedData>,
+    /// `None`: there is no service to report to.
+    pub(crate) fleet: Option<Fleet<SharedData>>,
     jitter: Cell<u64>,
+    ticks: Cell<u32>,
     is_debug: Cell<bool>,
 }
 
-/// Why a request is not admitted, by a limit.
+/// Why a request is not admitted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused {
-    /// Never that it is admitted.
-    pub(crate) decision: Decision,
-    /// The limit.
-    pub(crate) limit: Limit,
-    /// Whether it is one per client.
-    pub(crate) is_per_client: bool,
+pub(crate) enum Refused {
+    /// Its SKU cannot be asked for now: never that it is open.
+    ByGate(Gate),
+    /// A limit does not admit it.
+    ByLimit {
+        /// Never that it is admitted.
+        decision: Decision,
+        /// The limit.
+        limit: Limit,
+        /// Whether it is one per client.
+        is_per_client: bool,
+    },
 }
 
 impl Edge {
@@ -49,10 +63,13 @@ impl Edge {
         let random = host::random::<16>()?;
         let seed = count::get_or_create(&SharedData, SEED_KEY.as_bytes(), &random)?;
         let seed = seed.try_into().map_err(|_| EdgeError::Seed)?;
+        let names = (u64::from_le_bytes(host::random()?), u64::from_le_bytes(host::random()?));
+        let fleet = |service: &Service| Fleet::new(SharedData, service.cluster(), seed, names);
+        let fleet = config.service().map(fleet).transpose()?;
         let jitter = Cell::new(u64::from_le_bytes(host::random()?));
         let is_debug = Cell::new(host::is_debug());
         let (metrics, counter) = (Metrics::define(), Counter::new(SharedData, seed));
-        Ok(Self { config, metrics, seed, counter, jitter, is_debug })
+        Ok(Self { config, metrics, seed, counter, fleet, jitter, ticks: Cell::new(0), is_debug })
     }
 
     /// Whose request it is, for each of the limits per client.
@@ -70,43 +87,90 @@ impl Edge {
         Ok(limits.iter().map(|limit| client(limit.client())).collect::<Result<_, _>>()?)
     }
 
-    /// Charges a request to its SKU's limit and to its clients', and counts what came of it.
+    /// Whether the request may have what it asks for: whether its SKU is for sale, by its limit, and by its
+    /// clients'. Whoever asks with a key may be repeating a call whose answer was lost: of what is sold out
+    /// it may have some.
     ///
     /// # Errors
     /// Failure mode: deny. Without the stored state nobody knows what is admitted already.
-    pub(crate) fn charge(
+    pub(crate) fn admit(
         &self,
         line: &Line,
         clients: &[Client],
+        has_key: bool,
     ) -> Result<Result<(), Refused>, EdgeError> {
-        let charges = self.charges(line, clients);
+        let view = self.fleet.as_ref().map(Fleet::view);
+        let item = view.as_ref().and_then(|view| Some((&**view, view.item(&line.sku)?)));
+        match (&self.fleet, item) {
+            (_, Some((view, item))) => {
+                item.ask(line.quantity.get());
+                let gate = if item.is_open() { Gate::Open } else { gate(view, item)? };
+                if gate != Gate::Open && !(has_key && matches!(gate, Gate::SoldOut { .. })) {
+                    return Ok(Err(Refused::ByGate(gate)));
+                }
+            }
+            (Some(fleet), None) => fleet.ask_other(&line.sku, line.quantity.get()),
+            (None, None) => {}
+        }
+        self.charge(line, clients, item)
+    }
+
+    /// Charges a request to its SKU's limit and to its clients', and counts what came of it.
+    fn charge(
+        &self,
+        line: &Line,
+        clients: &[Client],
+        item: Option<(&View, &HotItem)>,
+    ) -> Result<Result<(), Refused>, EdgeError> {
+        let charges = self.charges(line, clients, item);
         let verdict = self.counter.charge(&charges)?;
         if verdict.overflowed {
             self.metrics.count_overflow();
         }
         Ok(verdict.refused.map_or(Ok(()), |(n, decision)| {
             let limit = charges.get(n).map_or(self.config.default_limit(), |charge| charge.limit);
-            Err(Refused { decision, limit, is_per_client: n > 0 })
+            Err(Refused::ByLimit { decision, limit, is_per_client: n > 0 })
         }))
     }
 
     /// The SKU's limit first, which most are refused by.
-    fn charges<'a>(&'a self, line: &'a Line, clients: &[Client]) -> Vec<Charge<'a>> {
+    fn charges<'a>(
+        &'a self,
+        line: &'a Line,
+        clients: &[Client],
+        item: Option<(&View, &'a HotItem)>,
+    ) -> Vec<Charge<'a>> {
         let (sku, cost) = (&line.sku, line.quantity);
-        let (others, sets_count) = (self.config.default_limit(), self.config.slot_sets_count());
-        let of_sku = match self.config.limit_of(sku) {
-            Some(limit) => {
-                Charge { subject: Subject::Listed { sku, others, sets_count }, limit, cost }
-            }
-            None => Charge { subject: Subject::Sku { sku, sets_count }, limit: others, cost },
-        };
+        let client_limit = item.and_then(|(_, item)| item.item.client_limit);
+        let of_sku = self.share(sku, item).unwrap_or_else(|| self.own_limit(sku));
+        let of_sku = Charge { subject: of_sku.0, limit: of_sku.1, cost };
         let limits = self.config.client_limits().iter().zip(clients);
         let of_clients = limits.map(|(limit, client)| {
             let (source, client, sets_count) = (limit.client(), *client, limit.slot_sets_count());
             let subject = Subject::Client { sku, client, source, sets_count };
-            Charge { subject, limit: limit.limit(), cost }
+            Charge { subject, limit: client_limit.unwrap_or(limit.limit()), cost }
         });
         std::iter::once(of_sku).chain(of_clients).collect()
+    }
+
+    /// The share of a fleet-wide limit, if there is one.
+    fn share<'a>(
+        &'a self,
+        sku: &'a Sku,
+        item: Option<(&View, &'a HotItem)>,
+    ) -> Option<(Subject<'a>, Limit)> {
+        let ((view, item), fleet) = (item?, self.fleet.as_ref()?);
+        let (keys, contact_until_ns) = (fleet.keys(), view.contact_until_ns);
+        Some((Subject::Hot { sku, item, keys, contact_until_ns }, item.item.limit?))
+    }
+
+    /// The limit by this edge's configuration.
+    fn own_limit<'a>(&'a self, sku: &'a Sku) -> (Subject<'a>, Limit) {
+        let (others, sets_count) = (self.config.default_limit(), self.config.slot_sets_count());
+        match self.config.limit_of(sku) {
+            Some(limit) => (Subject::Listed { sku, others, sets_count }, limit),
+            None => (Subject::Sku { sku, sets_count }, others),
+        }
     }
 
     /// A number to spread retries with: not secret, and without a host call.
@@ -119,9 +183,56 @@ impl Edge {
         mixed ^ (mixed >> 31)
     }
 
-    /// Looks up Envoy's log level, which an administrator can change at any time.
-    pub(crate) fn refresh_log_level(&self) {
-        self.is_debug.set(host::is_debug());
+    /// Does what is to be done every so often: tells Envoy what was counted, looks up its log level, which an
+    /// administrator can change at any time, and keeps in step with the service.
+    pub(crate) fn tick(&self) {
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+        if self.ticks.get().is_multiple_of(TELL_TICKS) {
+            self.is_debug.set(host::is_debug());
+            self.metrics.tell();
+        }
+        if let (Some(fleet), Some(service)) = (&self.fleet, self.config.service()) {
+            self.keep_in_step(fleet, service);
+        }
+    }
+
+    fn keep_in_step(&self, fleet: &Fleet<SharedData>, service: &Service) {
+        let ticked = match fleet.tick() {
+            Ok(ticked) => ticked,
+            Err(error) => {
+                fleet.sent(None, self.jitter());
+                return self.debug(|| format!("cannot tick error=\"{}\"", EdgeError::from(error)));
+            }
+        };
+        if ticked.have_shares_changed {
+            self.counter.forget_denials();
+        }
+        if let Some((contact, hot_items)) = ticked.contact {
+            self.metrics.show_fleet(contact, hot_items);
+        }
+        if let Some(report) = ticked.report {
+            let call = send(&report, fleet.edge, service);
+            fleet.sent(call.as_ref().ok().copied(), self.jitter());
+            self.metrics.count_report();
+            if let Err(error) = call {
+                self.metrics.count_failed_report();
+                self.debug(|| format!("cannot report error=\"{error}\""));
+            }
+        }
+    }
+
+    /// Takes what came of a report: `body_len` bytes of an answer.
+    pub(crate) fn report_answered(&self, call: u32, body_len: usize) {
+        let Some(fleet) = &self.fleet else { return };
+        let body = if host::is_call_ok() { host::call_body(body_len).ok() } else { None };
+        let reply = body.and_then(|body| serde_json::from_slice(&body).ok());
+        if reply.is_none() {
+            self.metrics.count_failed_report();
+            self.debug(|| format!("report not answered body_bytes={body_len}"));
+        }
+        if let Err(error) = fleet.answered(call, reply, self.jitter()) {
+            self.debug(|| format!("cannot take the answer error=\"{}\"", EdgeError::from(error)));
+        }
     }
 
     /// Writes a line at debug, made only if somebody wants it.
@@ -130,6 +241,26 @@ impl Edge {
             host::log(LogLevel::Debug, &line());
         }
     }
+}
+
+/// Sends a report. Gives the number of the call.
+fn send(report: &Report, edge: u64, service: &Service) -> Result<u32, HostError> {
+    let path = format!("/v1/edges/{edge:016x}/reports");
+    let headers: [(&[u8], &[u8]); 4] = [
+        (b":method", b"POST"),
+        (b":path", path.as_bytes()),
+        (b":authority", b"cartgate"),
+        (b"content-type", b"application/json"),
+    ];
+    // No failure is possible: it has no maps but by text. If one were, the service would refuse it.
+    let body = serde_json::to_vec(report).unwrap_or_default();
+    host::call(service.cluster(), &headers, &body, service.timeout_ms())
+}
+
+/// Whether an item can be asked for now.
+fn gate(view: &View, item: &HotItem) -> Result<Gate, EdgeError> {
+    let now_ns = SharedData.now_ns()?;
+    Ok(item.item.gate(view.service_ms(now_ns)))
 }
 
 /// Why a request could not be counted.

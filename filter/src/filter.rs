@@ -11,8 +11,8 @@ use crate::host::{self, Action, LogLevel};
 use crate::reply::Reply;
 use crate::request::{self, Held};
 
-/// How soon what was counted shows in Envoy's metrics, and a changed log level is noticed.
-const TICK_MS: u32 = 200;
+/// How soon a thread hears of hot items what the service has told another.
+const TICK_MS: u32 = 50;
 
 /// Configurations, and the requests that are held back. Envoy numbers both.
 pub(crate) struct Filter {
@@ -57,8 +57,13 @@ impl Filter {
 
     pub(crate) fn tick(&self, root: u32) {
         if let Some(edge) = self.edge(root) {
-            edge.refresh_log_level();
-            edge.metrics.tell();
+            edge.tick();
+        }
+    }
+
+    pub(crate) fn call_answered(&self, root: u32, call: u32, body_len: usize) {
+        if let Some(edge) = self.edge(root) {
+            edge.report_answered(call, body_len);
         }
     }
 

@@ -131,6 +131,56 @@ pub(crate) fn send_response(
     check("proxy_send_local_response", status)
 }
 
+/// Sends a request to a cluster by itself; what comes of it Envoy says in a callback, by the number that
+/// this gives. Without an answer in `timeout_ms` that is a failure.
+pub(crate) fn call(
+    cluster: &str,
+    headers: &[(&[u8], &[u8])],
+    body: &[u8],
+    timeout_ms: u32,
+) -> Result<u32, HostError> {
+    let (headers, trailers) = (header_map::encode(headers), header_map::encode(&[]));
+    let mut call = 0;
+    // SAFETY: Envoy reads the four blocks, and writes through the last pointer; all outlive the call.
+    let status = unsafe {
+        imports::proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            trailers.as_ptr(),
+            trailers.len(),
+            timeout_ms,
+            &raw mut call,
+        )
+    };
+    check("proxy_http_call", status)?;
+    Ok(call)
+}
+
+/// Whether a call was answered with status 200.
+pub(crate) fn is_call_ok() -> bool {
+    const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
+    const STATUS: &[u8] = b":status";
+    let status = receive("proxy_get_header_map_value", |data, size| {
+        let (name, len) = (STATUS.as_ptr(), STATUS.len());
+        // SAFETY: Envoy reads the name's bytes, and writes through the two pointers; all outlive the
+        // call.
+        unsafe {
+            imports::proxy_get_header_map_value(HTTP_CALL_RESPONSE_HEADERS, name, len, data, size)
+        }
+    });
+    status.is_ok_and(|status| status == b"200")
+}
+
+/// The body of `len` bytes of a call's answer.
+pub(crate) fn call_body(len: usize) -> Result<Vec<u8>, HostError> {
+    const HTTP_CALL_RESPONSE_BODY: u32 = 4;
+    buffer(HTTP_CALL_RESPONSE_BODY, len)
+}
+
 /// Writes a line to Envoy's log, logger `wasm`.
 pub(crate) fn log(level: LogLevel, line: &str) {
     // Failure mode: the line is lost. No decision hangs on it.
@@ -146,15 +196,23 @@ pub(crate) fn is_debug() -> bool {
     status == imports::OK && level <= LogLevel::Debug as u32
 }
 
-/// Makes a counter known to Envoy and gives its id.
-pub(crate) fn define_counter(name: &str) -> Option<u32> {
-    const COUNTER: u32 = 0;
-    let mut id = 0;
+/// What a metric is, in the ABI's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetricKind {
+    /// It counts up.
+    Counter = 0,
+    /// It has a value.
+    Gauge = 1,
+}
+
+/// Makes a metric known to Envoy and gives its id.
+pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Option<u32> {
+    let (kind, mut id) = (kind as u32, 0);
     // SAFETY: Envoy reads the name's bytes and writes through the last pointer; both outlive the
     // call.
     let status =
-        unsafe { imports::proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
-    // Failure mode: go on without the counter. Metrics must not decide about requests.
+        unsafe { imports::proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) };
+    // Failure mode: go on without it. Metrics must not decide about requests.
     (status == imports::OK).then_some(id)
 }
 
@@ -165,8 +223,16 @@ pub(crate) fn increment(counter: u32, by: u32) {
     let _ = unsafe { imports::proxy_increment_metric(counter, by.into()) };
 }
 
+/// Gives a gauge its value.
+pub(crate) fn record(gauge: u32, value: u64) {
+    // Failure mode: go on, as above.
+    // SAFETY: no pointers.
+    let _ = unsafe { imports::proxy_record_metric(gauge, value) };
+}
+
 /// Envoy's shared data: bytes under keys, common to the worker threads of one process. Its keys
 /// belong to a `vm_id`, which other filters may use too: hence the prefix in `edge`.
+#[derive(Clone, Copy)]
 pub(crate) struct SharedData;
 
 impl SharedStore for SharedData {
@@ -272,6 +338,15 @@ mod imports {
         fn proxy_set_tick_period_milliseconds(period: u32);
         fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32);
         fn proxy_increment_metric(id: u32, offset: i64);
+        fn proxy_record_metric(id: u32, value: u64);
+        fn proxy_http_call(
+            cluster: *const u8, cluster_size: usize, headers: *const u8, headers_size: usize,
+            body: *const u8, body_size: usize, trailers: *const u8, trailers_size: usize,
+            timeout_ms: u32, call: *mut u32
+        );
+        fn proxy_get_header_map_value(
+            map: u32, name: *const u8, name_size: usize, data: *mut *mut u8, size: *mut usize
+        );
         fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize);
         fn proxy_get_buffer_bytes(
             buffer: u32, start: usize, max_size: usize, data: *mut *mut u8, size: *mut usize

@@ -3,6 +3,7 @@
 //! - `abi` is what Envoy calls, and `host` all that calls Envoy: the only two with `unsafe`.
 //! - `filter` is all that one worker thread has: a configuration or two, and the requests that wait.
 //! - `edge` holds what all requests under one configuration share.
+//! - `fleet` is what is known of hot items, and how the service is told what is asked for.
 //! - `counter` charges requests to limits, in the state that all threads share (`count`).
 //! - `request` is one request's life.
 //! - `reply` words the answers.
@@ -16,6 +17,7 @@ mod count;
 mod counter;
 mod edge;
 mod filter;
+mod fleet;
 mod header_map;
 mod host;
 mod metrics;

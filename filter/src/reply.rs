@@ -1,7 +1,8 @@
 //! The answers to requests that do not go on to the service.
 
 use cartgate_policy::extract::{ExtractError, Line};
-use cartgate_policy::gcra::Decision;
+use cartgate_policy::fleet::Gate;
+use cartgate_policy::gcra::{Decision, Limit};
 use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
 
 use crate::edge::{EdgeError, Refused};
@@ -10,6 +11,9 @@ use crate::metrics::Outcome;
 
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
+
+/// When to ask again for what an operator has paused: nobody knows.
+const PAUSED_NS: u64 = 5 * NS_PER_S;
 
 /// What is answered in the service's place, and what it counts as.
 #[derive(Debug, PartialEq)]
@@ -21,11 +25,52 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The answer to a request that a limit does not admit. `jitter` is any random number.
+    /// The answer to a request that is not admitted. `jitter` is any random number.
     pub(crate) fn for_refused(refused: Refused, line: &Line, jitter: u64) -> Self {
-        let (outcome, problem) = match refused.decision {
+        match refused {
+            Refused::ByGate(gate) => Self::for_gate(gate, line, jitter),
+            Refused::ByLimit { decision, limit, is_per_client } => {
+                Self::for_limit(decision, limit, is_per_client, line, jitter)
+            }
+        }
+    }
+
+    fn for_gate(gate: Gate, line: &Line, jitter: u64) -> Self {
+        let (outcome, problem_type, in_ms) = match gate {
+            Gate::SoldOut { recheck_in_ms } => {
+                (Outcome::SoldOut, ProblemType::SoldOut, Some(("recheck_in_ms", recheck_in_ms)))
+            }
+            Gate::NotOpenYet { opens_in_ms } => {
+                (Outcome::NotOpenYet, ProblemType::NotOpenYet, Some(("opens_in_ms", opens_in_ms)))
+            }
+            Gate::Closed => (Outcome::Closed, ProblemType::SaleClosed, None),
+            Gate::Paused | Gate::Open => (Outcome::Paused, ProblemType::Paused, None),
+        };
+        let mut problem = Problem::new(problem_type).with("sku", line.sku.as_str());
+        if let Some((member, ms)) = in_ms {
+            problem = problem.with(member, ms);
+        }
+        let retry_after_ns = match gate {
+            Gate::Closed => return Self { outcome, problem },
+            Gate::SoldOut { recheck_in_ms: ms } | Gate::NotOpenYet { opens_in_ms: ms } => {
+                ms.saturating_mul(NS_PER_MS)
+            }
+            Gate::Paused | Gate::Open => PAUSED_NS,
+        };
+        let problem = problem.retry_after_s(retry_after_s(retry_after_ns, jitter));
+        Self { outcome, problem }
+    }
+
+    fn for_limit(
+        decision: Decision,
+        limit: Limit,
+        is_per_client: bool,
+        line: &Line,
+        jitter: u64,
+    ) -> Self {
+        let (outcome, problem) = match decision {
             Decision::Denied { retry_after_ns } => {
-                let (outcome, problem_type) = match refused.is_per_client {
+                let (outcome, problem_type) = match is_per_client {
                     true => (Outcome::ClientDenied, ProblemType::ClientOverLimit),
                     false => (Outcome::Denied, ProblemType::OverLimit),
                 };
@@ -39,7 +84,7 @@ impl Reply {
                 let problem = Problem::new(ProblemType::OverBurst)
                     .with("sku", line.sku.as_str())
                     .with("quantity", line.quantity.get())
-                    .with("quantity_max", refused.limit.burst());
+                    .with("quantity_max", limit.burst());
                 (Outcome::OverBurst, problem)
             }
         };
@@ -140,7 +185,7 @@ mod tests {
     fn decisions() {
         let limit = Limit::new(5, 5).unwrap();
         let reply = |decision, is_per_client| {
-            Reply::for_refused(Refused { decision, limit, is_per_client }, &line(), 0)
+            Reply::for_refused(Refused::ByLimit { decision, limit, is_per_client }, &line(), 0)
         };
         let denied = Decision::Denied { retry_after_ns: 1_200_000_001 };
         for (is_per_client, outcome, slug) in [
@@ -166,6 +211,34 @@ mod tests {
                 "sku": "A-1", "quantity": 7, "quantity_max": 5,
             }),
         );
+    }
+
+    #[test]
+    fn gates() {
+        let problem = |slug, status| json!({"type": format!("urn:cartgate:problem:{slug}"), "status": status, "sku": "A-1"});
+        let with = |mut problem: Value, member: &str, ms: u64| {
+            problem[member] = ms.into();
+            problem
+        };
+        for (gate, outcome, retry_after_s, expected) in [
+            (
+                Gate::SoldOut { recheck_in_ms: 1_500 },
+                Outcome::SoldOut,
+                Some(2),
+                with(problem("sold-out", 409), "recheck_in_ms", 1_500),
+            ),
+            (
+                Gate::NotOpenYet { opens_in_ms: 60_001 },
+                Outcome::NotOpenYet,
+                Some(61),
+                with(problem("not-open-yet", 403), "opens_in_ms", 60_001),
+            ),
+            (Gate::Closed, Outcome::Closed, None, problem("sale-closed", 403)),
+            (Gate::Paused, Outcome::Paused, Some(5), problem("paused", 503)),
+        ] {
+            let reply = Reply::for_refused(Refused::ByGate(gate), &line(), 0);
+            check(reply, outcome, retry_after_s, expected);
+        }
     }
 
     #[test]

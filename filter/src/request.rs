@@ -38,9 +38,9 @@ pub(crate) fn read_head(edge: &Rc<Edge>, end_of_stream: bool) -> Option<Held> {
             note_admitted(edge, id, &line);
             None
         }
-        Ok(Judged::Body(reading, clients)) => {
+        Ok(Judged::Body(reading, asker)) => {
             let (route, id) = (Rc::clone(route), id[..id.len().min(ID_LEN_MAX)].to_vec());
-            let body = Body { edge: Rc::clone(edge), id, route, reading, clients, len: 0 };
+            let body = Body { edge: Rc::clone(edge), id, route, reading, asker, len: 0 };
             Some(Held::Body(Box::new(body)))
         }
         Err(refusal) => Some(refuse(edge, id, refusal)),
@@ -52,7 +52,14 @@ enum Judged {
     /// The verdict.
     Admitted(Line),
     /// To know what to look for in the body.
-    Body(Reading, Vec<Client>),
+    Body(Reading, Asker),
+}
+
+/// Who asks.
+struct Asker {
+    clients: Vec<Client>,
+    /// Whether the request has a key by which it can be repeated.
+    has_key: bool,
 }
 
 fn judge_head(
@@ -62,11 +69,12 @@ fn judge_head(
     end_of_stream: bool,
 ) -> Result<Judged, Refusal> {
     let reading = route.read_head(head)?;
-    let clients = edge.clients(head)?;
+    let has_key = head.first("idempotency-key").is_some();
+    let asker = Asker { clients: edge.clients(head)?, has_key };
     if end_of_stream || !route.reads_body() {
-        return judge(edge, route, reading, &clients, b"").map(Judged::Admitted);
+        return judge(edge, route, reading, &asker, b"").map(Judged::Admitted);
     }
-    Ok(Judged::Body(reading, clients))
+    Ok(Judged::Body(reading, asker))
 }
 
 /// The verdict, now that all is known that the route looks at.
@@ -74,11 +82,11 @@ fn judge(
     edge: &Edge,
     route: &Route,
     reading: Reading,
-    clients: &[Client],
+    asker: &Asker,
     body: &[u8],
 ) -> Result<Line, Refusal> {
     let line = route.read_body(reading, body)?;
-    match edge.charge(&line, clients)? {
+    match edge.admit(&line, &asker.clients, asker.has_key)? {
         Ok(()) => Ok(line),
         Err(refused) => Err(Reply::for_refused(refused, &line, edge.jitter()).into()),
     }
@@ -99,7 +107,7 @@ pub(crate) struct Body {
     id: Vec<u8>,
     route: Rc<Route>,
     reading: Reading,
-    clients: Vec<Client>,
+    asker: Asker,
     /// How much of the body is held back.
     len: usize,
 }
@@ -142,9 +150,9 @@ impl Body {
     }
 
     fn end(self) -> Action {
-        let Self { edge, id, route, reading, clients, len } = self;
+        let Self { edge, id, route, reading, asker, len } = self;
         let body = host::request_body(len).map_err(Refusal::from);
-        match body.and_then(|body| judge(&edge, &route, reading, &clients, &body)) {
+        match body.and_then(|body| judge(&edge, &route, reading, &asker, &body)) {
             Ok(line) => {
                 note_admitted(&edge, &id, &line);
                 Action::Continue

@@ -22,7 +22,7 @@ use crate::document;
 use crate::extract::{Head, Route, Source};
 use crate::gcra::Limit;
 
-use object::{Object, object, objects};
+use object::{Object, object, objects, optional_object};
 
 /// What the filter is told when it starts. `envoy/envoy.yaml` shows one in use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -50,6 +50,9 @@ pub struct Config {
     /// another source. Each must admit a request, and so must its SKU's.
     #[serde(default, deserialize_with = "objects")]
     client_limits: Vec<ClientLimit>,
+    /// The service that the edge reports to, and hears of hot items from. Left out: the edge knows of none.
+    #[serde(default, deserialize_with = "optional_object")]
+    service: Option<Service>,
     /// The requests that are limited. Of several that match, the first counts; what none matches
     /// passes.
     #[serde(deserialize_with = "objects")]
@@ -86,6 +89,11 @@ impl Config {
         self.routes.iter().find(|route| route.matches(head))
     }
 
+    /// All routes.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().map(Rc::as_ref)
+    }
+
     /// The limit that the configuration gives this very SKU.
     pub fn limit_of(&self, sku: &Sku) -> Option<Limit> {
         self.limits.get(sku).copied()
@@ -109,6 +117,11 @@ impl Config {
     /// What one client may take of a SKU.
     pub fn client_limits(&self) -> &[ClientLimit] {
         &self.client_limits
+    }
+
+    /// The service that the edge reports to.
+    pub fn service(&self) -> Option<&Service> {
+        self.service.as_ref()
     }
 
     fn check_client_limits(&self) -> Result<(), ConfigError> {
@@ -200,6 +213,66 @@ impl ClientLimit {
     /// How many sets of slots they share.
     pub fn slot_sets_count(&self) -> u32 {
         self.slots.sets_count.0
+    }
+}
+
+/// The service that an edge reports to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The name of its cluster in Envoy's configuration. Several filters of one process that name the same
+    /// cluster are one edge.
+    cluster: ClusterName,
+    /// How long a report may take, in milliseconds: 50 to 10000.
+    #[serde(default)]
+    timeout_ms: TimeoutMs,
+}
+
+impl Service {
+    /// The name of its cluster in Envoy's configuration.
+    pub fn cluster(&self) -> &str {
+        &self.cluster.0
+    }
+
+    /// How long a report may take, in milliseconds.
+    pub fn timeout_ms(&self) -> u32 {
+        self.timeout_ms.0
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct ClusterName(Box<str>);
+
+impl TryFrom<String> for ClusterName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.len() {
+            1..=255 => Ok(Self(name.into())),
+            _ => Err("must be the name of a cluster, 1 to 255 bytes"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+struct TimeoutMs(u32);
+
+impl Default for TimeoutMs {
+    fn default() -> Self {
+        Self(1_000)
+    }
+}
+
+impl TryFrom<u64> for TimeoutMs {
+    type Error = String;
+
+    fn try_from(ms: u64) -> Result<Self, String> {
+        match u32::try_from(ms) {
+            Ok(ms @ 50..=10_000) => Ok(Self(ms)),
+            _ => Err(format!("must be a whole number from 50 to 10000, not {ms}")),
+        }
     }
 }
 

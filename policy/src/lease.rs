@@ -110,6 +110,11 @@ impl Leases {
         }
     }
 
+    /// Forgets until when nothing can be charged: limits have been raised.
+    pub fn forget_denials(&mut self) {
+        self.0.iter_mut().for_each(|place| place.denied_until_ns = 0);
+    }
+
     fn clone_place(&self, fingerprint: u64) -> Place {
         let place = self.0[Self::index(fingerprint)];
         if place.fingerprint == fingerprint { place } else { Place::default() }
@@ -281,6 +286,20 @@ mod tests {
         // And nothing comes back from the dead.
         leases.put_back(7, units(1));
         assert_eq!(spend(&mut leases, 7, limit, just_before + S / 20), 0);
+    }
+
+    #[test]
+    fn a_denial_can_be_forgotten() {
+        let (limit, mut leases) = leased(7);
+        let denied = Decision::Denied { retry_after_ns: 5 * S };
+        leases.note(7, limit, COST, (denied, 0), S);
+        assert_eq!(spend(&mut leases, 7, limit, S), 20);
+        assert_eq!(
+            leases.look(7, limit, COST, S + 1),
+            Local::Decided(leases.0[7].denied(limit, 5 * S - 1, S + 1))
+        );
+        leases.forget_denials();
+        assert!(matches!(leases.look(7, limit, COST, S + 1), Local::Ask { .. }));
     }
 
     /// The worst that can be: leased at once, and spent when all has been paid.

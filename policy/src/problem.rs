@@ -54,7 +54,7 @@ problem_types! {
     RequestTimeout, "request-timeout", 408, "The request did not come in time";
     /// Edge and service: a kind of body, or an encoding, that is not read.
     UnsupportedMediaType, "unsupported-media-type", 415, "This kind of request body is not supported";
-    /// Service: fewer units are available than asked for, mostly none; holds may still expire.
+    /// Edge and service: fewer units are available than asked for, mostly none; holds may still expire.
     /// `available` says how many.
     SoldOut, "sold-out", 409, "Not enough of this product is left";
     /// Service: the customer would hold and have bought more units than one may. `cap` says how many
@@ -62,10 +62,10 @@ problem_types! {
     OverCap, "over-cap", 409, "No customer may take more of this product";
     /// Service: there is a cap on what a customer may have, and the request names no customer.
     CustomerRequired, "customer-required", 400, "The request names no customer";
-    /// Service: the sale has not begun. `opens_at` says when it does, `opens_in_ms` how long that is
+    /// Edge and service: the sale has not begun. `opens_at` says when it does, `opens_in_ms` how long that is
     /// from now.
     NotOpenYet, "not-open-yet", 403, "The sale of this product has not begun";
-    /// Service: the sale is over, since `closed_at`.
+    /// Edge and service: the sale is over, since `closed_at`.
     SaleClosed, "sale-closed", 403, "The sale of this product is over";
     /// Service: no such SKU in stock.
     UnknownSku, "unknown-sku", 404, "There is no such product";
@@ -95,7 +95,7 @@ problem_types! {
     TooManyHotItems, "too-many-hot-items", 409, "There are too many hot items";
     /// Service: a hot item is not the one that was to be changed: it has `version`, or is none any more.
     HotItemChanged, "hot-item-changed", 412, "The hot item has changed since";
-    /// Service: an operator has paused the sale.
+    /// Edge and service: an operator has paused the sale.
     Paused, "paused", 503, "The sale of this product is paused";
     /// Service: an edge's report is not newer than one that was taken.
     ReportOutdated, "report-outdated", 409, "A newer report of this edge was taken";

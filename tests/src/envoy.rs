@@ -20,7 +20,7 @@ use tokio::time;
 use crate::process::{Process, StartError};
 use crate::{client, paths, ports};
 
-pub use config::EnvoyConfig;
+pub use config::{EnvoyConfig, REPORTS};
 pub use envoy_filter::{EnvoyFilter, FilterFile};
 pub use options::EnvoyOptions;
 pub use wall_clock::WallClock;

@@ -19,16 +19,29 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts both, on the store that [`StoreKind::from_env`] says. `settings` are the service's, in TOML; `config` is Envoy's.
+    /// Starts both, on the store that [`StoreKind::from_env`] says. `settings` are the service's, in TOML;
+    /// `config` is Envoy's, which gets one worker thread.
     ///
     /// # Errors
     /// One of them does not start.
     pub async fn start(settings: &str, config: EnvoyConfig) -> Result<Self, StartError> {
+        Self::start_with(settings, config, 1).await
+    }
+
+    /// The same, with so many worker threads.
+    ///
+    /// # Errors
+    /// One of them does not start.
+    pub async fn start_with(
+        settings: &str,
+        config: EnvoyConfig,
+        workers: u32,
+    ) -> Result<Self, StartError> {
         let dir = temp_dir();
         let options = ServiceOptions::new(dir.path()).own_store(StoreKind::from_env());
         let service = Service::start(&options.settings(settings)).await?;
         let config = config.upstream(service.address());
-        let envoy = Envoy::start(dir.path(), config, 1).await?;
+        let envoy = Envoy::start(dir.path(), config, workers).await?;
         Ok(Self { envoy, service, _dir: dir })
     }
 

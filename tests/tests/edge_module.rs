@@ -31,6 +31,7 @@ fn it_is_small_and_exports_what_it_needs_and_nothing_else() {
         "proxy_on_configure",
         "proxy_on_context_create",
         "proxy_on_delete",
+        "proxy_on_http_call_response",
         "proxy_on_memory_allocate",
         "proxy_on_request_body",
         "proxy_on_request_headers",

@@ -104,7 +104,7 @@ pub(super) fn set_location(response: &mut Response, location: String) {
 
 /// A time as RFC 3339 writes it, in UTC.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rfc3339(pub(super) UnixMs);
+pub(crate) struct Rfc3339(pub(crate) UnixMs);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

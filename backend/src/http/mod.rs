@@ -60,6 +60,7 @@ use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 
+pub(crate) use answer::Rfc3339;
 use in_stock::InStock;
 use refused::Refused;
 

@@ -1,44 +1,15 @@
 //! Threads that count in one store, one after the other in any order, and really at once.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::count::tests::Store;
+use crate::count::tests::{Store, Timed};
 
 const S: u64 = 1_000_000_000;
 const SETS: u32 = 4;
-
-/// A clock that a test sets.
-#[derive(Clone, Default)]
-struct Timed {
-    store: Rc<Store>,
-    now_ns: Rc<Cell<u64>>,
-}
-
-impl SharedStore for Timed {
-    type Error = ();
-
-    fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
-        self.store.get(key)
-    }
-
-    fn set(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        cas: Option<u32>,
-    ) -> Result<(), crate::count::SetError<()>> {
-        self.store.set(key, value, cas)
-    }
-
-    fn now_ns(&self) -> Result<u64, ()> {
-        Ok(self.now_ns.get())
-    }
-}
 
 fn limit((per_second, burst): (u64, u64)) -> Limit {
     Limit::new(per_second, burst).unwrap()

@@ -15,6 +15,7 @@ fn sample() -> Value {
             {"client": "source_address", "limit": {"per_second": 20, "burst": 40},
              "slots": {"sets_count": 32}},
         ],
+        "service": {"cluster": "cartgate", "timeout_ms": 500},
         "routes": [
             {"method": "POST", "path": "/v1/reservations",
              "sku": [{"json": "/sku"}, {"form": "sku"}], "quantity": [{"json": "/quantity"}]},
@@ -58,9 +59,13 @@ fn sample_and_defaults() {
     let [session, address] = config.client_limits() else { panic!("two limits") };
     assert_eq!((session.limit(), session.slot_sets_count()), (Limit::new(1, 2).unwrap(), 4096));
     assert_eq!((address.client(), address.slot_sets_count()), (&ClientSource::SourceAddress, 32));
-    for optional in ["/body_mode", "/body_bytes_max", "/limits", "/slots", "/client_limits"] {
-        check(optional, Value::Null, Ok(()));
+    let service = config.service().unwrap();
+    assert_eq!((service.cluster(), service.timeout_ms()), ("cartgate", 500));
+    let optional = ["body_mode", "body_bytes_max", "limits", "slots", "client_limits", "service"];
+    for optional in optional {
+        check(&format!("/{optional}"), Value::Null, Ok(()));
     }
+    check("/service/timeout_ms", Value::Null, Ok(()));
     check("/slots", json!({}), Ok(()));
     assert_eq!((BodyBytes::default().0, SetsCount::default().0), (65_536, 4096));
 }
@@ -89,7 +94,7 @@ fn errors_name_the_field() {
     refused(
         "/body_mod",
         json!(1),
-        "body_mod: unknown field `body_mod`, expected one of `body_mode`, `body_bytes_max`, `default_limit`, `limits`, `slots`, `client_limits`, `routes`",
+        "body_mod: unknown field `body_mod`, expected one of `body_mode`, `body_bytes_max`, `default_limit`, `limits`, `slots`, `client_limits`, `service`, `routes`",
     );
     refused(
         "/routes/0/burst",
@@ -132,6 +137,16 @@ fn errors_name_the_field() {
         json!("address"),
         "client_limits[0].client: unknown variant `address`, expected one of `header`, `cookie`, `source_address`",
     );
+    for cluster in [json!(""), json!("c".repeat(256))] {
+        let expected = "service.cluster: must be the name of a cluster, 1 to 255 bytes";
+        refused("/service/cluster", cluster, expected);
+    }
+    refused("/service/cluster", Value::Null, "service: missing field `cluster`");
+    for ms in [49, 10_001] {
+        let expected =
+            format!("service.timeout_ms: must be a whole number from 50 to 10000, not {ms}");
+        refused("/service/timeout_ms", json!(ms), &expected);
+    }
     let burst = limit("client_limits[0].limit.burst", "0");
     refused("/client_limits/0/limit/burst", json!(0), &burst);
 }
@@ -149,6 +164,7 @@ fn an_array_is_no_object() {
         "limits: invalid type: sequence, expected a map from SKU to limit",
     );
     refused("/slots", json!([16]), &array("slots"));
+    refused("/service", json!(["cartgate"]), &array("service"));
     refused("/routes/0", json!(["POST", "/add", [{"query": "sku"}], []]), &array("routes[0]"));
     let source = "routes[0].sku[0]: invalid type: sequence, expected string or map";
     refused("/routes/0/sku/0", json!(["json", "/sku"]), source);
@@ -159,6 +175,7 @@ fn an_array_is_no_object() {
         "limits",
         "slots",
         "client_limits",
+        "service",
         "routes",
     ];
     let whole = Value::Array(fields.map(|field| sample()[field].clone()).to_vec());

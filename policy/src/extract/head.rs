@@ -75,10 +75,11 @@ fn split(target: &[u8]) -> (&[u8], &[u8]) {
 /// An HTTP method: `POST`. Methods are case-sensitive (RFC 9110, section 9.1).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Method(String);
+pub struct Method(String);
 
 impl Method {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// The method as it stands in a request.
+    pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -95,6 +96,6 @@ impl TryFrom<String> for Method {
 /// Not a method.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{raw:?} is no method: use capital letters, such as POST")]
-pub(crate) struct MethodError {
+pub struct MethodError {
     raw: String,
 }

@@ -26,11 +26,9 @@ use crate::document::{Document, DocumentError, MediaType};
 use crate::problem::ProblemType;
 use crate::{Quantity, QuantityError, Sku, SkuError};
 
-pub use head::Head;
+pub use head::{Head, Method, MethodError};
 pub use path::{Pattern, PatternError};
 pub use source::{Field, FieldError, HeaderName, HeaderNameError, Pointer, PointerError, Source};
-
-use head::Method;
 
 /// The requests that are limited, and where their SKU and quantity are.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -48,6 +46,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// The requests with this method and path, whose SKU is the segment `sku` of the path.
+    pub fn by_path(method: Method, path: Pattern, sku: Field) -> Self {
+        Self { method, path, sku: vec![Source::Path(sku)], quantity: Vec::new() }
+    }
+
     /// Whether this route is for the request.
     pub fn matches(&self, head: &Head<'_>) -> bool {
         head.method() == self.method.as_bytes() && self.path.captures(head.path()).is_some()
@@ -56,6 +59,11 @@ impl Route {
     /// Whether SKU or quantity may be in the body.
     pub fn reads_body(&self) -> bool {
         self.sku.iter().chain(&self.quantity).any(Source::is_in_body)
+    }
+
+    /// Whether the SKU may be in path or query: all of a request that an access log has.
+    pub fn reads_target(&self) -> bool {
+        self.sku.iter().any(|source| matches!(source, Source::Path(_) | Source::Query(_)))
     }
 
     /// Reads what the request's head says, before any of its body has come.

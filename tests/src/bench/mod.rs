@@ -10,6 +10,7 @@ pub mod aftermath;
 pub mod answer;
 pub mod arguments;
 pub mod closed;
+pub mod control;
 pub mod conventional;
 pub mod cores;
 pub mod cpu;

@@ -12,6 +12,9 @@ use crate::process::StartError;
 /// The name of the cluster behind Envoy in every configuration we ship.
 const CLUSTER: &str = "cartgate";
 
+/// The same service, as the filter reports to it.
+pub const REPORTS: &str = "cartgate-reports";
+
 /// Where `envoy/envoy.yaml` has the module.
 const SHIPPED_MODULE: &str = "target/cartgate_filter.wasm";
 
@@ -46,13 +49,15 @@ impl EnvoyConfig {
     /// Sends requests to `address` instead of the service's usual place.
     pub fn upstream(mut self, address: SocketAddr) -> Self {
         let clusters = self.0["static_resources"]["clusters"].as_array_mut();
-        let ours = clusters.into_iter().flatten().find(|cluster| cluster["name"] == CLUSTER);
-        let cluster = ours.unwrap_or_else(|| panic!("no cluster named {CLUSTER}"));
-        for_each_object(cluster, &mut |object| {
-            if object.contains_key("socket_address") {
-                object.insert("socket_address".to_owned(), super::socket_address(address));
-            }
-        });
+        let is_ours =
+            |cluster: &&mut Value| cluster["name"] == CLUSTER || cluster["name"] == REPORTS;
+        for cluster in clusters.into_iter().flatten().filter(is_ours) {
+            for_each_object(cluster, &mut |object| {
+                if object.contains_key("socket_address") {
+                    object.insert("socket_address".to_owned(), super::socket_address(address));
+                }
+            });
+        }
         self
     }
 

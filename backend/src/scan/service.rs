@@ -1,0 +1,174 @@
+//! A running service, as a client sees it.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::uri::{Scheme, Uri};
+use axum::http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time;
+
+/// Whoever is not there by then is not there.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
+/// Longer than a service takes to commit a change, also while it takes over a bucket.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// No answer that is read here comes near it.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Where a service is: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceUrl {
+    host: String,
+    port: u16,
+    authority: String,
+    prefix: String,
+}
+
+impl FromStr for ServiceUrl {
+    type Err = ServiceUrlError;
+
+    fn from_str(raw: &str) -> Result<Self, ServiceUrlError> {
+        let wrong = || ServiceUrlError::Wrong { raw: raw.to_owned() };
+        let url: Uri = raw.parse().map_err(|_| wrong())?;
+        if url.scheme() == Some(&Scheme::HTTPS) {
+            return Err(ServiceUrlError::Tls);
+        }
+        let authority = url.authority().ok_or_else(wrong)?;
+        let has_more = url.query().is_some() || authority.as_str().contains('@');
+        if url.scheme() != Some(&Scheme::HTTP) || has_more || authority.host().is_empty() {
+            return Err(wrong());
+        }
+        // An IPv6 address is in brackets only as long as it is in a URL.
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        Ok(Self {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+            authority: authority.to_string(),
+            prefix: url.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+/// Why a service cannot be where a text says.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ServiceUrlError {
+    /// It is no URL of a service.
+    #[error(
+        "{raw:?} is no URL of a service: give http://host:port, without user, password and query"
+    )]
+    Wrong {
+        /// The text.
+        raw: String,
+    },
+    /// It is to be asked by TLS.
+    #[error("TLS is not spoken here: give http://host:port, within the shop's own network")]
+    Tls,
+}
+
+/// What a service answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) etag: Option<String>,
+    /// Its JSON; `null` if there is none.
+    pub(super) body: Value,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(super) enum CallError {
+    #[error("nobody is there ({0})")]
+    NotThere(String),
+    #[error("no answer ({0}): whether it was done is not known")]
+    NoAnswer(String),
+}
+
+impl ServiceUrl {
+    /// Asks the service, on a connection of its own.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        if_match: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, CallError> {
+        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = match time::timeout(CONNECT_WITHIN, connect).await {
+            Ok(stream) => stream.map_err(|error| CallError::NotThere(error.to_string()))?,
+            Err(late) => return Err(CallError::NotThere(late.to_string())),
+        };
+        let request = self.request(method, path, if_match, body);
+        let request = request.map_err(|error| CallError::NotThere(error.to_string()))?;
+        let no_answer = |error: String| CallError::NoAnswer(error);
+        let answer = time::timeout(ANSWER_WITHIN, exchange(stream, request)).await;
+        answer.map_err(|late| no_answer(late.to_string()))?.map_err(|e| no_answer(e.to_string()))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        if_match: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, axum::http::Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, &self.authority)
+            .header(header::CONNECTION, "close");
+        if let Some(version) = if_match {
+            request = request.header(header::IF_MATCH, version);
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request.body(Full::from(body.map(Value::to_string).unwrap_or_default()))
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<Answer, AnyError> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer; what went wrong with it the sender says.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let etag = response.headers().get(header::ETAG);
+    let etag = etag.and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    Ok(Answer { status, etag, body: serde_json::from_slice(&body).unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_service_is() {
+        let check = |raw: &str, host: &str, port: u16, prefix: &str| {
+            let url: ServiceUrl = raw.parse().unwrap();
+            assert_eq!((url.host.as_str(), url.port, url.prefix.as_str()), (host, port, prefix));
+        };
+        check("http://127.0.0.1:8080", "127.0.0.1", 8_080, "");
+        check("http://cartgate/", "cartgate", 80, "");
+        check("http://[::1]:8080/shop/", "::1", 8_080, "/shop");
+    }
+
+    #[test]
+    fn where_none_is() {
+        assert_eq!("https://shop".parse::<ServiceUrl>(), Err(ServiceUrlError::Tls));
+        for raw in ["", "shop:8080", "/v1", "ftp://shop", "http://a:b@shop", "http://shop/?q=1"] {
+            let wrong = ServiceUrlError::Wrong { raw: raw.to_owned() };
+            assert_eq!(raw.parse::<ServiceUrl>(), Err(wrong));
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Hot items at the edge: what worker threads know of them, and the one that reports.
+//!
+//! ```text
+//! every thread                       shared by the threads of a process          the thread that reports
+//! ------------                       ----------------------------------          -----------------------
+//! counts what is asked for ── tick ─> asked ──────────────────── tick ─> Report ──> service
+//! knows the items        <── tick ── pulse, table <────────────────────── Reply <──
+//! takes units            <─ request ─ a meter for each item <── shares ──'
+//! ```
+//!
+//! One thread of a process reports: it says so in the pulse, and if it has not for a while, another takes
+//! over, and goes on from the table. All values are under a prefix that has the name of the service's
+//! cluster in it, so that all filters of a process that report to the same service are one edge.
+//!
+//! Failure mode, of each step: this thread knows nothing new. When no report is answered any more, shares
+//! lapse, and what counts is the safe share.
+
+mod asked;
+mod leader;
+mod pulse;
+mod view;
+
+use std::cell::{Ref, RefCell};
+
+use cartgate_policy::Sku;
+use cartgate_policy::fleet::{Heavy, Reply, Report, Table};
+use cartgate_policy::heavy::Sketch;
+
+use crate::count::{self, SharedStore, UpdateError};
+
+use asked::Asked;
+use leader::Leader;
+use pulse::Pulse;
+
+pub(crate) use view::{HotItem, View};
+
+pub(crate) const NS_PER_MS: u64 = 1_000_000;
+
+/// Without a sign of the thread that reports for so long, another does. It gives one with each tick.
+const TAKE_OVER_NS: u64 = 600 * NS_PER_MS;
+
+/// With every so many ticks a thread says which SKUs are asked for most that are no hot items: over a
+/// shorter time there would be little to tell them by.
+const HEAVY_TICKS: u32 = 4;
+
+/// One worker thread's part.
+pub(crate) struct Fleet<S> {
+    store: S,
+    keys: Keys,
+    seed: [u8; 16],
+    /// What tells this thread from others.
+    me: u64,
+    /// What tells this process from others: the name under which it reports.
+    pub(crate) edge: u64,
+    view: RefCell<View>,
+    heavy: RefCell<Sketch>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ticks: u32,
+    leader: Option<Leader>,
+}
+
+/// How an edge stands with its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// The last report was answered.
+    Fresh = 1,
+    /// It was not; what the service has said before is still good.
+    Stale = 2,
+    /// That has lapsed as well: safe shares count.
+    Lost = 3,
+}
+
+/// What a tick came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ticked {
+    /// Shares have changed: what this thread knows of denials is out of date.
+    pub(crate) have_shares_changed: bool,
+    /// A report to send.
+    pub(crate) report: Option<Report>,
+    /// How the edge stands with its service, and how many hot items it knows, if this is the thread that
+    /// reports.
+    pub(crate) contact: Option<(Contact, usize)>,
+}
+
+/// Where shared values are.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pulse: Vec<u8>,
+    table: Vec<u8>,
+    asked: Vec<u8>,
+    edge: Vec<u8>,
+    meters: Vec<u8>,
+}
+
+impl Keys {
+    /// Those for filters that report to this cluster.
+    fn new(cluster: &str) -> Self {
+        // The number is that of the values' layout, as in `counter`.
+        let key = |name: &str| [b"cartgate/1/", name.as_bytes(), b"/", cluster.as_bytes()].concat();
+        Self {
+            pulse: key("pulse"),
+            table: key("table"),
+            asked: key("asked"),
+            edge: key("edge"),
+            meters: key("meter"),
+        }
+    }
+
+    /// Where the meter with this place is.
+    pub(crate) fn meter(&self, place: u16) -> Vec<u8> {
+        [&self.meters[..], b"/", &place.to_le_bytes()].concat()
+    }
+}
+
+impl<S: SharedStore> Fleet<S> {
+    /// A thread of an edge that reports to this cluster. The `seed` is that of the slots. `me` and `edge` are
+    /// random, and all threads take the `edge` of the first.
+    ///
+    /// # Errors
+    /// Failure mode: the filter does not start.
+    pub(crate) fn new(
+        store: S,
+        cluster: &str,
+        seed: [u8; 16],
+        (me, edge): (u64, u64),
+    ) -> Result<Self, UpdateError<S::Error>> {
+        let keys = Keys::new(cluster);
+        let edge = count::get_or_create(&store, &keys.edge, &edge.to_le_bytes())?;
+        // What is something else counts as a number, too: it is the same for all threads.
+        let edge = edge.first_chunk().copied().map(u64::from_le_bytes).unwrap_or_default();
+        let (view, heavy, state) = Default::default();
+        Ok(Self { store, keys, seed, me, edge, view, heavy, state })
+    }
+
+    /// What this thread knows of hot items.
+    pub(crate) fn view(&self) -> Ref<'_, View> {
+        self.view.borrow()
+    }
+
+    /// Where shared values are.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Counts units asked for of a SKU that is no hot item.
+    pub(crate) fn ask_other(&self, sku: &Sku, units: u32) {
+        self.heavy.borrow_mut().add(sku, units.into());
+    }
+
+    /// Brings this thread up to date, and says what is to be done.
+    ///
+    /// # Errors
+    /// Failure mode: as the module says.
+    pub(crate) fn tick(&self) -> Result<Ticked, UpdateError<S::Error>> {
+        let now_ns = self.store.now_ns().map_err(UpdateError::Store)?;
+        let pulse = self.pulse()?;
+        let have_shares_changed = self.catch_up(pulse)?;
+        self.hand_over()?;
+        let mut ticked = Ticked { have_shares_changed, ..Ticked::default() };
+        if !self.leads(pulse, now_ns)? {
+            self.state.borrow_mut().leader = None;
+            return Ok(ticked);
+        }
+        let mut state = self.state.borrow_mut();
+        if state.leader.is_none() {
+            state.leader = Some(Leader::new(self.table()?, pulse, now_ns));
+        }
+        if let Some(leader) = &mut state.leader {
+            leader.ask(self.take_asked()?, now_ns);
+            ticked.report = leader.report(now_ns);
+            ticked.contact = Some(leader.contact(now_ns));
+            if ticked.report.is_some() {
+                let number = leader.number();
+                self.change_pulse(|pulse| Pulse { number, ..pulse })?;
+            }
+        }
+        Ok(ticked)
+    }
+
+    /// Notes which call a report was sent with; `None`: it could not be sent. `jitter` is any random number.
+    pub(crate) fn sent(&self, call: Option<u32>, jitter: u64) {
+        if let (Some(leader), Ok(now_ns)) =
+            (&mut self.state.borrow_mut().leader, self.store.now_ns())
+        {
+            leader.sent(call, jitter, now_ns);
+        }
+    }
+
+    /// Takes what came of a call; `None`: nothing that can be used.
+    ///
+    /// # Errors
+    /// Failure mode: as the module says.
+    pub(crate) fn answered(
+        &self,
+        call: u32,
+        reply: Option<Reply>,
+        jitter: u64,
+    ) -> Result<(), UpdateError<S::Error>> {
+        let now_ns = self.store.now_ns().map_err(UpdateError::Store)?;
+        let pulse = self.pulse()?;
+        let mut state = self.state.borrow_mut();
+        // Another thread may have taken over: then it is told on its own.
+        let Some(leader) = state.leader.as_mut().filter(|_| pulse.leader == self.me) else {
+            return Ok(());
+        };
+        let Some(answered) = leader.answered(call, reply, (&self.seed, jitter), now_ns) else {
+            return Ok(());
+        };
+        answered.write(&self.store, &self.keys, pulse, now_ns)?;
+        drop(state);
+        self.change_pulse(|pulse| answered.pulse(pulse))?;
+        self.catch_up(self.pulse()?).map(drop)
+    }
+
+    fn pulse(&self) -> Result<Pulse, UpdateError<S::Error>> {
+        let stored = self.store.get(&self.keys.pulse).map_err(UpdateError::Store)?;
+        Ok(stored.and_then(|(bytes, _)| Pulse::from_bytes(&bytes)).unwrap_or_default())
+    }
+
+    fn change_pulse(&self, change: impl Fn(Pulse) -> Pulse) -> Result<(), UpdateError<S::Error>> {
+        count::update(&self.store, &self.keys.pulse, |stored, _| {
+            let pulse = stored.and_then(Pulse::from_bytes).unwrap_or_default();
+            Ok(((), Some(change(pulse).to_bytes())))
+        })
+    }
+
+    /// `None`: there is something that is no table.
+    fn table(&self) -> Result<Option<Table>, UpdateError<S::Error>> {
+        let stored = self.store.get(&self.keys.table).map_err(UpdateError::Store)?;
+        let read = |(bytes, _): (Vec<u8>, u32)| postcard::from_bytes(&bytes).ok();
+        Ok(stored.map_or_else(|| Some(Table::default()), read))
+    }
+
+    /// Reads what has changed since the last time. Says whether shares have. What cannot be read is read
+    /// again with each tick, and whoever reports begins anew.
+    fn catch_up(&self, pulse: Pulse) -> Result<bool, UpdateError<S::Error>> {
+        let mut view = self.view.borrow_mut();
+        (view.contact_until_ns, view.service_ahead_ms) =
+            (pulse.contact_until_ns, pulse.service_ahead_ms);
+        if view.table != pulse.table {
+            if let Some(table) = self.table()? {
+                view.read(table);
+                view.table = pulse.table;
+            } else {
+                self.state.borrow_mut().leader = None;
+            }
+        }
+        let have_shares_changed = view.shares != pulse.shares;
+        view.shares = pulse.shares;
+        Ok(have_shares_changed)
+    }
+
+    /// Hands what this thread was asked for to the one that reports.
+    fn hand_over(&self) -> Result<(), UpdateError<S::Error>> {
+        let mut state = self.state.borrow_mut();
+        state.ticks = state.ticks.wrapping_add(1);
+        let heavy = match state.ticks % HEAVY_TICKS {
+            0 => self.heavy.borrow_mut().take(),
+            _ => Vec::new(),
+        };
+        let heavy = heavy.into_iter().map(|Heavy { sku, units }| (sku, units)).collect();
+        let mine = Asked { items: self.view.borrow().take_asked(), heavy };
+        if mine.is_empty() {
+            return Ok(());
+        }
+        count::update(&self.store, &self.keys.asked, |stored, _| {
+            let mut all = stored.map(Asked::from_bytes).unwrap_or_default();
+            all.add(&mine);
+            Ok(((), Some(all.to_bytes())))
+        })
+    }
+
+    fn take_asked(&self) -> Result<Asked, UpdateError<S::Error>> {
+        count::update(&self.store, &self.keys.asked, |stored, _| {
+            let all = stored.filter(|bytes| !bytes.is_empty());
+            Ok((all.map(Asked::from_bytes).unwrap_or_default(), all.map(|_| Vec::new())))
+        })
+    }
+
+    /// Whether this is the thread that reports, or becomes it, since no other gives a sign.
+    fn leads(&self, pulse: Pulse, now_ns: u64) -> Result<bool, UpdateError<S::Error>> {
+        let is_quiet = |pulse: Pulse| now_ns.saturating_sub(pulse.beat_ns) >= TAKE_OVER_NS;
+        if pulse.leader != self.me && pulse.leader != 0 && !is_quiet(pulse) {
+            return Ok(false);
+        }
+        count::update(&self.store, &self.keys.pulse, |stored, _| {
+            let pulse = stored.and_then(Pulse::from_bytes).unwrap_or_default();
+            if pulse.leader != self.me && pulse.leader != 0 && !is_quiet(pulse) {
+                return Ok((false, None));
+            }
+            let leading = Pulse { leader: self.me, beat_ns: now_ns, ..pulse };
+            Ok((true, Some(leading.to_bytes())))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

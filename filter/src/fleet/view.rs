@@ -1,0 +1,81 @@
+//! What one worker thread knows of hot items.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+
+use cartgate_policy::Sku;
+use cartgate_policy::fleet::{Item, Table};
+use cartgate_policy::shares::Allowance;
+
+/// The hot items, as this thread has read of them.
+#[derive(Default)]
+pub(crate) struct View {
+    items: HashMap<Sku, HotItem>,
+    /// Until when shares are good, in monotonic nanoseconds.
+    pub(crate) contact_until_ns: u64,
+    /// The service's time less this machine's monotonic one, in milliseconds.
+    pub(super) service_ahead_ms: i64,
+    /// Which table and shares it has seen.
+    pub(super) table: u64,
+    pub(super) shares: u64,
+}
+
+/// A hot item.
+#[derive(Debug)]
+pub(crate) struct HotItem {
+    /// As the service told it.
+    pub(crate) item: Item,
+    /// Where its meter is.
+    pub(crate) place: u16,
+    /// What this edge admits if it does not hear of the service.
+    pub(crate) safe: Allowance,
+    /// Its share, as this thread has seen it last.
+    pub(crate) share: Cell<Allowance>,
+    /// Units asked for that the thread that reports does not know of yet.
+    asked: Cell<u64>,
+}
+
+impl View {
+    /// What is known of a SKU, if it is a hot item.
+    pub(crate) fn item(&self, sku: &Sku) -> Option<&HotItem> {
+        self.items.get(sku)
+    }
+
+    /// The service's time.
+    pub(crate) fn service_ms(&self, now_ns: u64) -> u64 {
+        (now_ns / super::NS_PER_MS).saturating_add_signed(self.service_ahead_ms)
+    }
+
+    /// Takes over what a table says.
+    pub(super) fn read(&mut self, table: Table) {
+        let edges = table.edges;
+        let mut before = std::mem::take(&mut self.items);
+        for (sku, entry) in table.items {
+            let safe = entry.item.limit.map_or(Allowance::default(), |l| Allowance::safe(l, edges));
+            let known = before.remove(&sku);
+            let (asked, share) =
+                known.map_or_else(Default::default, |known| (known.asked, known.share));
+            let (item, place) = (entry.item, entry.place);
+            self.items.insert(sku, HotItem { item, place, safe, share, asked });
+        }
+    }
+
+    /// Takes out what was asked for.
+    pub(super) fn take_asked(&self) -> BTreeMap<Sku, u64> {
+        let asked = self.items.iter().map(|(sku, item)| (sku, item.asked.take()));
+        asked.filter(|(_, units)| *units > 0).map(|(sku, units)| (sku.clone(), units)).collect()
+    }
+}
+
+impl HotItem {
+    /// Whether it can be asked for at any time.
+    pub(crate) fn is_open(&self) -> bool {
+        let Item { opens_at_ms, closes_at_ms, sold_out_until_ms, is_paused, .. } = &self.item;
+        !is_paused && [opens_at_ms, closes_at_ms, sold_out_until_ms].iter().all(|at| at.is_none())
+    }
+
+    /// Counts units that were asked for.
+    pub(crate) fn ask(&self, units: u32) {
+        self.asked.set(self.asked.get().saturating_add(units.into()));
+    }
+}
