@@ -41,7 +41,7 @@ test: wasm envoy ## every test, with a real Envoy; parts with the oldest, too, a
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 	CARTGATE_TEST_STORE=redis cargo test --locked --package cartgate-tests \
-	    --test api --test sale --test linearizability
+	    --test api --test edges --test sale --test linearizability
 	@$(if $(ENVOY),,$(MAKE) --no-print-directory test-envoy-$(firstword $(ENVOY_VERSIONS)))
 
 lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configurations, scripts

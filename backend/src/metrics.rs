@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::control::FleetView;
 use crate::lanes::{BucketDepths, LaneDepth};
 use crate::store::tenure::Reached;
 use crate::window::{Counts, Tally};
@@ -43,6 +44,7 @@ pub struct Metrics {
     pub tally: Tally,
     lane_depth: Family<QueueLabels, Gauge>,
     lane_age_ms: Family<LaneLabels, Gauge>,
+    fleet_leader: Gauge,
     edges: Gauge,
     edges_behind: Gauge,
     registry_revision: Gauge,
@@ -127,6 +129,7 @@ impl Default for Metrics {
             tally: Tally::default(),
             lane_depth: Family::default(),
             lane_age_ms: Family::default(),
+            fleet_leader: Gauge::default(),
             edges: Gauge::default(),
             edges_behind: Gauge::default(),
             registry_revision: Gauge::default(),
@@ -215,7 +218,12 @@ impl Metrics {
 
     fn register_fleet(&mut self) {
         let r = &mut self.registry;
-        r.register("edges", "Edges that report to this process", self.edges.clone());
+        r.register(
+            "fleet_leader",
+            "Whether this process leads the fleet of edges, 1, and has its numbers, or another, 0",
+            self.fleet_leader.clone(),
+        );
+        r.register("edges", "Edges that report", self.edges.clone());
         r.register(
             "edges_behind",
             "Edges that do not have the registry of hot items as it is",
@@ -244,11 +252,12 @@ impl Metrics {
         );
     }
 
-    /// Says how many edges report to this process, how many of them do not have the registry of hot items as
-    /// it is, and which that is.
-    pub fn set_fleet(&self, edges: usize, behind: usize, revision: u64) {
-        self.edges.set(gauge_value(edges));
-        self.edges_behind.set(gauge_value(behind));
+    /// Says how the fleet of edges stands, if this process leads it.
+    pub fn set_fleet(&self, fleet: Option<FleetView>) {
+        self.fleet_leader.set(fleet.is_some().into());
+        self.edges.set(gauge_value(fleet.map_or(0, |fleet| fleet.edges)));
+        self.edges_behind.set(gauge_value(fleet.map_or(0, |fleet| fleet.behind)));
+        let revision = fleet.map_or(0, |fleet| fleet.version.revision);
         self.registry_revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
     }
 

@@ -70,6 +70,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
         tracing::warn!("some clients did not take their answers in time");
     }
     drop(looking);
+    app.control.stop().await;
     if app.engine.stop().await == State::Failed {
         return Err(ServeError::EngineFailed);
     }

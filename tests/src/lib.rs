@@ -15,6 +15,7 @@ pub mod bench;
 pub mod browser;
 pub mod client;
 pub mod drill;
+pub mod edges;
 pub mod envoy;
 pub mod filter;
 pub mod flood;

@@ -218,7 +218,7 @@ async fn a_user_who_may_do_nearly_all_is_found_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_there_is_looked_at() {
     let (_dir, redis) = started("").await;
-    redis.ask::<()>(&["HSET", "cg:store", "format", "1", "buckets", "64"]).await.unwrap();
+    redis.ask::<()>(&["HSET", "cg:store", "format", "2", "buckets", "64"]).await.unwrap();
     let found = doctor(&redis.url(), None).await;
     found.expect("store", "ok", "64 buckets");
     found.expect("tail", "ok", "");

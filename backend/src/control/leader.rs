@@ -6,6 +6,7 @@ use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 use cartgate_policy::fleet::{Fleet, Heavy, NotTaken, Reply, Report, Settings, Version};
 use cartgate_policy::gcra::Limit;
+use serde::{Deserialize, Serialize};
 
 use super::detector::{self, Calmed, Detector, Noticed, Source};
 use super::follow::{Follower, Seen};
@@ -45,7 +46,7 @@ impl Rules {
 }
 
 /// How the fleet of edges stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetView {
     /// Edges that report.
     pub edges: usize,
@@ -58,7 +59,7 @@ pub struct FleetView {
 }
 
 /// How a hot item stands at the edges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemView {
     /// Edges that report.
     pub reporting: usize,
@@ -76,6 +77,8 @@ pub(super) struct Leader {
     fleet: Fleet,
     detector: Option<Detector>,
     followed: BTreeMap<Sku, Followed>,
+    /// Reserve commands for hot items that came, as far as that was told.
+    came: BTreeMap<Sku, u64>,
 }
 
 /// A limit that follows the engine.
@@ -98,6 +101,7 @@ impl Leader {
             fleet: Fleet::new(incarnation, rules.fleet, now_ms),
             detector: rules.detector.map(|settings| Detector::new(settings, now_ms)),
             followed: BTreeMap::new(),
+            came: BTreeMap::new(),
         }
     }
 
@@ -121,6 +125,15 @@ impl Leader {
         }
     }
 
+    /// Notes reserve commands for hot items that came.
+    pub(super) fn note_reserves(&mut self, reserves: &[(Sku, u64)]) {
+        for (sku, count) in reserves {
+            if let Some(came) = self.came.get_mut(sku) {
+                *came += count;
+            }
+        }
+    }
+
     /// As [`Fleet::plan`].
     pub(super) fn plan(&mut self, now_ms: u64) {
         self.fleet.plan(now_ms);
@@ -132,6 +145,7 @@ impl Leader {
         let gone: Vec<_> = items.filter(|sku| !registry.contains_key(*sku)).cloned().collect();
         gone.iter().for_each(|sku| self.fleet.remove(sku));
         self.followed.retain(|sku, _| registry.contains_key(sku));
+        self.came.retain(|sku, _| registry.contains_key(sku));
         for (sku, state) in registry {
             let limit = self.limit(sku, state, now_ms);
             let item = item_of(sku, state, limit, self.fleet.item(sku), now);
@@ -148,23 +162,27 @@ impl Leader {
             self.followed.remove(sku);
             return edge.limit;
         };
+        // What came and waits no more was decided.
+        let came = *self.came.entry(sku.clone()).or_default();
+        let decided = lane.decided.unwrap_or(came.saturating_sub(lane.waiting));
         let demand_per_s = self.fleet.demand(sku).unwrap_or_default();
         let followed = self.followed.entry(sku.clone()).or_insert_with(|| {
             let follower = Follower::new(limit, reserves_per_s);
             let told = follower.limit(limit);
-            Followed { follower, limit: told, decided: lane.decided, at_ms: now_ms }
+            Followed { follower, limit: told, decided, at_ms: now_ms }
         });
         let over_ms = now_ms.saturating_sub(followed.at_ms);
         if over_ms >= FOLLOW_EVERY_MS {
             let seen = Seen {
                 over_ms,
-                decided: lane.decided.saturating_sub(followed.decided),
+                decided: decided.saturating_sub(followed.decided),
                 waiting: lane.waiting,
                 demand_per_s,
                 available: state.stock.map_or(0, |stock| stock.available),
             };
             followed.limit = followed.follower.step(limit, wait_target_ms, seen);
-            (followed.decided, followed.at_ms) = (lane.decided, now_ms);
+            // It may seem to be less than before: what waits is known before what came is.
+            (followed.decided, followed.at_ms) = (decided.max(followed.decided), now_ms);
         }
         Some(followed.limit)
     }

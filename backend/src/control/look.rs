@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cartgate_policy::Sku;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::Control;
-use super::detector::{Noticed, Source};
+use super::detector::Noticed;
+use super::post::{Counts, What};
+use super::{Control, together};
 use crate::engine::HotState;
 use crate::hot_items::{HotItem, Note, Origin, Reason};
 use crate::lanes::EnqueueError;
@@ -30,7 +31,7 @@ const COUNT_EVERY: Duration = Duration::from_millis(200);
 const GAUGE_EVERY: Duration = Duration::from_secs(1);
 
 /// The tasks of [`Control::start`]. Dropping it ends them.
-pub struct Looking([AbortHandle; 2]);
+pub struct Looking(Vec<AbortHandle>);
 
 impl Drop for Looking {
     fn drop(&mut self) {
@@ -39,12 +40,21 @@ impl Drop for Looking {
 }
 
 impl Control {
-    /// Begins to answer edges, as soon as the registry can be read, in the tokio runtime that this is
-    /// called in.
+    /// Begins to answer edges, as soon as the registry can be read, or somebody else leads, in the tokio
+    /// runtime that this is called in.
     pub fn start(self: &Arc<Self>) -> Looking {
-        let planning = tokio::spawn(plan(Arc::clone(self)));
-        let looking = tokio::spawn(look(Arc::clone(self)));
-        Looking([planning, looking].map(|task| task.abort_handle()))
+        let control = || Arc::clone(self);
+        let mut tasks = vec![tokio::spawn(plan(control())), tokio::spawn(look(control()))];
+        if let Some(post) = &self.post {
+            let post = || Arc::clone(post);
+            tasks.push(tokio::spawn(together::hear_answers(post())));
+            tasks.push(tokio::spawn(together::echo(control(), post())));
+            if self.may_lead {
+                tasks.push(tokio::spawn(together::lead(control(), post())));
+                tasks.push(tokio::spawn(together::hear_asked(control(), post())));
+            }
+        }
+        Looking(tasks.iter().map(JoinHandle::abort_handle).collect())
     }
 }
 
@@ -53,13 +63,10 @@ async fn plan(control: Arc<Control>) {
     loop {
         ticks.tick().await;
         let now_ms = control.now_ms();
-        let mut leader = control.leader();
-        let Some(leader) = &mut *leader else { continue };
-        leader.plan(now_ms);
+        control.lead(|leader| leader.plan(now_ms));
         if gauged_at.elapsed() >= GAUGE_EVERY {
             gauged_at = Instant::now();
-            let (view, metrics) = (leader.view(), &control.metrics);
-            metrics.set_fleet(view.edges, view.behind, view.version.revision);
+            control.metrics.set_fleet(control.lead(|leader| leader.view()));
         }
     }
 }
@@ -73,8 +80,9 @@ async fn look(control: Arc<Control>) {
             () = control.changed.notified() => {}
         }
         if counted_at.elapsed() >= COUNT_EVERY {
-            control.take_counts(counted_at.elapsed());
+            let counts = control.take_counts(counted_at.elapsed());
             counted_at = Instant::now();
+            control.pass_on(counts).await;
         }
         let looked = control.look().await;
         if let Err(error) = &looked
@@ -89,20 +97,32 @@ async fn look(control: Arc<Control>) {
 
 impl Control {
     /// Tells the leader what this process was asked for.
-    fn take_counts(&self, over: Duration) {
-        let heavy = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
-        if let Some(leader) = &mut *self.leader() {
-            leader.note(Source::Api, &heavy, over_ms, self.now_ms());
+    async fn pass_on(&self, counts: Counts) {
+        match &self.post {
+            Some(post) if !self.leads() => {
+                if !(counts.heavy.is_empty() && counts.reserves.is_empty()) {
+                    // What does not come is missing: edges count as well.
+                    let _ = post.tell(What::Counts(counts)).await;
+                }
+            }
+            _ => drop(self.lead(|leader| self.tell(leader, What::Counts(counts)))),
         }
     }
 
     async fn look(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let incarnation = self.seat().incarnation(std::time::Instant::now());
+        let Some(incarnation) = incarnation else { return Ok(()) };
         let registry = self.engine.hot_states().await?;
         let (now, now_ms) = ((self.clock)(), self.now_ms());
-        self.leader().get_or_insert_with(|| self.new_leader()).take_up(&registry, now, now_ms);
+        {
+            let mut seat = self.seat();
+            let new = || self.new_leader(incarnation);
+            let leader = seat.begin(incarnation, std::time::Instant::now(), new);
+            let Some(leader) = leader else { return Ok(()) };
+            leader.take_up(&registry, now, now_ms);
+        }
         self.end_expired(&registry).await?;
-        self.ask(&registry).await?;
+        self.ask_stock(&registry).await?;
         self.register(&registry).await?;
         self.let_go(&registry).await
     }
@@ -125,16 +145,11 @@ impl Control {
     }
 
     /// Finds out which SKUs are in stock that may be hot.
-    async fn ask(&self, registry: &BTreeMap<Sku, HotState>) -> Result<(), StoreError> {
-        let to_ask = match &*self.leader() {
-            Some(leader) => leader.to_ask(registry, self.now_ms()),
-            None => Vec::new(),
-        };
-        for sku in to_ask {
+    async fn ask_stock(&self, registry: &BTreeMap<Sku, HotState>) -> Result<(), StoreError> {
+        let to_ask = self.lead(|leader| leader.to_ask(registry, self.now_ms()));
+        for sku in to_ask.unwrap_or_default() {
             let is_in_stock = self.engine.stock(&sku).await?.is_some();
-            if let Some(leader) = &mut *self.leader() {
-                leader.learn(&sku, is_in_stock, self.now_ms());
-            }
+            self.lead(|leader| leader.learn(&sku, is_in_stock, self.now_ms()));
         }
         Ok(())
     }
@@ -144,11 +159,8 @@ impl Control {
         &self,
         registry: &BTreeMap<Sku, HotState>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let noticed = match &mut *self.leader() {
-            Some(leader) => leader.noticed(registry, self.now_ms()),
-            None => Vec::new(),
-        };
-        for noticed in noticed {
+        let noticed = self.lead(|leader| leader.noticed(registry, self.now_ms()));
+        for noticed in noticed.unwrap_or_default() {
             let reason = noticed.to_string();
             let Noticed { sku, per_s, threshold_per_s, past_per_s } = noticed;
             let note = Note {
@@ -171,11 +183,8 @@ impl Control {
         &self,
         registry: &BTreeMap<Sku, HotState>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let calmed = match &mut *self.leader() {
-            Some(leader) => leader.calmed(registry, self.now_ms()),
-            None => Vec::new(),
-        };
-        for calmed in calmed {
+        let calmed = self.lead(|leader| leader.calmed(registry, self.now_ms()));
+        for calmed in calmed.unwrap_or_default() {
             let reason = Reason::new(calmed.to_string()).ok();
             let Some(HotState { item, .. }) = registry.get(&calmed.sku) else { continue };
             if self.change(&calmed.sku, None, Self::note(*item, reason)).await? {
@@ -203,7 +212,7 @@ impl Control {
         let changed = self.engine.change_hot_item(sku.clone(), item, note, &Arc::default()).await;
         match changed {
             Ok(changed) => {
-                self.changed();
+                self.changed.notify_one();
                 Ok(changed.kind.is_some())
             }
             Err(EnqueueError::HotItemChanged { .. } | EnqueueError::TooManyHotItems { .. }) => {
@@ -214,7 +223,7 @@ impl Control {
     }
 }
 
-fn every(period: Duration) -> Interval {
+pub(super) fn every(period: Duration) -> Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -36,7 +36,7 @@ impl Trials {
     /// Tries everything.
     pub(super) fn run(connection: &mut Connection, prefix: &str, info: &Info) -> Self {
         let tag = tag(connection, prefix);
-        let keys = ["hash", "ends", "stream"].map(|name| format!("{tag}:{name}"));
+        let keys = ["hash", "ends", "stream", "string"].map(|name| format!("{tag}:{name}"));
         let mut all: Vec<Trial> = Vec::new();
         for command in commands(&keys, prefix, info) {
             let mut words = cmd(&command[0]);
@@ -66,8 +66,8 @@ fn tag(connection: &mut Connection, prefix: &str) -> String {
 }
 
 /// All that is done by one command.
-fn commands(keys: &[String; 3], prefix: &str, info: &Info) -> Vec<Vec<String>> {
-    let [hash, ends, stream] = keys;
+fn commands(keys: &[String; 4], prefix: &str, info: &Info) -> Vec<Vec<String>> {
+    let [hash, ends, stream, string] = keys;
     let channel = format!("{prefix}:answers:doctor");
     let mut commands: Vec<Vec<&str>> = vec![
         vec!["HSET", hash, "field", "1"],
@@ -90,6 +90,8 @@ fn commands(keys: &[String; 3], prefix: &str, info: &Info) -> Vec<Vec<String>> {
         vec!["XLEN", stream],
         vec!["XDEL", stream, "1-0"],
         vec!["XTRIM", stream, "MAXLEN", "0"],
+        vec!["SET", string, "leader", "PX", "1500"],
+        vec!["GET", string],
         vec!["EXISTS", hash],
         vec!["PUBLISH", &channel, ""],
         vec!["TIME"],
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn whatever_the_store_does_is_tried() {
-        let keys = ["hash", "ends", "stream"].map(str::to_owned);
+        let keys = ["hash", "ends", "stream", "string"].map(str::to_owned);
         let info = |version| {
             Info::parse(&format!(
                 "redis_version:{version}\naof_enabled:1\n\

@@ -14,6 +14,7 @@ use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, Standing, State, Waiter,
 };
+use crate::store::redis::Api;
 use crate::store::{Durability, StockRow, Store, StoreError};
 use crate::window::{Rates, Tally};
 
@@ -42,8 +43,8 @@ pub struct HotState {
 /// What a hot item's lane does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HotLaneWork {
-    /// How many reserve commands were decided; only differences count.
-    pub decided: u64,
+    /// How many reserve commands were decided, if that is known here; only differences count.
+    pub decided: Option<u64>,
     /// How many wait.
     pub waiting: u64,
 }
@@ -58,6 +59,14 @@ impl Engine {
     /// Lanes, and the store that they commit to.
     pub fn local(lanes: Lanes, store: Arc<dyn Store>) -> Self {
         Self::Local(Local { lanes, store })
+    }
+
+    /// The store, if many processes share it.
+    pub fn shared_api(&self) -> Option<Arc<Api>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Shared(shared) => Some(shared.api()),
+        }
     }
 
     /// Where SKUs and ids belong.
@@ -320,7 +329,10 @@ impl Local {
             let Standing { stock, decided } = standings.get(&sku).copied().unwrap_or_default();
             let is_followed = item.edge.wait_target_ms.is_some();
             let lane = is_followed.then(|| self.lanes.hot_lane(&sku)).flatten();
-            let lane = lane.map(|lane| HotLaneWork { decided, waiting: lane.depth.reserve as u64 });
+            let lane = lane.map(|lane| HotLaneWork {
+                decided: Some(decided),
+                waiting: lane.depth.reserve as u64,
+            });
             (sku, HotState { item, stock, lane })
         };
         registry.into_iter().map(state).collect()

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::known::KnownHotItems;
-use super::{HotState, HotStock};
+use super::{HotLaneWork, HotState, HotStock};
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
@@ -93,6 +93,10 @@ impl Shared {
         Self { store, api, front, known, hot_items_max, worker: Mutex::new(worker), tasks }
     }
 
+    pub(super) fn api(&self) -> Arc<Api> {
+        Arc::clone(&self.api)
+    }
+
     pub(super) fn front(&self) -> &Arc<Front> {
         &self.front
     }
@@ -147,19 +151,37 @@ impl Shared {
         read_registry(&self.api, self.buckets()).await
     }
 
-    /// Of a lane's work only what waits is known here.
+    /// When holds expire is not known here, nor how much lanes decide.
     pub(super) async fn hot_states(&self) -> Result<BTreeMap<Sku, HotState>, StoreError> {
-        let state = async |(sku, item): (Sku, HotItem)| {
-            let row = self.stock(&sku).await?;
-            let stock = row.map(|row| HotStock {
-                available: row.counters.available,
-                held: row.counters.held,
+        let all = ask_all(self.buckets(), |bucket| self.hot_states_of(bucket));
+        Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    }
+
+    async fn hot_states_of(&self, bucket: u16) -> Result<Vec<(Sku, HotState)>, StoreError> {
+        let items = self.api.hot_items(bucket).await?;
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let skus: Vec<_> = items.iter().map(|(sku, _)| sku.clone()).collect();
+        let rows = self.api.stocks(bucket, &skus).await?;
+        let is_followed = |item: &HotItem| item.edge.wait_target_ms.is_some();
+        let are_any = items.iter().any(|(_, item)| is_followed(item));
+        let depths = if are_any { self.api.depths(bucket).await? } else { Vec::new() };
+        let waiting = |sku: &Sku| {
+            let own = |(stream, _): &&(Stream, u64)| matches!(stream, Stream::Hot(of) if of == sku);
+            depths.iter().find(own).map_or(0, |(_, depth)| *depth)
+        };
+        let state = |((sku, item), row): ((Sku, HotItem), Option<StockRow>)| {
+            let stock = row.map(|StockRow { counters, .. }| HotStock {
+                available: counters.available,
+                held: counters.held,
                 next_due: None,
             });
-            Ok((sku, HotState { item, stock, lane: None }))
+            let lane =
+                is_followed(&item).then(|| HotLaneWork { decided: None, waiting: waiting(&sku) });
+            (sku, HotState { item, stock, lane })
         };
-        let registry = stream::iter(self.hot_items().await?);
-        registry.map(state).buffer_unordered(ASKED_AT_ONCE).try_collect().await
+        Ok(items.into_iter().zip(rows).map(state).collect())
     }
 
     /// An owner sees to it that its bucket has no more than may be. That all buckets together do not

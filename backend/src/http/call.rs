@@ -38,8 +38,9 @@ impl Call {
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
         if let Command::Reserve(reserve) = &command {
-            self.app.control.count(sku, reserve.quantity.get().into());
-            if self.app.engine.is_hot(sku) {
+            let is_hot = self.app.engine.is_hot(sku);
+            self.app.control.count(sku, reserve.quantity.get().into(), is_hot);
+            if is_hot {
                 self.app.metrics.count_demand(sku, (self.app.clock)());
             }
         }
@@ -61,7 +62,7 @@ impl Call {
     ) -> Result<Changed, EnqueueError> {
         let level = self.observed.level();
         let changed = self.app.engine.change_hot_item(sku, item, note, level).await;
-        self.app.control.changed();
+        self.app.control.changed().await;
         changed
     }
 

@@ -21,7 +21,7 @@ pub(super) async fn report(
     EdgePath(edge): EdgePath,
     ReportBody(report): ReportBody,
 ) -> Result<Response, Refused> {
-    let reply = app.control.report(edge, &report).await?;
+    let reply = app.control.report(edge, report).await?;
     Ok(json(StatusCode::OK, &reply))
 }
 

@@ -7,7 +7,7 @@ use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 
 use super::stocks::Stocks;
-use super::turn::Decided;
+use super::turn::Reserves;
 use crate::hot_items::HotItem;
 use crate::store::Commit;
 
@@ -42,12 +42,13 @@ impl Board {
         self.standings().insert(sku.clone(), standing);
     }
 
-    /// Notes what a turn has changed. `hot_items` are all that there are after it.
+    /// Notes what a turn has changed. `hot_items` are all that there are after it, `reserves` what it has decided
+    /// of them.
     pub(super) fn note(
         &self,
         hot_items: &BTreeMap<Sku, HotItem>,
         commit: &Commit,
-        decided: &Decided,
+        reserves: &[(&Sku, Reserves)],
         stocks: &Stocks,
     ) {
         let mut standings = self.standings();
@@ -67,8 +68,8 @@ impl Board {
                 standing.stock = stocks.hot_stock(&changed.sku);
             }
         }
-        for (sku, reserves) in decided.reserves_of(hot_items) {
-            if let Some(standing) = standings.get_mut(sku) {
+        for (sku, reserves) in reserves {
+            if let Some(standing) = standings.get_mut(*sku) {
                 standing.decided += reserves.decided;
             }
         }

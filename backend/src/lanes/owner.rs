@@ -13,7 +13,7 @@ use super::registry::{Registry, RegistryChanges};
 use super::reserve_queue::Place;
 use super::shared::Shared;
 use super::taken::{Change, Room, Taken};
-use super::turn::{Decided, Deferred};
+use super::turn::{Decided, Deferred, note_admitted};
 use super::{Buckets, LaneSettings};
 use crate::clock::Clock;
 use crate::hot_items::{Changed, HotItem, former_max};
@@ -140,9 +140,10 @@ impl Owner {
         let has_gone = |sku: &&Sku| self.shared.lanes_of(sku).hand_off(sku);
         self.hot_lanes -= handoffs.iter().filter(has_gone).count();
         let (hot_items, stocks) = (self.registry.items(), &self.decider.stocks);
-        self.shared.board.note(hot_items, &commit, &decided, stocks);
+        let reserves = decided.reserves_of(hot_items);
+        self.shared.board.note(hot_items, &commit, &reserves, stocks);
         self.register(&commit.hot_items);
-        decided.note_admitted(&self.metrics, &self.shared.registry(), now);
+        note_admitted(&reserves, &self.metrics, now);
         self.answer(decided);
         // Counted from before the commit.
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -350,29 +350,12 @@ impl Decided {
         }
     }
 
-    /// Counts what was held of hot items.
-    pub(super) fn note_admitted(
-        &self,
-        metrics: &Metrics,
-        hot_items: &BTreeMap<Sku, HotItem>,
-        now: UnixMs,
-    ) {
-        for (sku, Reserves { held, .. }) in self.reserves_of(hot_items) {
-            if held > 0 {
-                metrics.count_admitted(sku, held, now);
-            }
-        }
-    }
-
     /// The reserve commands of hot items; of each perhaps in several parts.
-    pub(super) fn reserves_of(
-        &self,
-        hot_items: &BTreeMap<Sku, HotItem>,
-    ) -> impl Iterator<Item = (&Sku, Reserves)> {
+    pub(super) fn reserves_of(&self, hot_items: &BTreeMap<Sku, HotItem>) -> Vec<(&Sku, Reserves)> {
         let all: &[_] = if hot_items.is_empty() { &[] } else { &self.0 };
         // Lane by lane, so that what is of one hot item is together.
         let by_sku = all.chunk_by(|(one, _), (next, _)| one.sku == next.sku);
-        by_sku.filter_map(|decided| {
+        let reserves = by_sku.filter_map(|decided| {
             let sku = decided.first().map(|(queued, _)| &queued.sku)?;
             let mut reserves = Reserves::default();
             let of_reserve =
@@ -382,7 +365,8 @@ impl Decided {
                 reserves.held += u64::from(matches!(outcome, Outcome::Held(_)));
             }
             hot_items.contains_key(sku).then_some((sku, reserves))
-        })
+        });
+        reserves.collect()
     }
 
     /// Answers every caller that still waits, and gives back the holds that nobody hears of.
@@ -392,6 +376,13 @@ impl Decided {
                 shared.cancel(queued.sku, &unheard);
             }
         }
+    }
+}
+
+/// Counts what was held of hot items.
+pub(super) fn note_admitted(reserves: &[(&Sku, Reserves)], metrics: &Metrics, now: UnixMs) {
+    for (sku, Reserves { held, .. }) in reserves.iter().filter(|(_, reserves)| reserves.held > 0) {
+        metrics.count_admitted(sku, *held, now);
     }
 }
 

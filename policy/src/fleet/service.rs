@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Item, Reply, Report, Session, Version};
@@ -69,7 +70,7 @@ struct Asked {
 }
 
 /// Why a report was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum NotTaken {
     /// It is not newer than what was taken.
     #[error("report {number} is not newer than {taken}, which was taken")]

@@ -64,6 +64,7 @@ async fn metrics_have_these_names() {
         "cartgate_skus_lost counter",
         "cartgate_lane_depth gauge",
         "cartgate_lane_oldest_age_ms gauge",
+        "cartgate_fleet_leader gauge",
         "cartgate_edges gauge",
         "cartgate_edges_behind gauge",
         "cartgate_registry_revision gauge",

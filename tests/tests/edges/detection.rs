@@ -5,8 +5,8 @@ use cartgate_tests::{Order, Service};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::edge::{Edge, report};
 use super::{SKU, hot_item, last_change, metrics, register, service};
+use cartgate_tests::edges::{Edge, report};
 
 const SETTINGS: &str = "hot_items_max = 6\n\
     [detection]\nper_s = 500\ncalm_ms = 1_000\nregistrations_per_s = 50\n\

@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::edge::{Edge, report, sku, total};
 use super::{SKU, call, hot_item, options, register, service};
+use cartgate_tests::edges::{Edge, report, total};
 
 /// Lets the edges report until it is so, and sees to it that they never have more than the limit.
 async fn until(edges: &mut [Edge], service: &Service, limit: u32, is_so: impl Fn(&[u32]) -> bool) {
@@ -28,7 +28,7 @@ fn limited(per_second: u32) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_follow_demand_and_are_the_limit_together() {
-    let (_dir, service, _shop) = service("[edges]\nttl_ms = 1_000", 10).await;
+    let (_dir, service, _shop) = service("", 10).await;
     assert_eq!(register(&service, SKU, limited(100)).await.status, 201);
     let mut edges = Edge::fleet(3);
     until(&mut edges, &service, 100, |held| held.iter().sum::<u32>() == 100).await;
@@ -59,7 +59,7 @@ async fn shares_follow_demand_and_are_the_limit_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_gone_leaves_its_share() {
-    let (_dir, service, _shop) = service("[edges]\nttl_ms = 1_000", 10).await;
+    let (_dir, service, _shop) = service("", 10).await;
     register(&service, SKU, limited(100)).await;
     let mut edges = Edge::fleet(2);
     edges.iter_mut().for_each(|edge| edge.ask(SKU, 500));
@@ -158,5 +158,5 @@ async fn reports_are_refused_one_by_one() {
         super::metrics(&service).await.contains("cartgate_edges 2").then_some(())
     })
     .await;
-    assert_eq!(edges[0].item(sku(SKU).as_str()), None);
+    assert_eq!(edges[0].item(SKU), None);
 }

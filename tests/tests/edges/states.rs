@@ -6,8 +6,8 @@ use cartgate_tests::{Order, Service, StoreKind};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::edge::Edge;
 use super::{SKU, call, hot_item, last_change, register, service};
+use cartgate_tests::edges::Edge;
 
 /// Lets an edge report until it has been told so.
 async fn until(edge: &Mutex<Edge>, service: &Service, is_so: impl Fn(Option<&Item>) -> bool) {
@@ -138,9 +138,16 @@ async fn a_limit_follows_the_engine() {
 async fn what_did_not_change_is_not_told_again() {
     let (_dir, service, shop) = service("", 1).await;
     register(&service, SKU, json!({"limit": {"per_second": 5}})).await;
-    shop.reserve(&Order::one(SKU)).await.unwrap();
     let edge = Mutex::new(Edge::new(1));
-    until(&edge, &service, |item| item.is_some_and(|i| i.sold_out_until_ms.is_some())).await;
+    // On Redis nobody but the owner knows when a hold expires: that is told again and again.
+    let is_sold_out = StoreKind::from_env() == StoreKind::Embedded;
+    if is_sold_out {
+        shop.reserve(&Order::one(SKU)).await.unwrap();
+    }
+    until(&edge, &service, |item| {
+        item.is_some_and(|item| item.sold_out_until_ms.is_some() == is_sold_out)
+    })
+    .await;
     let version = edge.lock().await.reporter.table().version;
     let first = edge.lock().await.reporter.number();
     eventually("ten reports more", || async {

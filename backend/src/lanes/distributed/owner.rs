@@ -20,7 +20,7 @@ use crate::lanes::decider::{Decider, Work};
 use crate::lanes::queued::Queued;
 use crate::lanes::registry::{Registry, Verdict};
 use crate::lanes::taken::{Room, Taken};
-use crate::lanes::turn::{Decided, Deferred};
+use crate::lanes::turn::{Decided, Deferred, note_admitted};
 use crate::lanes::{EnqueueError, LaneSettings};
 use crate::metrics::Metrics;
 use crate::store::tenure::{Answer, Arrived, Reached, RouteChange, Tenure, Told, TurnCommit};
@@ -126,7 +126,7 @@ impl Owner {
             self.share.set(self.decider.stocks.hold_count(), self.registry.items().len());
         }
         decided.note(&self.metrics);
-        decided.note_admitted(&self.metrics, self.registry.items(), now);
+        note_admitted(&decided.reserves_of(self.registry.items()), &self.metrics, now);
         self.wait =
             if is_idle && !has_deferred { self.rest(taken.paced_ms, now) } else { Duration::ZERO };
         Ok(decided.len())

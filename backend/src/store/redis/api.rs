@@ -22,8 +22,8 @@ use crate::window::{Counts, Rates, WINDOW_S};
 
 /// Posts into the streams of all buckets, and reads what is committed.
 pub struct Api {
-    keys: StoreKeys,
-    remote: Remote,
+    pub(super) keys: StoreKeys,
+    pub(super) remote: Remote,
     ears: Arc<Ears>,
     durability: Durability,
 }
@@ -84,6 +84,18 @@ impl Api {
     /// The store cannot be read.
     pub async fn stock(&self, bucket: u16, sku: &Sku) -> Result<Option<StockRow>, StoreError> {
         self.ask(bucket, |keys| ask::stock(keys, sku)).await
+    }
+
+    /// The stock of some SKUs of a bucket, in their order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn stocks(
+        &self,
+        bucket: u16,
+        skus: &[Sku],
+    ) -> Result<Vec<Option<StockRow>>, StoreError> {
+        self.ask(bucket, |keys| ask::stocks(keys, skus)).await
     }
 
     /// What became of a command, and of which SKU's stock it was.

@@ -51,6 +51,16 @@ pub(super) fn stock(keys: &Keys, sku: &Sku) -> Ask<Option<StockRow>> {
     })
 }
 
+pub(super) fn stocks(keys: &Keys, skus: &[Sku]) -> Ask<Vec<Option<StockRow>>> {
+    let mut pipe = pipeline();
+    pipe.cmd("HMGET").arg(keys.key("stock"));
+    skus.iter().for_each(|sku| _ = pipe.arg(sku.as_str()));
+    Ask::new(pipe, |replies| {
+        let row = |row: Found| row.map(|row| decode("stock", &row)).transpose();
+        replies.next::<Vec<Found>>("stock")?.into_iter().map(row).collect()
+    })
+}
+
 pub(super) fn reservation(keys: &Keys, id: CommandId) -> Ask<Option<(Sku, Reservation)>> {
     let mut pipe = pipeline();
     // It may leave either for the other in between, but not both ways.

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use cartgate_policy::Sku;
 
+use super::control::Line;
 use crate::store::StoreError;
 use crate::store::encoding::{malformed, parse_sku};
 use crate::store::tenure::{Route, Stream};
@@ -40,6 +41,19 @@ impl StoreKeys {
     /// The channel on which a process hears what its callers are told.
     pub(super) fn channel(&self, process: u64) -> String {
         self.named(format_args!("answers:{process:016x}"))
+    }
+
+    /// Who leads the fleet of edges.
+    pub(super) fn control(&self) -> String {
+        self.named("control")
+    }
+
+    /// The channel on which processes hear of each other.
+    pub(super) fn line(&self, line: Line) -> String {
+        match line {
+            Line::Leader => self.named("control:leader"),
+            Line::Process(process) => self.named(format_args!("control:{process:016x}")),
+        }
     }
 
     fn named(&self, name: impl Display) -> String {

@@ -18,7 +18,7 @@
 //! # Keys
 //!
 //! All keys of bucket `b` begin with `{cg:b}:`, so that a cluster has them in one slot and a script
-//! may touch them together; `cg` is a setting. None has a time to live but `rates`: Redis removes
+//! may touch them together; `cg` is a setting. None of these has a time to live but `rates`: Redis removes
 //! nothing else by itself, and must not (`maxmemory-policy noeviction`). Values are laid out as in
 //! `encoding.rs`.
 //!
@@ -46,8 +46,9 @@
 //! | `lost`          | hash   | SKU: version that was committed, version that a failover left | an operator removes it |
 //!
 //! Of the whole store: `cg:store`, a hash of `format`, `buckets`, `secret`; `cg:workers`, a hash of
-//! workers and their reports, each good for as long as a lease is; the channels
-//! `cg:answers:<process>`, which keep nothing. What has no end in the table is what the shop itself
+//! workers and their reports, each good for as long as a lease is; `cg:control`, a string, the incarnation
+//! that leads the fleet of edges, until its lease ends; the channels `cg:answers:<process>`,
+//! `cg:control:leader` and `cg:control:<process>`, which keep nothing. What has no end in the table is what the shop itself
 //! makes: SKUs, and what customers have bought.
 //!
 //! An entry of a stream of commands has `n`, a nonce of its post; `t`, the server's time; and one or
@@ -103,6 +104,7 @@ mod api;
 mod ask;
 mod breaker;
 mod commit;
+pub mod control;
 mod facts;
 pub(crate) mod keys;
 mod link;

@@ -20,9 +20,11 @@ pub(super) static POST_SETTLE: Step =
 pub(super) static COMMIT: Step = Step::new(include_str!("scripts/commit.lua"));
 pub(super) static COUNT: Step = Step::new(include_str!("scripts/count.lua"));
 pub(super) static REPORT: Step = Step::new(include_str!("scripts/report.lua"));
+pub(super) static LEAD: Step = Step::new(include_str!("scripts/lead.lua"));
 
 /// All of them: what a server forgets, it forgets together.
-static ALL: [&Step; 8] = [&OPEN, &ACQUIRE, &RENEW, &POST, &POST_SETTLE, &COMMIT, &COUNT, &REPORT];
+static ALL: [&Step; 9] =
+    [&OPEN, &ACQUIRE, &RENEW, &POST, &POST_SETTLE, &COMMIT, &COUNT, &REPORT, &LEAD];
 
 impl Step {
     const fn new(code: &'static str) -> Self {

@@ -2,6 +2,7 @@
 //! others is in `store/conformance`.
 
 mod cluster;
+mod control;
 mod fences;
 mod lost;
 mod posts;
