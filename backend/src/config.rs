@@ -12,12 +12,13 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::control::config::{DetectionConfig, EdgesConfig};
 use crate::lanes::{FrontSettings, LaneSettings, Retention};
 use crate::store::redis::{self, Address};
 use crate::store::{Durability, StoreError};
 
 /// The service's configuration. Every field has a default; a field that is not here is an error.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Address and port to listen on.
@@ -67,6 +68,10 @@ pub struct Config {
     /// What is remembered of reservations that have ended: `holds_ms`, `refusals_ms`,
     /// `refusals_max`, which on a shared store is each bucket's.
     pub retention: Retention,
+    /// How edges are kept in step.
+    pub edges: EdgesConfig,
+    /// When SKUs are hot without anybody having said so.
+    pub detection: DetectionConfig,
 }
 
 /// Bounds and pace of each lane.
@@ -175,6 +180,8 @@ impl Default for Config {
             connections_max: 10_000,
             lanes: LanesConfig::default(),
             retention: Retention::default(),
+            edges: EdgesConfig::default(),
+            detection: DetectionConfig::default(),
         }
     }
 }
@@ -243,7 +250,9 @@ impl Config {
         let holds_min = self.hold_ms_max();
         check("retention.holds_ms", self.retention.holds_ms, holds_min..=366 * DAY_MS)?;
         check("retention.refusals_ms", self.retention.refusals_ms, 1..=DAY_MS)?;
-        check("retention.refusals_max", count(self.retention.refusals_max), 1..=10_000_000)
+        check("retention.refusals_max", count(self.retention.refusals_max), 1..=10_000_000)?;
+        self.edges.check(self.store.is_some())?;
+        self.detection.check()
     }
 
     fn check_roles(&self) -> Result<(), ConfigError> {
@@ -311,11 +320,15 @@ impl RedisConfig {
     }
 }
 
-fn count(value: usize) -> u64 {
+pub(crate) fn count(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
-fn check(field: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
+pub(crate) fn check(
+    field: &'static str,
+    value: u64,
+    range: RangeInclusive<u64>,
+) -> Result<(), ConfigError> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -357,6 +370,12 @@ pub enum ConfigError {
     /// What keys begin with is no plain word.
     #[error("redis.prefix: set it to 1 to 32 letters, digits, `-` and `_`")]
     Prefix,
+    /// The part of a threshold that is calm is none.
+    #[error("detection.calm_ratio = {value} is out of range: set it above 0, up to 1")]
+    CalmRatio {
+        /// What it was set to.
+        value: f64,
+    },
     /// A number is out of its range.
     #[error("{field} = {value} is out of range: set it to {min} up to {max}")]
     OutOfRange {

@@ -11,6 +11,7 @@
 pub mod clock;
 mod command_id;
 pub mod config;
+pub mod control;
 pub mod doctor;
 pub mod engine;
 pub mod hot_items;

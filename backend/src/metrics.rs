@@ -43,6 +43,16 @@ pub struct Metrics {
     pub tally: Tally,
     lane_depth: Family<QueueLabels, Gauge>,
     lane_age_ms: Family<LaneLabels, Gauge>,
+    edges: Gauge,
+    edges_behind: Gauge,
+    registry_revision: Gauge,
+    reports: Family<ReportLabels, Counter>,
+    /// SKUs that were noticed, and made hot items.
+    pub detected: Counter,
+    /// Those that were let go, since they were calm again.
+    pub let_go: Counter,
+    /// Hot items whose time was over.
+    pub expired: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +98,11 @@ struct TenureLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReportLabels {
+    outcome: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         // 100 us to 26 s: from a commit on a fast disk to a caller that waits to the end.
@@ -112,8 +127,16 @@ impl Default for Metrics {
             tally: Tally::default(),
             lane_depth: Family::default(),
             lane_age_ms: Family::default(),
+            edges: Gauge::default(),
+            edges_behind: Gauge::default(),
+            registry_revision: Gauge::default(),
+            reports: Family::default(),
+            detected: Counter::default(),
+            let_go: Counter::default(),
+            expired: Counter::default(),
         };
         metrics.register();
+        metrics.register_fleet();
         metrics
     }
 }
@@ -188,6 +211,50 @@ impl Metrics {
             "Milliseconds since the oldest command came that waits there",
             self.lane_age_ms.clone(),
         );
+    }
+
+    fn register_fleet(&mut self) {
+        let r = &mut self.registry;
+        r.register("edges", "Edges that report to this process", self.edges.clone());
+        r.register(
+            "edges_behind",
+            "Edges that do not have the registry of hot items as it is",
+            self.edges_behind.clone(),
+        );
+        r.register(
+            "registry_revision",
+            "Counted up with each change of what edges are told of hot items, from when they were told first",
+            self.registry_revision.clone(),
+        );
+        r.register("edge_reports", "Reports of edges, by what came of them", self.reports.clone());
+        r.register(
+            "hot_items_detected",
+            "Hot items that nobody had registered, but that were noticed",
+            self.detected.clone(),
+        );
+        r.register(
+            "hot_items_let_go",
+            "Hot items of these that are none any more, since they were calm",
+            self.let_go.clone(),
+        );
+        r.register(
+            "hot_items_expired",
+            "Hot items that are none any more, since their time was over",
+            self.expired.clone(),
+        );
+    }
+
+    /// Says how many edges report to this process, how many of them do not have the registry of hot items as
+    /// it is, and which that is.
+    pub fn set_fleet(&self, edges: usize, behind: usize, revision: u64) {
+        self.edges.set(gauge_value(edges));
+        self.edges_behind.set(gauge_value(behind));
+        self.registry_revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a report of an edge: `answered`, `outdated`, `too-many-edges`, `unavailable`.
+    pub fn count_report(&self, outcome: &'static str) {
+        self.reports.get_or_create(&ReportLabels { outcome }).inc();
     }
 
     /// Counts an answered request. `route` is the pattern, not the path.

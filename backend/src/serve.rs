@@ -53,6 +53,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
         app = start(config) => app?,
         () = &mut stop => return Ok(()),
     };
+    let looking = app.control.start();
     // Until now callers were refused, for another to answer them: a store may be waited for.
     let listener = socket.listen(BACKLOG).map_err(failed)?;
     tracing::info!(listen = %address, "serving");
@@ -68,6 +69,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     if !server::serve(listener, router, connections_max, stop_or_failure, stop_within).await {
         tracing::warn!("some clients did not take their answers in time");
     }
+    drop(looking);
     if app.engine.stop().await == State::Failed {
         return Err(ServeError::EngineFailed);
     }

@@ -67,8 +67,6 @@ problem_types! {
     NotOpenYet, "not-open-yet", 403, "The sale of this product has not begun";
     /// Edge and service: the sale is over, since `closed_at`.
     SaleClosed, "sale-closed", 403, "The sale of this product is over";
-    /// Edge and service: an operator has paused the sale.
-    Paused, "paused", 503, "The sale of this product is paused";
     /// Service: no such SKU in stock.
     UnknownSku, "unknown-sku", 404, "There is no such product";
     /// Service: no such reservation.
@@ -95,6 +93,12 @@ problem_types! {
     UnknownHotItem, "unknown-hot-item", 404, "This product is no hot item";
     /// Service: there are as many hot items as there may be, which is `max`.
     TooManyHotItems, "too-many-hot-items", 409, "There are too many hot items";
+    /// Service: a hot item is not the one that was to be changed: it has `version`, or is none any more.
+    HotItemChanged, "hot-item-changed", 412, "The hot item has changed since";
+    /// Edge and service: an operator has paused the sale.
+    Paused, "paused", 503, "The sale of this product is paused";
+    /// Service: an edge's report is not newer than one that was taken.
+    ReportOutdated, "report-outdated", 409, "A newer report of this edge was taken";
     /// Service: the SKU's lane holds as many commands as it may.
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
     /// Service: it is stopping, or its store failed.

@@ -138,7 +138,8 @@ async fn an_item_has_a_limit_of_its_own_for_each_client() {
     register(&site, json!({"client_limit": {"per_second": 1, "burst": 3}})).await;
     eventually("the client's limit", || async {
         let answer = ask(&site, "x-client: somebody\r\n").await;
-        (answer.status() == 429).then(|| assert_eq!(problem(&answer)["type"], kind("client-over-limit")))
+        (answer.status() == 429)
+            .then(|| assert_eq!(problem(&answer)["type"], kind("client-over-limit")))
     })
     .await;
     assert_eq!(ask(&site, "x-client: another\r\n").await.status(), 200);

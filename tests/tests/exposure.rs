@@ -1,5 +1,5 @@
 //! What the shipped Envoy configuration lets shoppers reach: reservations and tickets. Stock,
-//! journal, hot items, carts, metrics and probes stay out of reach, whatever the spelling of the path.
+//! journal, hot items, edges, carts, metrics and probes stay out of reach, whatever the spelling of the path.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ const SKU: &str = "TEE-WHITE-M";
 
 /// Request targets that name something shoppers have no business with, or that may be taken for
 /// such by somebody who decodes or normalises them once more.
-const FORBIDDEN: [&str; 57] = [
+const FORBIDDEN: [&str; 60] = [
     "/",
     "/v1",
     "/v1/",
@@ -38,6 +38,9 @@ const FORBIDDEN: [&str; 57] = [
     "//v1/hot-items/TEE-WHITE-M",
     "/v1/tickets/../hot-items/TEE-WHITE-M",
     "/v1/reservations/%2e%2e/hot-items/TEE-WHITE-M",
+    "/v1/edges",
+    "/v1/edges/0000000000000001/reports",
+    "/v1/tickets/../edges/0000000000000001/reports",
     "/v1/carts",
     "/v1/carts/",
     "/v1/reservations/../carts",

@@ -193,7 +193,6 @@ async fn the_shipped_cron_job_scans() {
 /// At a real service: what is hot gets registered, what was detected before is renewed, and what somebody
 /// registered by hand stays as it is.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the service does not know origin, reason, limit and expires_at of a hot item yet"]
 async fn what_is_hot_is_registered_at_a_service() {
     let dir = tempfile::tempdir().unwrap();
     let options = ServiceOptions::new(dir.path()).own_store(StoreKind::from_env());

@@ -1,6 +1,7 @@
 //! The reservation engine, as HTTP knows it: with a store of its own, or on one that many processes
 //! share.
 
+mod known;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use cartgate_ledger::{Command, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
-use crate::hot_items::HotItem;
+use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
-    BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, State, Waiter,
+    BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, Standing, State, Waiter,
 };
 use crate::store::{Durability, StockRow, Store, StoreError};
 use crate::window::{Rates, Tally};
 
+pub use crate::lanes::HotStock;
 pub use shared::Shared;
 
 /// The reservation engine.
@@ -24,6 +26,26 @@ pub enum Engine {
     Local(Local),
     /// This process has a part in it.
     Shared(Shared),
+}
+
+/// A hot item, and how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotState {
+    /// Its entry in the registry.
+    pub item: HotItem,
+    /// Its stock; `None`: it was never put up for sale.
+    pub stock: Option<HotStock>,
+    /// What its lane does, if a limit is to follow that and it is known.
+    pub lane: Option<HotLaneWork>,
+}
+
+/// What a hot item's lane does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotLaneWork {
+    /// How many reserve commands were decided; only differences count.
+    pub decided: u64,
+    /// How many wait.
+    pub waiting: u64,
 }
 
 /// An engine with a store of its own.
@@ -165,11 +187,12 @@ impl Engine {
         &self,
         sku: Sku,
         item: Option<HotItem>,
+        note: Note,
         level: &Arc<Level>,
-    ) -> Result<(), EnqueueError> {
+    ) -> Result<Changed, EnqueueError> {
         match self {
-            Self::Local(local) => local.lanes.change_hot_item(sku, item).await,
-            Self::Shared(shared) => shared.change_hot_item(sku, item, level).await,
+            Self::Local(local) => local.lanes.change_hot_item(sku, item, note).await,
+            Self::Shared(shared) => shared.change_hot_item(sku, item, note, level).await,
         }
     }
 
@@ -184,6 +207,17 @@ impl Engine {
         }
     }
 
+    /// The hot items, and how they stand.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_states(&self) -> Result<BTreeMap<Sku, HotState>, StoreError> {
+        match self {
+            Self::Local(local) => Ok(local.hot_states()),
+            Self::Shared(shared) => shared.hot_states().await,
+        }
+    }
+
     /// A SKU's entry in the registry of hot items.
     ///
     /// # Errors
@@ -192,6 +226,26 @@ impl Engine {
         match self {
             Self::Local(local) => Ok(local.lanes.hot_item(sku)),
             Self::Shared(shared) => shared.hot_item(sku).await,
+        }
+    }
+
+    /// The history of a SKU's entry in the registry of hot items: empty, if nothing is kept of it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        match self {
+            Self::Local(local) => local.store.hot_item_history(sku),
+            Self::Shared(shared) => shared.hot_item_history(sku).await,
+        }
+    }
+
+    /// A SKU's entry in the registry of hot items, as far as this process knows without asking: on a
+    /// shared store, what another process has changed it hears of within a second.
+    pub fn known_hot_item(&self, sku: &Sku) -> Option<HotItem> {
+        match self {
+            Self::Local(local) => local.lanes.hot_item(sku),
+            Self::Shared(shared) => shared.known_hot_items().of(sku),
         }
     }
 
@@ -256,5 +310,19 @@ impl Engine {
             Self::Local(local) => local.lanes.stop().await,
             Self::Shared(shared) => shared.stop().await,
         }
+    }
+}
+
+impl Local {
+    fn hot_states(&self) -> BTreeMap<Sku, HotState> {
+        let (registry, standings) = (self.lanes.hot_items(), self.lanes.standings());
+        let state = |(sku, item): (Sku, HotItem)| {
+            let Standing { stock, decided } = standings.get(&sku).copied().unwrap_or_default();
+            let is_followed = item.edge.wait_target_ms.is_some();
+            let lane = is_followed.then(|| self.lanes.hot_lane(&sku)).flatten();
+            let lane = lane.map(|lane| HotLaneWork { decided, waiting: lane.depth.reserve as u64 });
+            (sku, HotState { item, stock, lane })
+        };
+        registry.into_iter().map(state).collect()
     }
 }

@@ -10,7 +10,9 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::AbortHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use crate::hot_items::HotItem;
+use super::known::KnownHotItems;
+use super::{HotState, HotStock};
+use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
     Level, PostBox, State, Worker,
@@ -28,6 +30,9 @@ const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
 /// How often it is sent what was counted of hot items.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the registry of hot items is read: a request for each bucket.
+const LEARN_EVERY: Duration = Duration::from_millis(500);
+
 /// How many buckets are asked about at once.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -42,9 +47,10 @@ pub struct Shared {
     store: Arc<RedisStore>,
     api: Arc<Api>,
     front: Arc<Front>,
+    known: Arc<KnownHotItems>,
     hot_items_max: usize,
     worker: Mutex<Option<Worker>>,
-    tasks: [AbortHandle; 3],
+    tasks: [AbortHandle; 4],
 }
 
 impl PostBox for Api {
@@ -81,8 +87,10 @@ impl Shared {
         let listening = tokio::spawn(listen(Arc::clone(&api), Arc::clone(&front)));
         let looking_after = tokio::spawn(look_after(Arc::clone(&front)));
         let counting = tokio::spawn(send_counts(Arc::clone(&api), buckets, metrics));
-        let tasks = [listening, looking_after, counting].map(|task| task.abort_handle());
-        Self { store, api, front, hot_items_max, worker: Mutex::new(worker), tasks }
+        let known = Arc::default();
+        let learning = tokio::spawn(learn(Arc::clone(&api), buckets, Arc::clone(&known)));
+        let tasks = [listening, looking_after, counting, learning].map(|task| task.abort_handle());
+        Self { store, api, front, known, hot_items_max, worker: Mutex::new(worker), tasks }
     }
 
     pub(super) fn front(&self) -> &Arc<Front> {
@@ -136,8 +144,22 @@ impl Shared {
     }
 
     pub(super) async fn hot_items(&self) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
-        let all = self.ask_all(|bucket| self.api.hot_items(bucket));
-        Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+        read_registry(&self.api, self.buckets()).await
+    }
+
+    /// Of a lane's work only what waits is known here.
+    pub(super) async fn hot_states(&self) -> Result<BTreeMap<Sku, HotState>, StoreError> {
+        let state = async |(sku, item): (Sku, HotItem)| {
+            let row = self.stock(&sku).await?;
+            let stock = row.map(|row| HotStock {
+                available: row.counters.available,
+                held: row.counters.held,
+                next_due: None,
+            });
+            Ok((sku, HotState { item, stock, lane: None }))
+        };
+        let registry = stream::iter(self.hot_items().await?);
+        registry.map(state).buffer_unordered(ASKED_AT_ONCE).try_collect().await
     }
 
     /// An owner sees to it that its bucket has no more than may be. That all buckets together do not
@@ -146,8 +168,9 @@ impl Shared {
         &self,
         sku: Sku,
         item: Option<HotItem>,
+        note: Note,
         level: &Arc<Level>,
-    ) -> Result<(), EnqueueError> {
+    ) -> Result<Changed, EnqueueError> {
         let max = self.hot_items_max;
         if item.is_some() {
             let registry = self.hot_items().await.map_err(|_| EnqueueError::Stopped)?;
@@ -155,7 +178,17 @@ impl Shared {
                 return Err(EnqueueError::TooManyHotItems { max });
             }
         }
-        self.front.change_hot_item(sku, item, level).await
+        let changed = self.front.change_hot_item(sku.clone(), item, note, level).await?;
+        self.known.note(sku, changed.item);
+        Ok(changed)
+    }
+
+    pub(super) async fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        self.api.hot_item_history(self.bucket(sku), sku).await
+    }
+
+    pub(super) fn known_hot_items(&self) -> &KnownHotItems {
+        &self.known
     }
 
     pub(super) async fn hot_item(&self, sku: &Sku) -> Result<Option<HotItem>, StoreError> {
@@ -181,18 +214,11 @@ impl Shared {
     }
 
     pub(super) async fn depths(&self) -> Vec<BucketDepths> {
-        let all = self.ask_all(|bucket| self.api.depths(bucket)).collect::<Vec<_>>().await;
+        let all = ask_all(self.buckets(), |bucket| self.api.depths(bucket));
+        let all = all.collect::<Vec<_>>().await;
         let all = self.buckets().all().zip(all);
         // What cannot be asked is left out.
         all.filter_map(|(bucket, depths)| Some(bucket_depths(bucket, depths.ok()?))).collect()
-    }
-
-    /// Asks about all buckets, some at a time, and gives what is said of them in their order.
-    fn ask_all<T, F: Future<Output = T>>(
-        &self,
-        ask: impl Fn(u16) -> F,
-    ) -> impl futures_util::Stream<Item = T> {
-        stream::iter(self.buckets().all()).map(ask).buffered(ASKED_AT_ONCE)
     }
 
     /// Whether the store answers; of a cluster any part of it, for that part's callers.
@@ -219,6 +245,19 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+/// Asks about all buckets, some at a time, and gives what is said of them in their order.
+fn ask_all<T, F: Future<Output = T>>(
+    buckets: Buckets,
+    ask: impl Fn(u16) -> F,
+) -> impl futures_util::Stream<Item = T> {
+    stream::iter(buckets.all()).map(ask).buffered(ASKED_AT_ONCE)
+}
+
+async fn read_registry(api: &Api, buckets: Buckets) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
+    let all = ask_all(buckets, |bucket| api.hot_items(bucket));
+    Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 
 fn bucket_depths(bucket: u16, depths: Vec<(Stream, u64)>) -> BucketDepths {
@@ -270,6 +309,20 @@ async fn look_after(front: Arc<Front>) {
     loop {
         ticks.tick().await;
         front.look_after().await;
+    }
+}
+
+/// Learns what the registry of hot items has.
+async fn learn(api: Arc<Api>, buckets: Buckets, known: Arc<KnownHotItems>) {
+    let mut ticks = every(LEARN_EVERY);
+    loop {
+        ticks.tick().await;
+        let began_at = known.changes();
+        match read_registry(&api, buckets).await {
+            Ok(registry) => known.learn(registry, began_at),
+            // What was known before counts until then.
+            Err(error) => warn(&error, "the registry of hot items cannot be read"),
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use cartgate_policy::Sku;
 
 use super::App;
 use super::observe::Observed;
-use super::refused::Refused;
-use crate::hot_items::HotItem;
+use super::refused::{Refused, paused};
+use crate::hot_items::{Changed, HotItem, Note};
 use crate::lanes::{EnqueueError, Waiter};
 
 /// One request, as far as the engine has to do with it.
@@ -37,8 +37,11 @@ impl Call {
 
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
-        if matches!(command, Command::Reserve(_)) && self.app.engine.is_hot(sku) {
-            self.app.metrics.count_demand(sku, (self.app.clock)());
+        if let Command::Reserve(reserve) = &command {
+            self.app.control.count(sku, reserve.quantity.get().into());
+            if self.app.engine.is_hot(sku) {
+                self.app.metrics.count_demand(sku, (self.app.clock)());
+            }
         }
         let (id, level) = (self.observed.id(), self.observed.level());
         self.app.engine.submit(sku.clone(), command, id, level)
@@ -54,8 +57,18 @@ impl Call {
         &self,
         sku: Sku,
         item: Option<HotItem>,
-    ) -> Result<(), EnqueueError> {
-        self.app.engine.change_hot_item(sku, item, self.observed.level()).await
+        note: Note,
+    ) -> Result<Changed, EnqueueError> {
+        let level = self.observed.level();
+        let changed = self.app.engine.change_hot_item(sku, item, note, level).await;
+        self.app.control.changed();
+        changed
+    }
+
+    /// Refuses new reservations of a product whose sale is paused.
+    pub(super) fn check_not_paused(&self, sku: &Sku) -> Result<(), Refused> {
+        let known = self.app.engine.known_hot_item(sku);
+        if known.is_some_and(|item| item.edge.is_paused) { Err(paused(sku)) } else { Ok(()) }
     }
 
     /// Refuses what is not in stock.

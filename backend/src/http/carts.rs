@@ -126,6 +126,10 @@ impl Cart<'_> {
     /// Takes the lines that are not held yet, all at the same time.
     async fn take(&mut self) -> Result<(), Failure> {
         let until = Instant::now() + self.call.app.wait;
+        for line in self.missing() {
+            let is_open = self.call.check_not_paused(&line.sku);
+            is_open.map_err(|paused| Failure::Passing(line.refused(paused)))?;
+        }
         // If one finds no room, the others are dropped, and take nothing.
         let submit =
             |line: &Line| self.call.submit(&line.sku, Command::Reserve(line.reserve.clone()));

@@ -6,12 +6,13 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
 use cartgate_policy::document::Document;
+use cartgate_policy::fleet::Report;
 use cartgate_policy::problem::{Problem, ProblemType};
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,9 @@ use super::BODY_BYTES_MAX;
 use super::refused::Refused;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The most bytes that are read of an edge's report: 10,000 hot items at a hundred bytes each.
+const REPORT_BYTES_MAX: usize = 1_024 * 1_024;
 
 /// How long a request's body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -52,6 +56,20 @@ impl<S: Send + Sync> FromRequestParts<S> for IdPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         Ok(Self(segment(parts, state).await?.parse().ok()))
+    }
+}
+
+/// The id of an edge in the path.
+pub(super) struct EdgePath(pub(super) u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for EdgePath {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let text = segment(parts, state).await?;
+        let is_id = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let id = u64::from_str_radix(&text, 16).ok().filter(|_| is_id);
+        id.map(Self).ok_or_else(|| Refused::invalid("an edge's id is 16 hexadecimal digits"))
     }
 }
 
@@ -103,6 +121,23 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
+/// The version in the `If-Match` header (RFC 9110, section 13.1.1): what is changed has to have it.
+pub(super) struct IfMatch(pub(super) Option<u64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        let Some(value) = single(&parts.headers, &IF_MATCH)? else { return Ok(Self(None)) };
+        let digits = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        let digits = digits.filter(|digits| digits.iter().all(u8::is_ascii_digit));
+        let version = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        version.map(|version| Self(Some(version))).ok_or_else(|| {
+            Refused::invalid("If-Match must be one ETag, as it was given: a version such as \"7\"")
+        })
+    }
+}
+
 /// The body, read as the edge reads it.
 pub(super) struct DocumentBody(pub(super) Document);
 
@@ -113,7 +148,7 @@ impl<S: Send + Sync> FromRequest<S> for DocumentBody {
         let (parts, body) = request.into_parts();
         // Before the body comes: it would be in vain.
         let content_type = content_type(&parts.headers)?;
-        Ok(Self(Document::parse(content_type, &read(body).await?)?))
+        Ok(Self(Document::parse(content_type, &read(body, BODY_BYTES_MAX).await?)?))
     }
 }
 
@@ -125,11 +160,23 @@ impl<S: Send + Sync> FromRequest<S> for OptionalBody {
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Refused> {
         let (parts, body) = request.into_parts();
-        let body = read(body).await?;
+        let body = read(body, BODY_BYTES_MAX).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
         Ok(Self(Some(Document::parse(content_type(&parts.headers)?, &body)?)))
+    }
+}
+
+/// A report of an edge.
+pub(super) struct ReportBody(pub(super) Report);
+
+impl<S: Send + Sync> FromRequest<S> for ReportBody {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Refused> {
+        let body = read(request.into_body(), REPORT_BYTES_MAX).await?;
+        serde_json::from_slice(&body).map(Self).map_err(Refused::invalid)
     }
 }
 
@@ -143,10 +190,10 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&[u8]>, Refused> {
     single(headers, &CONTENT_TYPE)
 }
 
-async fn read(body: Body) -> Result<Bytes, Refused> {
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Refused> {
     tokio::select! {
         biased;
-        body = to_bytes(body, BODY_BYTES_MAX) => body.map_err(|error| body_refused(&error)),
+        body = to_bytes(body, bytes_max) => body.map_err(|error| body_refused(&error, bytes_max)),
         // Mostly the body is there with the head, and no clock is set.
         () = async { sleep(BODY_WITHIN).await } => {
             Err(Refused(Problem::new(ProblemType::RequestTimeout)))
@@ -208,10 +255,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u
     }
 }
 
-fn body_refused(error: &axum::Error) -> Refused {
+fn body_refused(error: &axum::Error, bytes_max: usize) -> Refused {
     if std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>()) {
         let problem = Problem::new(ProblemType::BodyTooLarge);
-        return Refused(problem.detail(format!("at most {BODY_BYTES_MAX} bytes are read")));
+        return Refused(problem.detail(format!("at most {bytes_max} bytes are read")));
     }
     Refused::invalid("the body ended early")
 }

@@ -17,6 +17,9 @@
 //! | `PUT  /v1/hot-items/{sku}`                | give a SKU these, or change them              |
 //! | `GET  /v1/hot-items/{sku}`                | its terms, its lane, what is asked of it      |
 //! | `DELETE /v1/hot-items/{sku}`              | take them away                                |
+//! | `GET  /v1/hot-items/{sku}/history`        | what was changed of these, by whom and why    |
+//! | `POST /v1/edges/{edge}/reports`           | what an edge is asked for, and what it is told |
+//! | `GET  /v1/edges`                          | how many edges there are                      |
 //! | `GET  /live`, `/ready`, `/metrics`        | for operators                                 |
 //!
 //! Every answer below `/v1` says in `cartgate-durability` what it survives: the level that its commit
@@ -28,6 +31,7 @@ mod adjustments;
 mod answer;
 mod call;
 mod carts;
+mod edges;
 mod extract;
 mod hot_items;
 mod in_stock;
@@ -52,6 +56,7 @@ use cartgate_policy::problem::{Problem, ProblemType};
 use crate::clock::Clock;
 use crate::command_id::CommandIds;
 use crate::config::{CLAIM_GRACE_MS, Config};
+use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 
@@ -65,7 +70,9 @@ pub const BODY_BYTES_MAX: usize = 64 * 1_024;
 /// What every route works with.
 pub struct App {
     /// The engine.
-    pub engine: Engine,
+    pub engine: Arc<Engine>,
+    /// What edges are told.
+    pub control: Arc<Control>,
     metrics: Arc<Metrics>,
     clock: Clock,
     ids: CommandIds,
@@ -82,7 +89,10 @@ pub struct App {
 impl App {
     /// Routes work with this engine.
     pub fn new(config: &Config, engine: Engine, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let (engine, control) = (Arc::new(engine), (Arc::clone(&metrics), Arc::clone(&clock)));
+        let control = Control::new(config, Arc::clone(&engine), control.0, control.1);
         Self {
+            control: Arc::new(control),
             ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
             hold_ms: config.hold_ms,
@@ -119,6 +129,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/skus/{sku}/journal", get(journal::show))
         .route("/v1/hot-items", get(hot_items::list))
         .route("/v1/hot-items/{sku}", hot_item)
+        .route("/v1/hot-items/{sku}/history", get(hot_items::history))
+        .route("/v1/edges", get(edges::show))
+        .route("/v1/edges/{edge}/reports", post(edges::report))
         .route("/live", get(probes::live))
         .route("/ready", get(probes::ready))
         .route("/metrics", get(probes::metrics))

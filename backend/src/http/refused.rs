@@ -100,6 +100,14 @@ impl From<EnqueueError> for Refused {
             EnqueueError::TooManyHotItems { max } => {
                 Self(Problem::new(ProblemType::TooManyHotItems)).with("max", max)
             }
+            EnqueueError::HotItemChanged { version } => {
+                let problem = Problem::new(ProblemType::HotItemChanged);
+                // One that is none any more has no version.
+                Self(match version {
+                    Some(version) => problem.with("version", version),
+                    None => problem,
+                })
+            }
             EnqueueError::TooManyHolds | EnqueueError::Stopped => Self::unavailable(),
         }
     }
@@ -142,6 +150,11 @@ pub(super) fn unknown_reservation() -> Refused {
 /// The SKU was never in stock.
 pub(super) fn unknown_sku(sku: &Sku) -> Refused {
     Refused::by_ledger(Refusal::UnknownSku, sku)
+}
+
+/// The sale of this product is paused.
+pub(super) fn paused(sku: &Sku) -> Refused {
+    Refused(try_later(ProblemType::Paused)).with("sku", sku.as_str())
 }
 
 /// A problem that passes: again in 1 to 4 seconds, not all at once.

@@ -99,14 +99,15 @@ async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refu
         {
             return Ok(Answer::Outcome(first));
         }
+        if let Err(paused) = call.check_not_paused(sku) {
+            return decided_before(call, sku, &reserve, paused).await;
+        }
         let waiter = call.submit(sku, Command::Reserve(reserve.clone()))?;
         let wait = until.saturating_duration_since(Instant::now());
         let answer = match waiter.outcome_or_ticket(wait).await {
             // What was decided before needs no room.
-            Err(error @ (EnqueueError::Full { .. } | EnqueueError::TooManyHolds))
-                if reserve.repeatable =>
-            {
-                return decided_before(call, sku, &reserve, error).await;
+            Err(error @ (EnqueueError::Full { .. } | EnqueueError::TooManyHolds)) => {
+                return decided_before(call, sku, &reserve, error.into()).await;
             }
             answer => answer?,
         };
@@ -123,18 +124,21 @@ async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refu
     Err(Refused::unavailable())
 }
 
-/// The first answer to a command that found no room, if it was decided before.
+/// The first answer to a command that is not taken now, if it was decided before.
 async fn decided_before(
     call: &Call,
     sku: &Sku,
     reserve: &Reserve,
-    no_room: EnqueueError,
+    refused: Refused,
 ) -> Result<Answer, Refused> {
+    if !reserve.repeatable {
+        return Err(refused);
+    }
     let Some((_, first)) = call.app.engine.reservation(reserve.id).await? else {
-        return Err(no_room.into());
+        return Err(refused);
     };
     let first = repeat(call, sku, reserve, &first).await?;
-    first.map(Answer::Outcome).ok_or_else(|| no_room.into())
+    first.map(Answer::Outcome).ok_or(refused)
 }
 
 /// The first answer to a command that was decided before; that takes no place in a lane that may be

@@ -212,9 +212,6 @@ impl BucketLanes {
             self.leave_tickets();
         }
         taken.hung_up += std::mem::take(&mut self.hung_up);
-        for change in std::mem::take(&mut self.changes) {
-            self.take_change(change, taken);
-        }
         taken.settle.extend(self.normal.settle.drain(..));
         // A repeat joins what waits, or asks the store: none comes here once it has a hold.
         let is_held = |_: &Queued| false;
@@ -228,24 +225,26 @@ impl BucketLanes {
         self.take_tickets(ticket_until, taken);
     }
 
-    fn take_change(&mut self, change: Change, taken: &mut Taken) {
-        // Also a lane that is being left is one, until it is gone.
-        if change.item.is_some() && !self.hot.contains_key(&change.sku) {
-            if taken.hot_lanes >= self.hot_items_max {
-                let max = self.hot_items_max;
-                // Whoever asked may have gone.
-                let _ = change.reply.send(Err(EnqueueError::TooManyHotItems { max }));
-                return;
-            }
-            taken.hot_lanes += 1;
-        }
-        self.apply_change(&change);
-        taken.changes.push(change);
+    /// The changes of hot items that were asked for since the last turn.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
-    fn apply_change(&mut self, change: &Change) {
-        let sku = &change.sku;
-        match (&change.item, self.hot.get_mut(sku)) {
+    /// Whether a SKU may have a lane of its own, if there are `hot_lanes`. Also one that is being left
+    /// is one, until it is gone.
+    pub(super) fn room_for(&self, sku: &Sku, hot_lanes: usize) -> Result<(), EnqueueError> {
+        let max = self.hot_items_max;
+        if hot_lanes < max || self.hot.contains_key(sku) {
+            return Ok(());
+        }
+        Err(EnqueueError::TooManyHotItems { max })
+    }
+
+    /// Gives a SKU the lane that it has from now on; `None`: none of its own. Returns whether there is
+    /// one more.
+    pub(super) fn set_hot_item(&mut self, sku: &Sku, item: Option<&HotItem>) -> bool {
+        let had_lane = self.hot.contains_key(sku);
+        match (item, self.hot.get_mut(sku)) {
             (Some(item), Some(hot)) => {
                 hot.is_wanted = true;
                 hot.lane.set_pace(item.reserves_per_s.or(self.reserves_per_s));
@@ -266,6 +265,7 @@ impl BucketLanes {
             }
             (None, None) => {}
         }
+        !had_lane && item.is_some()
     }
 
     // After the commands: one that is decided in this turn needs no ticket.

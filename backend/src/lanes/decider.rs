@@ -1,12 +1,13 @@
 //! What an owner decides a turn with, wherever its commands come from.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use cartgate_ledger::{Reservation, UnixMs};
 use cartgate_policy::Sku;
 
 use super::LaneSettings;
 use super::queued::Queued;
+use super::registry::RegistryChanges;
 use super::retention::Forgetting;
 use super::stocks::Stocks;
 use super::turn::{Decided, Deferred, Turn, TurnLimits};
@@ -24,8 +25,8 @@ pub(super) struct Decider {
 /// What is to be decided in a turn.
 #[derive(Default)]
 pub(super) struct Work {
-    /// Hot items that are new, changed, or none any more, in order.
-    pub(super) hot_items: Vec<(Sku, Option<HotItem>)>,
+    /// What changes of the registry of hot items.
+    pub(super) registry: RegistryChanges,
     /// Settle commands, each judged at the time it came.
     pub(super) settle: Vec<Queued>,
     /// Reserve commands.
@@ -56,7 +57,7 @@ impl Decider {
         work: Work,
         now: UnixMs,
     ) -> Result<(Commit, Decided, Deferred), StoreError> {
-        for (sku, item) in &work.hot_items {
+        for (sku, item) in &work.registry.items {
             self.set_terms(store, sku, item.as_ref())?;
         }
         let commands = work.settle.len() + work.reserve.len();
@@ -69,9 +70,8 @@ impl Decider {
             turn.reserve(queued, now)?;
         }
         let (mut commit, decided, deferred) = turn.finish();
-        // The last one counts, if a SKU was changed more than once.
-        commit.hot_items =
-            work.hot_items.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+        commit.hot_items = work.registry.items.into_iter().collect();
+        commit.hot_item_histories = work.registry.histories.into_iter().collect();
         self.forget(store, &mut commit, now)?;
         Ok((commit, decided, deferred))
     }

@@ -14,12 +14,7 @@ use crate::store::Store;
 const STALLED: LaneSettings = LaneSettings { reserves_per_s: NonZeroU32::new(1), ..SETTINGS };
 
 fn item(reserves_per_s: Option<u32>) -> HotItem {
-    HotItem {
-        reserves_per_s: reserves_per_s.and_then(NonZeroU32::new),
-        terms: Terms::default(),
-        since: UnixMs(1),
-        changed_at: UnixMs(1),
-    }
+    HotItem { reserves_per_s: reserves_per_s.and_then(NonZeroU32::new), ..HotItem::default() }
 }
 
 /// A SKU of the same bucket as `A`, and its stock.
@@ -127,7 +122,7 @@ fn a_lane_is_left_also_under_a_standing_flood() {
     rig.owner.decider.limits.quantum_min = 1;
     rig.change_hot_item(&sku(), Some(item(None)));
     let mut flood = waiters(&rig, 1..=20);
-    drop(rig.shared.change_hot_item(sku(), None));
+    drop(rig.ask_hot_item(&sku(), None));
     let mut last = 20;
     while rig.shared.hot_lane(&sku()).is_some() {
         // As many come as a turn decides, and one more.
@@ -150,7 +145,7 @@ fn a_lane_that_is_being_left_is_still_one() {
     rig.change_hot_item(&sku(), None);
     assert!(!rig.shared.hot_lane(&sku()).unwrap().is_open);
     let other = Sku::parse("B").unwrap();
-    let mut refused = rig.shared.change_hot_item(other.clone(), Some(item(None))).unwrap();
+    let mut refused = rig.ask_hot_item(&other, Some(item(None)));
     rig.turns();
     assert_eq!(refused.try_recv().unwrap(), Err(EnqueueError::TooManyHotItems { max: 1 }));
     // Back it may come at any time: it has a lane.
@@ -234,12 +229,9 @@ fn there_are_no_more_hot_items_than_there_may_be() {
     for name in ["A", "B", "C"] {
         rig.change_hot_item(&Sku::parse(name).unwrap(), Some(item(None)));
     }
-    let promote = |name: &str| {
-        let sku = Sku::parse(name).unwrap();
-        rig.shared.change_hot_item(sku, Some(item(None))).unwrap()
-    };
+    let promote = |name: &str| rig.ask_hot_item(&Sku::parse(name).unwrap(), Some(item(None)));
     let mut refused = [promote("D"), promote("E")];
-    drop(rig.shared.change_hot_item(sku(), None));
+    drop(rig.ask_hot_item(&sku(), None));
     rig.turns();
     let too_many = Err(EnqueueError::TooManyHotItems { max: 3 });
     let answers = refused.each_mut().map(|reply| reply.try_recv().unwrap());
@@ -259,7 +251,7 @@ fn a_thousand_holds_that_are_due_together_keep_the_order() {
     rig.set_time(1_000 + HOLD_MS);
     let early = waiters(&rig, 1..=3);
     // The mark waits for what is put back.
-    drop(rig.shared.change_hot_item(sku(), Some(item(None))));
+    drop(rig.ask_hot_item(&sku(), Some(item(None))));
     rig.owner.turn().unwrap();
     assert!(rig.row().counters.held > 0, "a turn is short");
     let late = waiters(&rig, 4..=6);

@@ -22,6 +22,7 @@
 //! `bucket_lanes` has the routes and HANDOFF, `turn` what one turn decides, `idle` who takes it,
 //! `waiter` the callers' side.
 
+mod board;
 mod bucket;
 mod bucket_lanes;
 mod decider;
@@ -41,6 +42,7 @@ mod level;
 mod owner;
 mod pacer;
 mod queued;
+mod registry;
 mod reserve_queue;
 mod retention;
 #[cfg(test)]
@@ -69,10 +71,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::hot_items::HotItem;
+use crate::hot_items::{Changed, HotItem, Note};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
+pub use board::{HotStock, Standing};
 pub use bucket::Buckets;
 pub use distributed::{Front, FrontSettings, Later, PostBox, Worker};
 pub use level::Level;
@@ -81,6 +84,7 @@ pub use waiter::{Answer, Waiter};
 
 use idle::take_turns;
 use owner::Owner;
+use registry::Wanted;
 use shared::Shared;
 
 /// How lanes behave.
@@ -182,18 +186,20 @@ impl Lanes {
         self.shared.submit(Submission { sku, command, request_id: Arc::clone(request_id) })
     }
 
-    /// Makes a SKU a hot item, or one no more (`None`). Returns once that is durable; its commands
-    /// change lanes without losing their order.
+    /// Makes a SKU a hot item, or one no more (`None`), and says what came of it, once that is durable;
+    /// its commands change lanes without losing their order. Of `item`, origin, version and times do
+    /// not count: the origin is the note's, the others follow from when it is decided.
     ///
     /// # Errors
-    /// There are too many hot items or changes, or the engine has stopped. In the last case the
-    /// change may or may not have been made.
+    /// The entry is not the one that the note expects, there are too many hot items or changes, or the
+    /// engine has stopped. In the last case the change may or may not have been made.
     pub async fn change_hot_item(
         &self,
         sku: Sku,
         item: Option<HotItem>,
-    ) -> Result<(), EnqueueError> {
-        let written = self.shared.change_hot_item(sku, item)?;
+        note: Note,
+    ) -> Result<Changed, EnqueueError> {
+        let written = self.shared.change_hot_item(Wanted { sku, item, note })?;
         written.await.unwrap_or(Err(EnqueueError::Stopped))
     }
 
@@ -205,6 +211,11 @@ impl Lanes {
     /// A SKU's entry in the registry of hot items.
     pub fn hot_item(&self, sku: &Sku) -> Option<HotItem> {
         self.shared.registry().get(sku).copied()
+    }
+
+    /// How the hot items stand, as of the last commit.
+    pub fn standings(&self) -> BTreeMap<Sku, Standing> {
+        self.shared.board.all()
     }
 
     /// Where SKUs and ids belong.
@@ -349,6 +360,12 @@ pub enum EnqueueError {
     TooManyHotItems {
         /// The number.
         max: usize,
+    },
+    /// A hot item is not the one that was to be changed.
+    #[error("the hot item has another version than expected")]
+    HotItemChanged {
+        /// Its version; `None`: the SKU is no hot item.
+        version: Option<u64>,
     },
     /// A command of this id waits, with another fingerprint.
     #[error("the id belongs to another command")]

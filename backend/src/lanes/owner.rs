@@ -9,12 +9,14 @@ use cartgate_policy::Sku;
 use tokio::runtime::Handle;
 
 use super::decider::{Decider, Work};
+use super::registry::{Registry, RegistryChanges};
 use super::reserve_queue::Place;
 use super::shared::Shared;
 use super::taken::{Change, Room, Taken};
 use super::turn::{Decided, Deferred};
 use super::{Buckets, LaneSettings};
 use crate::clock::Clock;
+use crate::hot_items::{Changed, HotItem, former_max};
 use crate::metrics::Metrics;
 use crate::store::tenure::Reached;
 use crate::store::{Commit, Store, StoreError};
@@ -33,6 +35,7 @@ pub(super) struct Owner {
     pub(super) shared: Arc<Shared>,
     store: Arc<dyn Store>,
     pub(super) decider: Decider,
+    registry: Registry,
     metrics: Arc<Metrics>,
     /// Where callers wait; `None`: nowhere in particular.
     pub(super) callers: Option<Handle>,
@@ -75,6 +78,7 @@ impl Owner {
         shared.hold_count.store(holds, Ordering::Relaxed);
         let mut owner = Self {
             shared: Arc::clone(&shared),
+            registry: Registry::restore(&loaded, former_max(1)),
             decider: Decider::restore(settings, loaded.stocks, loaded.holds, loaded.refusals),
             store,
             metrics,
@@ -88,6 +92,7 @@ impl Owner {
         for (sku, item) in loaded.hot_items {
             owner.decider.set_terms(&*owner.store, &sku, Some(&item))?;
             shared.lanes_of(&sku).restore_hot_item(sku.clone(), &item);
+            shared.board.restore(&sku, &owner.decider.stocks);
             shared.registry_mut().insert(sku, item);
         }
         owner.metrics.set_hot_items(hot_items);
@@ -109,8 +114,9 @@ impl Owner {
     pub(super) fn turn(&mut self) -> Result<Next, StoreError> {
         self.shared.idle.look();
         let now = (self.shared.clock)();
-        let mut taken = self.take(now);
-        let (mut commit, decided, deferred) = self.decide(&mut taken, now)?;
+        let mut taken = self.take(now)?;
+        let registry = self.registry.take_changes();
+        let (mut commit, decided, deferred) = self.decide(&mut taken, registry, now)?;
         commit.ticketed = std::mem::take(&mut taken.ticketed);
         let is_idle = decided.is_empty() && commit.is_empty() && taken.is_idle();
         // Whether it leaves nothing to do, but for what is paced; else another turn finds out what.
@@ -133,7 +139,9 @@ impl Owner {
         // What is behind the marks goes on, now that all before them is durable.
         let has_gone = |sku: &&Sku| self.shared.lanes_of(sku).hand_off(sku);
         self.hot_lanes -= handoffs.iter().filter(has_gone).count();
-        self.register(&taken.changes);
+        let (hot_items, stocks) = (self.registry.items(), &self.decider.stocks);
+        self.shared.board.note(hot_items, &commit, &decided, stocks);
+        self.register(&commit.hot_items);
         decided.note_admitted(&self.metrics, &self.shared.registry(), now);
         self.answer(decided);
         // Counted from before the commit.
@@ -159,27 +167,56 @@ impl Owner {
     }
 
     /// Takes from every lane its share of a turn.
-    fn take(&mut self, now: UnixMs) -> Taken {
+    fn take(&mut self, now: UnixMs) -> Result<Taken, StoreError> {
         let ticket_until = now.plus_ms(self.ticket_ttl_ms);
         let (batch_max, busy_lanes) = (self.batch_max, self.busy_lanes);
         let room = Room { batch_max, busy_lanes, quantum_min: self.decider.limits.quantum_min };
         let mut taken = Taken { hot_lanes: self.hot_lanes, ..Taken::new(room) };
-        for mut lanes in self.shared.each_lanes() {
+        let shared = Arc::clone(&self.shared);
+        for mut lanes in shared.each_lanes() {
+            let changes = lanes.take_changes();
+            if let Some(sku) = changes.first().map(|change| change.wanted.sku.clone()) {
+                // A look into the store keeps nobody waiting who puts something into these lanes.
+                drop(lanes);
+                for change in changes {
+                    self.change_hot_item(change, now, &mut taken)?;
+                }
+                lanes = shared.lanes_of(&sku);
+            }
             lanes.take(now, ticket_until, &mut taken);
         }
         self.busy_lanes = taken.busy_lanes;
         self.hot_lanes = taken.hot_lanes;
         self.metrics.hung_up.inc_by(taken.hung_up);
-        taken
+        Ok(taken)
+    }
+
+    /// Decides on a change of the registry, and has the SKU's lane follow.
+    fn change_hot_item(
+        &mut self,
+        Change { wanted, reply }: Change,
+        now: UnixMs,
+        taken: &mut Taken,
+    ) -> Result<(), StoreError> {
+        let sku = wanted.sku.clone();
+        let room = self.shared.lanes_of(&sku).room_for(&sku, taken.hot_lanes);
+        let verdict = self.registry.change(&*self.store, wanted, now, room)?;
+        if let Ok(Changed { kind: Some(_), item }) = &verdict {
+            let is_more = self.shared.lanes_of(&sku).set_hot_item(&sku, item.as_ref());
+            taken.hot_lanes += usize::from(is_more);
+        }
+        taken.verdicts.push((reply, verdict));
+        Ok(())
     }
 
     fn decide(
         &mut self,
         taken: &mut Taken,
+        registry: RegistryChanges,
         now: UnixMs,
     ) -> Result<(Commit, Decided, Deferred), StoreError> {
         let work = Work {
-            hot_items: taken.changes.iter().map(|c| (c.sku.clone(), c.item)).collect(),
+            registry,
             settle: std::mem::take(&mut taken.settle),
             reserve: std::mem::take(&mut taken.reserve),
         };
@@ -206,12 +243,12 @@ impl Owner {
         ready
     }
 
-    fn register(&self, changes: &[Change]) {
+    fn register(&self, changes: &[(Sku, Option<HotItem>)]) {
         if changes.is_empty() {
             return;
         }
         let mut registry = self.shared.registry_mut();
-        for Change { sku, item, .. } in changes {
+        for (sku, item) in changes {
             match item {
                 Some(item) => registry.insert(sku.clone(), *item),
                 None => registry.remove(sku),

@@ -11,13 +11,15 @@ use cartgate_ledger::{
     UnixMs,
 };
 use cartgate_policy::Sku;
+use tokio::sync::oneshot;
 
 use super::owner::{Next, Owner};
 use super::pacer::PACE_CLOCK;
+use super::registry::{Verdict, Wanted};
 use super::shared::Shared;
 use super::{Answer, EnqueueError, LaneSettings, Lanes, Retention, Submission, Waiter};
 use crate::clock::Clock;
-use crate::hot_items::HotItem;
+use crate::hot_items::{HotItem, Note};
 use crate::metrics::Metrics;
 use crate::store::memory::Memory;
 use crate::store::{StockRow, Store};
@@ -107,9 +109,19 @@ impl Rig {
 
     /// Makes a SKU a hot item, or one no more, and takes a turn.
     pub(super) fn change_hot_item(&mut self, sku: &Sku, item: Option<HotItem>) {
-        let mut written = self.shared.change_hot_item(sku.clone(), item).unwrap();
+        let mut verdict = self.ask_hot_item(sku, item);
         self.owner.turn().unwrap();
-        assert_eq!(written.try_recv(), Ok(Ok(())));
+        assert!(verdict.try_recv().unwrap().is_ok());
+    }
+
+    /// Asks for a change of a hot item.
+    pub(super) fn ask_hot_item(
+        &self,
+        sku: &Sku,
+        item: Option<HotItem>,
+    ) -> oneshot::Receiver<Verdict> {
+        let (sku, note) = (sku.clone(), Note::default());
+        self.shared.change_hot_item(Wanted { sku, item, note }).unwrap()
     }
 
     /// Turns until there is nothing left to do.

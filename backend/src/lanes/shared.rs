@@ -8,8 +8,10 @@ use cartgate_ledger::{Command, Outcome, Reservation};
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
+use super::board::Board;
 use super::bucket_lanes::BucketLanes;
 use super::idle::Idle;
+use super::registry::{Verdict, Wanted};
 use super::taken::Change;
 use super::waiter::{Queue, Waiter};
 use super::{BucketDepths, Buckets, EnqueueError, HotLaneState, LaneSettings, Submission};
@@ -23,6 +25,8 @@ pub(super) struct Shared {
     lanes: Box<[Mutex<BucketLanes>]>,
     /// The registry of hot items, as of the last commit.
     registry: RwLock<BTreeMap<Sku, HotItem>>,
+    /// How they stand.
+    pub(super) board: Board,
     holds_max: usize,
     /// Holds that have not ended, as of the last commit.
     pub(super) hold_count: AtomicUsize,
@@ -36,6 +40,7 @@ impl Shared {
             clock,
             lanes: buckets.all().map(|_| Mutex::new(BucketLanes::new(settings))).collect(),
             registry: RwLock::default(),
+            board: Board::default(),
             holds_max: settings.holds_max,
             hold_count: AtomicUsize::new(0),
             idle: Idle::default(),
@@ -61,11 +66,10 @@ impl Shared {
 
     pub(super) fn change_hot_item(
         &self,
-        sku: Sku,
-        item: Option<HotItem>,
-    ) -> Result<oneshot::Receiver<Result<(), EnqueueError>>, EnqueueError> {
+        wanted: Wanted,
+    ) -> Result<oneshot::Receiver<Verdict>, EnqueueError> {
         let (reply, written) = oneshot::channel();
-        self.lanes_of(&sku.clone()).change_hot_item(Change { sku, item, reply })?;
+        self.lanes_of(&wanted.sku.clone()).change_hot_item(Change { wanted, reply })?;
         self.idle.wake_for_work();
         Ok(written)
     }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cartgate_ledger::{
-    Changes, Circumstances, Command, CommandId, Outcome, Reservation, Stock, Terms, UnixMs, apply,
+    Changes, Circumstances, Command, CommandId, Counters, Outcome, Reservation, Stock, Terms,
+    UnixMs, apply,
 };
 use cartgate_policy::Sku;
 
+use super::board::HotStock;
 use crate::store::StockRow;
 
 /// The stock of every SKU of an owner.
@@ -101,6 +103,13 @@ impl Stocks {
     pub(super) fn is_due(&self, sku: &Sku, now: UnixMs) -> bool {
         let stock = self.by_sku.get(sku);
         stock.and_then(Stock::next_due).is_some_and(|due| due <= now)
+    }
+
+    /// How the SKU's stock stands, if it was ever set.
+    pub(super) fn hot_stock(&self, sku: &Sku) -> Option<HotStock> {
+        let stock = self.by_sku.get(sku).filter(|stock| stock.version() > 0)?;
+        let Counters { available, held, .. } = stock.counters();
+        Some(HotStock { available, held, next_due: stock.next_due() })
     }
 
     /// Whether the stock holds what `id` took.

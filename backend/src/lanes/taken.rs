@@ -4,10 +4,9 @@ use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
-use super::EnqueueError;
 use super::lane::Drained;
 use super::queued::Queued;
-use crate::hot_items::HotItem;
+use super::registry::{Verdict, Wanted};
 use crate::store::Ticketed;
 
 /// Tells the caller that its ticket is written down.
@@ -44,8 +43,8 @@ pub(super) struct Taken {
     pub(super) reserve: Vec<Queued>,
     /// SKUs whose HANDOFF came up: behind all of their reserve commands in this turn.
     pub(super) handoffs: Vec<Sku>,
-    /// Changes of the registry of hot items.
-    pub(super) changes: Vec<Change>,
+    /// Who is to be told what of the registry of hot items, once this turn is committed.
+    pub(super) verdicts: Vec<(VerdictReply, Verdict)>,
     /// How many hot items have a lane, those included that are about to lose it.
     pub(super) hot_lanes: usize,
     /// Commands that stay queued, but are to be written down for the tickets given for them.
@@ -64,13 +63,13 @@ pub(super) struct Taken {
     pub(super) busy_lanes: usize,
 }
 
-/// A change of the registry of hot items.
+/// Tells whoever has asked for a change of the registry of hot items what came of it.
+pub(super) type VerdictReply = oneshot::Sender<Verdict>;
+
+/// A change of the registry of hot items that is asked for.
 pub(super) struct Change {
-    pub(super) sku: Sku,
-    /// What the SKU is registered with from now on; `None`: it is no hot item any more.
-    pub(super) item: Option<HotItem>,
-    /// Told once it is written, or that there is no room for it.
-    pub(super) reply: oneshot::Sender<Result<(), EnqueueError>>,
+    pub(super) wanted: Wanted,
+    pub(super) reply: VerdictReply,
 }
 
 /// Somebody who wants a ticket.
@@ -88,7 +87,7 @@ impl Taken {
 
     /// Whether nothing but commands asks for a commit, and for answers behind it.
     pub(super) fn is_idle(&self) -> bool {
-        self.tickets.is_empty() && self.changes.is_empty() && self.handoffs.is_empty()
+        self.tickets.is_empty() && self.verdicts.is_empty() && self.handoffs.is_empty()
     }
 
     /// Tells everyone who asked for something to be written that it is.
@@ -97,8 +96,8 @@ impl Taken {
             // A caller that has gone can still ask for its ticket's outcome, if it kept the key.
             let _ = ticket.send(());
         }
-        for change in self.changes {
-            let _ = change.reply.send(Ok(()));
+        for (reply, verdict) in self.verdicts {
+            let _ = reply.send(verdict);
         }
     }
 

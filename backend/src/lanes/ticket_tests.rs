@@ -102,7 +102,7 @@ async fn a_ticket_that_lapsed_takes_nothing() {
 async fn with_a_ticket_refused() -> Rig {
     let mut rig = with_a_ticket().await;
     let terms = Terms { opens_at: Some(UnixMs(1_500)), ..Terms::default() };
-    let item = HotItem { reserves_per_s: None, terms, since: UnixMs(1), changed_at: UnixMs(1) };
+    let item = HotItem { terms, ..HotItem::default() };
     rig.change_hot_item(&sku(), Some(item));
     let mut rig = rig.crash(SETTINGS);
     rig.turns();

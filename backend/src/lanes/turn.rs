@@ -310,6 +310,13 @@ impl<'a> Turn<'a> {
 /// The outcomes of a turn, to be told once they are durable.
 pub(super) struct Decided(Vec<(Queued, Outcome)>);
 
+/// How many reserve commands were decided, and how many of them were held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reserves {
+    pub(super) decided: u64,
+    pub(super) held: u64,
+}
+
 impl Decided {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -350,20 +357,32 @@ impl Decided {
         hot_items: &BTreeMap<Sku, HotItem>,
         now: UnixMs,
     ) {
-        if hot_items.is_empty() {
-            return;
-        }
-        // Lane by lane, so that what is of one hot item is together.
-        for decided in self.0.chunk_by(|(one, _), (next, _)| one.sku == next.sku) {
-            let is_held = |(queued, outcome): &&(Queued, Outcome)| {
-                matches!((&queued.command, outcome), (Command::Reserve(_), Outcome::Held(_)))
-            };
-            let held = decided.iter().filter(is_held).count();
-            let sku = decided.first().map(|(queued, _)| &queued.sku);
-            if let Some(sku) = sku.filter(|sku| held > 0 && hot_items.contains_key(*sku)) {
-                metrics.count_admitted(sku, held as u64, now);
+        for (sku, Reserves { held, .. }) in self.reserves_of(hot_items) {
+            if held > 0 {
+                metrics.count_admitted(sku, held, now);
             }
         }
+    }
+
+    /// The reserve commands of hot items; of each perhaps in several parts.
+    pub(super) fn reserves_of(
+        &self,
+        hot_items: &BTreeMap<Sku, HotItem>,
+    ) -> impl Iterator<Item = (&Sku, Reserves)> {
+        let all: &[_] = if hot_items.is_empty() { &[] } else { &self.0 };
+        // Lane by lane, so that what is of one hot item is together.
+        let by_sku = all.chunk_by(|(one, _), (next, _)| one.sku == next.sku);
+        by_sku.filter_map(|decided| {
+            let sku = decided.first().map(|(queued, _)| &queued.sku)?;
+            let mut reserves = Reserves::default();
+            let of_reserve =
+                |(queued, _): &&(Queued, Outcome)| matches!(queued.command, Command::Reserve(_));
+            for (_, outcome) in decided.iter().filter(of_reserve) {
+                reserves.decided += 1;
+                reserves.held += u64::from(matches!(outcome, Outcome::Held(_)));
+            }
+            hot_items.contains_key(sku).then_some((sku, reserves))
+        })
     }
 
     /// Answers every caller that still waits, and gives back the holds that nobody hears of.

@@ -9,7 +9,7 @@ use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Purchase, Reservation
 use cartgate_policy::Sku;
 
 use super::{Commit, Durability, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed};
-use crate::hot_items::HotItem;
+use crate::hot_items::{HotItem, HotItemHistory};
 
 /// A store in memory. What it holds survives its owner, as a disk would.
 pub(crate) struct Memory {
@@ -52,6 +52,7 @@ struct State {
     ticketed: BTreeMap<CommandId, Ticketed>,
     ended_at: BTreeSet<Ended>,
     hot_items: BTreeMap<Sku, HotItem>,
+    hot_item_histories: BTreeMap<Sku, HotItemHistory>,
 }
 
 impl Memory {
@@ -120,13 +121,18 @@ impl Store for Memory {
         let mut ticketed: Vec<_> = state.ticketed.values().cloned().collect();
         ticketed.sort_by_key(|ticketed| ticketed.seq);
         let refusals = state.ended_at.iter().filter(|end| end.kind == EndedKind::Refusal);
-        Ok(Loaded {
+        let mut loaded = Loaded {
             stocks: state.stock.iter().map(|(sku, row)| (sku.clone(), *row)).collect(),
             holds: state.held.values().cloned().collect(),
             ticketed,
             refusals: refusals.copied().collect(),
             hot_items: state.hot_items.iter().map(|(sku, item)| (sku.clone(), *item)).collect(),
-        })
+            hot_item_histories: Vec::new(),
+        };
+        for (sku, history) in &state.hot_item_histories {
+            loaded.add_history(sku.clone(), history);
+        }
+        Ok(loaded)
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
@@ -189,6 +195,10 @@ impl Store for Memory {
         Ok(entries.filter(|entry| entry.version > after).take(limit).cloned().collect())
     }
 
+    fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        Ok(self.state().hot_item_histories.get(sku).cloned().unwrap_or_default())
+    }
+
     fn ended(
         &self,
         kind: EndedKind,
@@ -236,6 +246,12 @@ impl State {
             match item {
                 Some(item) => drop(self.hot_items.insert(sku.clone(), *item)),
                 None => drop(self.hot_items.remove(sku)),
+            }
+        }
+        for (sku, history) in &commit.hot_item_histories {
+            match history.clone() {
+                Some(history) => drop(self.hot_item_histories.insert(sku.clone(), history)),
+                None => drop(self.hot_item_histories.remove(sku)),
             }
         }
     }

@@ -30,7 +30,7 @@ use cartgate_policy::Sku;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::hot_items::HotItem;
+use crate::hot_items::{HotItem, HotItemHistory};
 
 pub use embedded::Embedded;
 
@@ -102,6 +102,12 @@ pub trait Store: Send + Sync {
     fn journal(&self, sku: &Sku, after: u64, limit: usize)
     -> Result<Vec<JournalEntry>, StoreError>;
 
+    /// The history of a SKU's entry in the registry of hot items: empty, if nothing is kept of it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError>;
+
     /// At most `limit` decisions that ended in that way, earliest first, of those that ended at
     /// `from` or later and at `until` or earlier.
     ///
@@ -141,6 +147,8 @@ pub struct Commit {
     pub forgotten: Vec<Ended>,
     /// Hot items that are new or changed; `None`: the SKU is one no more.
     pub hot_items: Vec<(Sku, Option<HotItem>)>,
+    /// Histories of hot items, with what this commit adds to them; `None`: one is forgotten.
+    pub hot_item_histories: Vec<(Sku, Option<HotItemHistory>)>,
 }
 
 impl Commit {
@@ -223,9 +231,16 @@ pub struct Loaded {
     pub refusals: Vec<Ended>,
     /// Every hot item.
     pub hot_items: Vec<(Sku, HotItem)>,
+    /// Every SKU with a history in the registry of hot items, and when the last change was.
+    pub hot_item_histories: Vec<(Sku, UnixMs)>,
 }
 
 impl Loaded {
+    /// Notes a SKU's history, of which its owner needs to know no more than its end.
+    fn add_history(&mut self, sku: Sku, history: &HotItemHistory) {
+        self.hot_item_histories.extend(history.last().map(|last| (sku, last.at)));
+    }
+
     /// Checks that each SKU's counter says what its holds have, and that every hold has its SKU.
     fn verify_holds(&self) -> Result<(), StoreError> {
         let mut held = HashMap::<&Sku, u64>::new();

@@ -14,7 +14,7 @@ use cartgate_policy::Sku;
 use serde::{Deserialize, Serialize};
 
 use super::{Commit, Durability, StockRow, Store, StoreError};
-use crate::hot_items::HotItem;
+use crate::hot_items::{Changed, HotItem, Note};
 
 /// A store that many processes share.
 pub trait SharedStore: Send + Sync {
@@ -197,6 +197,8 @@ pub enum Posted {
         sku: Sku,
         /// Its entry in the registry.
         item: Option<HotItem>,
+        /// Who asks for it, why, and on what condition.
+        note: Note,
         /// Who waits until that is written.
         reply: ReplyTo,
     },
@@ -267,10 +269,12 @@ pub enum Told {
     Ticketed,
     /// There is no room for another hold: the command takes none.
     TooManyHolds,
-    /// The registry was changed as asked.
-    HotItemWritten,
+    /// The registry is as asked.
+    HotItemWritten(Changed),
     /// There is no room for another hot item.
     TooManyHotItems,
+    /// A hot item is not the one that was to be changed: it has this version, or there is none.
+    HotItemChanged(Option<u64>),
 }
 
 /// What has come.

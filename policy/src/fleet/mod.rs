@@ -42,7 +42,7 @@ use crate::Sku;
 
 pub use item::{Gate, Item};
 pub use reporter::{Change, Entry, Reporter, Table};
-pub use service::{Fleet, Settings};
+pub use service::{Fleet, NotTaken, Settings};
 
 /// Which state of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

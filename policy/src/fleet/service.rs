@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use thiserror::Error;
+
 use super::{Item, Reply, Report, Session, Version};
 use crate::Sku;
 use crate::shares::Book;
@@ -39,8 +41,11 @@ pub struct Fleet {
 #[derive(Clone, Debug)]
 struct Known {
     item: Item,
-    /// With which it was changed last.
+    /// With which it was registered, and changed last.
+    since: u64,
     revision: u64,
+    /// Units per second that are asked for at all edges.
+    demand: u64,
     book: Option<Book>,
 }
 
@@ -51,8 +56,35 @@ struct Edge {
     until_ms: u64,
     /// The registry that it had then, if it was of this incarnation.
     known: Option<u64>,
-    /// What it was asked for, by that report.
-    asked: Vec<Sku>,
+    asked: Vec<Asked>,
+}
+
+/// What an edge was asked for, by its last report.
+#[derive(Clone, Debug)]
+struct Asked {
+    sku: Sku,
+    /// Which registration of the SKU it counts for.
+    since: u64,
+    demand: u32,
+}
+
+/// Why a report was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotTaken {
+    /// It is not newer than what was taken.
+    #[error("report {number} is not newer than {taken}, which was taken")]
+    Outdated {
+        /// Its number.
+        number: u64,
+        /// The number of the last one that was taken.
+        taken: u64,
+    },
+    /// There are as many edges as there may be.
+    #[error("there are as many edges as there may be: {max}")]
+    TooManyEdges {
+        /// The number.
+        max: usize,
+    },
 }
 
 /// How many are remembered that are hot no more. An edge that knows less than these is told all there is.
@@ -83,14 +115,25 @@ impl Fleet {
         self.edges.len()
     }
 
-    /// Units per second that are asked for at all edges; `None`: there is no limit to divide.
+    /// Units per second that are asked for of an item at all edges; `None`: it is none.
     pub fn demand(&self, sku: &Sku) -> Option<u64> {
-        self.items.get(sku)?.book.as_ref().map(Book::demand)
+        self.items.get(sku).map(|known| known.demand)
     }
 
-    /// Whether every edge that reports has acknowledged the registry as it was with this revision.
-    pub fn is_known(&self, revision: u64) -> bool {
-        self.edges.values().all(|edge| edge.known >= Some(revision))
+    /// How many edges have acknowledged an item as it is; `None`: it is none.
+    pub fn acknowledged(&self, sku: &Sku) -> Option<usize> {
+        let revision = self.items.get(sku)?.revision;
+        Some(self.edges.values().filter(|edge| edge.known >= Some(revision)).count())
+    }
+
+    /// How many edges have not acknowledged the registry as it is.
+    pub fn behind(&self) -> usize {
+        self.edges.values().filter(|edge| edge.known < Some(self.revision)).count()
+    }
+
+    /// An item, as edges know it.
+    pub fn item(&self, sku: &Sku) -> Option<&Item> {
+        self.items.get(sku).map(|known| &known.item)
     }
 
     /// The items, as edges know them.
@@ -105,7 +148,9 @@ impl Fleet {
             return;
         }
         self.revision += 1;
-        let (sku, book) = (item.sku.clone(), before.and_then(|known| known.book.take()));
+        let (sku, revision) = (item.sku.clone(), self.revision);
+        let (since, demand, book) = before
+            .map_or((revision, 0, None), |known| (known.since, known.demand, known.book.take()));
         let book = match item.limit {
             Some(limit) => {
                 let mut book = book.unwrap_or_else(|| self.open_book(&sku));
@@ -117,7 +162,7 @@ impl Fleet {
                 None
             }
         };
-        self.items.insert(sku, Known { item, revision: self.revision, book });
+        self.items.insert(sku, Known { item, since, revision, demand, book });
     }
 
     /// Takes an item out.
@@ -138,7 +183,8 @@ impl Fleet {
         let ended =
             self.edges.iter().filter(|(_, edge)| edge.until_ms <= now_ms).map(|(id, _)| *id);
         for id in ended.collect::<Vec<_>>() {
-            self.edges.remove(&id);
+            let asked = self.edges.remove(&id).map_or_else(Vec::new, |edge| edge.asked);
+            self.take_back(id, &asked);
             self.forget(id);
         }
         self.closed.retain(|_, (_, until_ms)| now_ms < *until_ms);
@@ -148,16 +194,22 @@ impl Fleet {
 
     /// Takes an edge's report, and says what it is to be told. `unix_ms` is the service's time for others.
     ///
-    /// `None`: nothing. The report is not newer than one that was taken, or there are as many edges as there
-    /// may be.
-    pub fn report(&mut self, id: u64, report: &Report, now_ms: u64, unix_ms: u64) -> Option<Reply> {
-        let is_new = !self.edges.contains_key(&id);
-        if is_new && self.edges.len() >= self.settings.edges_max {
-            return None;
+    /// # Errors
+    /// It is not newer than one that was taken, or there are as many edges as there may be.
+    pub fn report(
+        &mut self,
+        id: u64,
+        report: &Report,
+        now_ms: u64,
+        unix_ms: u64,
+    ) -> Result<Reply, NotTaken> {
+        let (is_new, max) = (!self.edges.contains_key(&id), self.settings.edges_max);
+        if is_new && self.edges.len() >= max {
+            return Err(NotTaken::TooManyEdges { max });
         }
         let before = self.edges.get(&id).cloned().unwrap_or_default();
         if !is_new && report.number <= before.number {
-            return None;
+            return Err(NotTaken::Outdated { number: report.number, taken: before.number });
         }
         let learns = now_ms < self.learns_until_ms;
         let session = self.session(report, !is_new && now_ms < before.until_ms, learns);
@@ -176,7 +228,7 @@ impl Fleet {
                 self.edges.insert(id, Edge { until_ms, asked, ..edge });
             }
         }
-        Some(self.reply(id, session, known, learns, unix_ms))
+        Ok(self.reply(id, session, known, learns, unix_ms))
     }
 
     /// What becomes of an edge's session with a report.
@@ -209,21 +261,37 @@ impl Fleet {
     }
 
     /// Notes what an edge is asked for, and which shares it has. What it does not name it is not asked for.
-    fn note(&mut self, id: u64, asked_before: &[Sku], report: &Report) -> Vec<Sku> {
-        for sku in asked_before {
-            if let Some(book) = self.book(sku) {
-                book.ask(id, 0);
-            }
-        }
+    fn note(&mut self, id: u64, asked_before: &[Asked], report: &Report) -> Vec<Asked> {
+        self.take_back(id, asked_before);
         let holds = report.holds == Some(self.incarnation);
+        let mut asked = Vec::new();
         for item in &report.items {
-            let Some(book) = self.book(&item.sku) else { continue };
+            let Some(known) = self.items.get_mut(&item.sku) else { continue };
+            if item.demand > 0 {
+                known.demand += u64::from(item.demand);
+                let (sku, since, demand) = (item.sku.clone(), known.since, item.demand);
+                asked.push(Asked { sku, since, demand });
+            }
+            let Some(book) = &mut known.book else { continue };
             book.ask(id, item.demand);
             if let Some((seq, _)) = item.share.filter(|_| holds) {
                 book.confirm(id, seq);
             }
         }
-        report.items.iter().filter(|item| item.demand > 0).map(|item| item.sku.clone()).collect()
+        asked
+    }
+
+    /// Takes back what was noted of an edge's demand.
+    fn take_back(&mut self, id: u64, asked: &[Asked]) {
+        for Asked { sku, since, demand } in asked {
+            let Some(known) = self.items.get_mut(sku) else { continue };
+            if known.since == *since {
+                known.demand -= u64::from(*demand);
+            }
+            if let Some(book) = &mut known.book {
+                book.ask(id, 0);
+            }
+        }
     }
 
     fn reply(

@@ -227,7 +227,7 @@ impl World {
             Message::Report { edge, report } => {
                 let reply = self.fleet.report(edge, &report, self.real_ms, 0);
                 let number = report.number;
-                self.network.extend(reply.map(|reply| Message::Reply { edge, number, reply }));
+                self.network.extend(reply.map(|reply| Message::Reply { edge, number, reply }).ok());
             }
             Message::Reply { edge, number, reply } => {
                 let edge = self.edges.iter_mut().find(|candidate| candidate.id == edge);
@@ -365,13 +365,48 @@ fn there_are_only_so_many_edges() {
     let mut fleet = Fleet::new(1, settings, 0);
     let mut reporter = Reporter::resume(Table::default(), 0, None, 0);
     let report = reporter.report(Vec::new(), 0, 0);
-    let is_answered =
-        |fleet: &mut Fleet, id, now_ms| fleet.report(id, &report, now_ms, 0).is_some();
-    assert_eq!([1, 2, 3].map(|id| is_answered(&mut fleet, id, 0)), [true, true, false]);
+    let refused = |fleet: &mut Fleet, id, now_ms| fleet.report(id, &report, now_ms, 0).err();
+    assert_eq!(
+        [1, 2, 3].map(|id| refused(&mut fleet, id, 0)),
+        [None, None, Some(NotTaken::TooManyEdges { max: 2 })]
+    );
+    let outdated = NotTaken::Outdated { number: report.number, taken: report.number };
+    assert_eq!(refused(&mut fleet, 1, 0), Some(outdated));
     // Whoever is gone makes room.
     fleet.plan(SETTINGS.ttl_ms + SETTINGS.margin_ms);
-    assert!(is_answered(&mut fleet, 3, SETTINGS.ttl_ms + SETTINGS.margin_ms));
+    assert_eq!(refused(&mut fleet, 3, SETTINGS.ttl_ms + SETTINGS.margin_ms), None);
     assert_eq!(fleet.edges(), 1);
+}
+
+#[test]
+fn demand_is_what_all_edges_are_asked_for() {
+    for limit in [Some(100), None] {
+        let mut world = World::new(100, &[(0, 0), (0, 0)]);
+        world.fleet.set(item(limit));
+        let known = |world: &World| {
+            (world.fleet.demand(&sku()), world.fleet.acknowledged(&sku()), world.fleet.behind())
+        };
+        world.calm(1);
+        assert_eq!(known(&world), (Some(0), Some(0), 2), "told, and nobody has said so");
+        (0..2).for_each(|edge| world.run(Op::Ask(edge, 70)));
+        world.calm(1);
+        assert_eq!(known(&world), (Some(140), Some(2), 0));
+        world.fleet.remove(&sku());
+        assert_eq!(known(&world), (None, None, 2));
+        world.fleet.set(item(limit));
+        assert_eq!(known(&world), (Some(0), Some(0), 2), "of what it is now nobody was asked");
+        world.exchange(0);
+        assert_eq!(known(&world), (Some(70), Some(0), 2));
+        world.calm(2);
+        assert_eq!(known(&world), (Some(140), Some(2), 0));
+        // An edge that is gone is asked for nothing.
+        for _ in 0..12 {
+            world.run(Op::Pass(300));
+            world.run(Op::Plan);
+            world.exchange(0);
+        }
+        assert_eq!(known(&world), (Some(70), Some(1), 0));
+    }
 }
 
 #[test]

@@ -98,11 +98,6 @@ impl Book {
         self.edges.values_mut().for_each(|booking| booking.has_last = false);
     }
 
-    /// Units per second that are asked for at all edges.
-    pub fn demand(&self) -> u64 {
-        self.edges.values().map(|booking| u64::from(booking.demand)).sum()
-    }
-
     /// Says anew what each edge is to have, if something has changed or units go round. To be called every so
     /// often; the more often, the sooner shares follow demand. Takes time for each edge. Of a limit below one
     /// unit for each edge, whole units go on to others with each `turn`.

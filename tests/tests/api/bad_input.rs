@@ -30,6 +30,10 @@ fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").into_bytes()
 }
 
+fn delete(path: &str) -> Vec<u8> {
+    format!("DELETE {path} HTTP/1.1\r\nhost: x\r\n\r\n").into_bytes()
+}
+
 fn put(path: &str, body: &str) -> Vec<u8> {
     let put = String::from_utf8(post(path, "content-type: application/json\r\n", body)).unwrap();
     put.replacen("POST", "PUT", 1).into_bytes()
@@ -182,6 +186,21 @@ async fn those_who_run_the_sale_are_told_what_is_wrong() {
         (hot(r#"{"closes_at":"1969-12-31T23:59:59Z"}"#), 400, "invalid-request"),
         (hot(upside_down), 400, "invalid-request"),
         (hot(r#"{"cap":1}"#), 400, "invalid-request"),
+        (hot(r#"{"limit":{"per_second":9,"burst":8}}"#), 400, "invalid-request"),
+        (hot(r#"{"limit":{"per_second":1000001}}"#), 400, "invalid-request"),
+        (hot(r#"{"client_limit":{"burst":8}}"#), 400, "invalid-request"),
+        (hot(r#"{"wait_target_ms":100}"#), 400, "invalid-request"),
+        (hot(r#"{"expires_at":"2001-01-01T00:00:00Z"}"#), 400, "invalid-request"),
+        (hot(r#"{"origin":"bot"}"#), 400, "invalid-request"),
+        (hot(r#"{"reason":""}"#), 400, "invalid-request"),
+        (hot(r#"{"paused":1}"#), 400, "invalid-request"),
+        (hot(r#"{"version":1}"#), 400, "invalid-request"),
+        (delete("/v1/hot-items/SNEAKER-1?reason=%00"), 400, "invalid-request"),
+        (delete("/v1/hot-items/SNEAKER-1?why=x"), 400, "invalid-request"),
+        (get("/v1/hot-items/SNEAKER-1/history"), 404, "unknown-hot-item"),
+        (get("/v1/hot-items/SNEAKER-1/history?limit=0"), 400, "invalid-request"),
+        (get("/v1/hot-items/SNEAKER-1/history?after=1"), 400, "invalid-request"),
+        (post("/v1/hot-items/SNEAKER-1/history", json, "{}"), 405, "method-not-allowed"),
         (put("/v1/hot-items/a%20b", "{}"), 400, "invalid-request"),
         (get("/v1/hot-items/SNEAKER-1"), 404, "unknown-hot-item"),
         (get("/v1/hot-items?limit=1001"), 400, "invalid-request"),

@@ -64,6 +64,12 @@ async fn metrics_have_these_names() {
         "cartgate_skus_lost counter",
         "cartgate_lane_depth gauge",
         "cartgate_lane_oldest_age_ms gauge",
+        "cartgate_edges gauge",
+        "cartgate_edges_behind gauge",
+        "cartgate_registry_revision gauge",
+        "cartgate_hot_items_detected counter",
+        "cartgate_hot_items_let_go counter",
+        "cartgate_hot_items_expired counter",
     ];
     if StoreKind::from_env() == StoreKind::Redis {
         // Who could tell is the owner, and what waits is not only with it.

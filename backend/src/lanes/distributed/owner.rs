@@ -6,7 +6,7 @@
 //! because another is owner by now or because nobody knows what was written, the tenure is over, and
 //! the next one begins with what the store has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,13 @@ use cartgate_policy::Sku;
 
 use super::share::Share;
 use super::window::{Change, Window};
-use crate::hot_items::HotItem;
-use crate::lanes::LaneSettings;
+use crate::hot_items::{Changed, former_max};
 use crate::lanes::decider::{Decider, Work};
 use crate::lanes::queued::Queued;
+use crate::lanes::registry::{Registry, Verdict};
 use crate::lanes::taken::{Room, Taken};
 use crate::lanes::turn::{Decided, Deferred};
+use crate::lanes::{EnqueueError, LaneSettings};
 use crate::metrics::Metrics;
 use crate::store::tenure::{Answer, Arrived, Reached, RouteChange, Tenure, Told, TurnCommit};
 use crate::store::{Commit, StockRow, Store, StoreError};
@@ -39,7 +40,7 @@ pub(in crate::lanes) struct Owner {
     pub(in crate::lanes) decider: Decider,
     /// Each SKU's stock as it was last committed.
     rows: HashMap<Sku, StockRow>,
-    registry: BTreeMap<Sku, HotItem>,
+    registry: Registry,
     metrics: Arc<Metrics>,
     share: Share,
     batch_max: usize,
@@ -62,15 +63,15 @@ impl Owner {
         tenure.publish(&tenure.last_answers()?, Reached::at_least(tenure.durability()))?;
         let mut window = Window::restore(tenure.progress()?, settings);
         let loaded = tenure.load()?;
+        let registry = Registry::restore(&loaded, former_max(tenure.buckets()));
         let rows = loaded.stocks.iter().cloned().collect();
         let mut decider = Decider::restore(settings, loaded.stocks, loaded.holds, loaded.refusals);
         for (sku, item) in &loaded.hot_items {
             decider.set_terms(store(&tenure), sku, Some(item))?;
             window.set_pace(sku, Some(item));
         }
-        let registry: BTreeMap<_, _> = loaded.hot_items.into_iter().collect();
         let mut share = Share::new(Arc::clone(&metrics), settings.holds_max);
-        share.set(decider.stocks.hold_count(), registry.len());
+        share.set(decider.stocks.hold_count(), registry.items().len());
         Ok(Self {
             tenure,
             window,
@@ -90,7 +91,7 @@ impl Owner {
     pub(in crate::lanes) fn turn(&mut self) -> Result<usize, StoreError> {
         let now = self.read()?;
         let mut answers = Vec::new();
-        let hot_items = self.change_hot_items(&mut answers);
+        self.change_hot_items(now, &mut answers)?;
         let (batch_max, busy_lanes) = (self.batch_max, self.busy_lanes);
         let room = Room { batch_max, busy_lanes, quantum_min: self.decider.limits.quantum_min };
         let stocks = &self.decider.stocks;
@@ -99,7 +100,7 @@ impl Owner {
         });
         self.busy_lanes = taken.busy_lanes;
         self.metrics.hung_up.inc_by(taken.hung_up);
-        let (mut commit, decided, deferred) = self.decide(&mut taken, hot_items, now)?;
+        let (mut commit, decided, deferred) = self.decide(&mut taken, now)?;
         self.end_tickets(&mut commit, &decided, now);
         let tickets = self.window.tickets.take_new();
         let has_deferred = !deferred.skus.is_empty();
@@ -122,10 +123,10 @@ impl Owner {
         let is_idle = turn == TurnCommit::default();
         if !is_idle {
             self.commit(&turn)?;
-            self.share.set(self.decider.stocks.hold_count(), self.registry.len());
+            self.share.set(self.decider.stocks.hold_count(), self.registry.items().len());
         }
         decided.note(&self.metrics);
-        decided.note_admitted(&self.metrics, &self.registry, now);
+        decided.note_admitted(&self.metrics, self.registry.items(), now);
         self.wait =
             if is_idle && !has_deferred { self.rest(taken.paced_ms, now) } else { Duration::ZERO };
         Ok(decided.len())
@@ -144,30 +145,28 @@ impl Owner {
         Ok(now)
     }
 
-    /// Changes the registry as was asked, as far as there is room, and says who is told what.
-    fn change_hot_items(&mut self, answers: &mut Vec<Answer>) -> Vec<(Sku, Option<HotItem>)> {
-        let mut changed = Vec::new();
-        for Change { sku, item, reply } in self.window.take_changes() {
-            let is_more = item.is_some() && !self.registry.contains_key(&sku);
-            if is_more && self.registry.len() >= self.hot_items_max {
-                answers.push(Answer { reply, told: Told::TooManyHotItems });
-                continue;
+    /// Decides on the changes of the registry that were asked for, and says who is told what.
+    fn change_hot_items(
+        &mut self,
+        now: UnixMs,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), StoreError> {
+        for Change { wanted, reply } in self.window.take_changes() {
+            let (sku, max) = (wanted.sku.clone(), self.hot_items_max);
+            let is_full = self.registry.items().len() >= max;
+            let room = if is_full { Err(EnqueueError::TooManyHotItems { max }) } else { Ok(()) };
+            let verdict = self.registry.change(store(&self.tenure), wanted, now, room)?;
+            if let Ok(Changed { kind: Some(_), item }) = &verdict {
+                self.window.set_pace(&sku, item.as_ref());
             }
-            match item {
-                Some(item) => drop(self.registry.insert(sku.clone(), item)),
-                None => drop(self.registry.remove(&sku)),
-            }
-            self.window.set_pace(&sku, item.as_ref());
-            changed.push((sku, item));
-            answers.push(Answer { reply, told: Told::HotItemWritten });
+            answers.push(Answer { reply, told: told(verdict) });
         }
-        changed
+        Ok(())
     }
 
     fn decide(
         &mut self,
         taken: &mut Taken,
-        hot_items: Vec<(Sku, Option<HotItem>)>,
         now: UnixMs,
     ) -> Result<(Commit, Decided, Deferred), StoreError> {
         let (settle, reserve) =
@@ -179,7 +178,7 @@ impl Owner {
             ids.extend(self.recalled(queued));
         }
         self.tenure.expect(&reservations, &adjustments)?;
-        let work = Work { hot_items, settle, reserve };
+        let work = Work { registry: self.registry.take_changes(), settle, reserve };
         let decision = self.decider.turn(store(&self.tenure), work, now)?;
         if !decision.1.is_empty() {
             self.metrics.batch_size.observe(decision.1.len() as f64);
@@ -213,7 +212,7 @@ impl Owner {
         done.for_each(|queued| self.window.decided(queued));
         let handed_off = self.window.put_back(deferred, taken.handoffs.clone());
         let mut routes = self.window.hand_off(handed_off);
-        self.window.reroute(&self.registry, quantum, &mut routes);
+        self.window.reroute(self.registry.items(), quantum, &mut routes);
         routes
     }
 
@@ -241,6 +240,15 @@ impl Owner {
         let due_ms = self.decider.stocks.next_due().map(|(due, _)| due.0.saturating_sub(now.0));
         let ms = [paced_ms, due_ms].into_iter().flatten().min();
         ms.map_or(WAIT_MAX, Duration::from_millis).min(WAIT_MAX)
+    }
+}
+
+/// What came of a change of the registry, for a caller in another process.
+fn told(verdict: Verdict) -> Told {
+    match verdict {
+        Ok(changed) => Told::HotItemWritten(changed),
+        Err(EnqueueError::HotItemChanged { version }) => Told::HotItemChanged(version),
+        Err(_) => Told::TooManyHotItems,
     }
 }
 

@@ -10,7 +10,7 @@ use cartgate_ledger::{Command, CommandId, Outcome, UnixMs};
 use cartgate_policy::Sku;
 
 use super::owner::Owner;
-use crate::hot_items::HotItem;
+use crate::hot_items::{HotItem, Note};
 use crate::lanes::LaneSettings;
 use crate::lanes::pacer::PACE_CLOCK;
 use crate::lanes::rig;
@@ -131,8 +131,8 @@ impl SharedRig {
     }
 
     pub(super) fn change_hot_item(&mut self, sku: &Sku, item: Option<HotItem>) -> u64 {
-        let reply = self.reply();
-        self.post(Stream::Settle, vec![Posted::HotItem { sku: sku.clone(), item, reply }]);
+        let (reply, note) = (self.reply(), Note::default());
+        self.post(Stream::Settle, vec![Posted::HotItem { sku: sku.clone(), item, note, reply }]);
         reply.number
     }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use cartgate_ledger::{Command, Outcome, Refusal, Terms, UnixMs};
+use cartgate_ledger::{Command, Outcome, Refusal};
 use cartgate_policy::Sku;
 
 use super::owner::Owner;
@@ -15,13 +15,6 @@ use crate::metrics::Metrics;
 use crate::store::Store as _;
 use crate::store::shared_memory::{Fault, LEASE_MS};
 use crate::store::tenure::{Place, Route, SharedStore as _, Stream, Told, WorkerId};
-
-const HOT: HotItem = HotItem {
-    reserves_per_s: None,
-    terms: Terms { customer_cap: None, opens_at: None, closes_at: None },
-    since: UnixMs(1),
-    changed_at: UnixMs(1),
-};
 
 #[test]
 fn what_is_posted_is_decided_once_and_told() {
@@ -212,7 +205,7 @@ fn a_refusal_from_a_lane_whose_opening_was_lost_overtakes_nobody() {
     let mut owner = rig.owner(1);
     owner.decider.limits.quantum_min = 1;
     let [first, second] = [1, 2].map(|number| rig.reserve(number));
-    rig.change_hot_item(&rig::sku(), Some(HOT));
+    rig.change_hot_item(&rig::sku(), Some(HotItem::default()));
     owner.turn().unwrap();
     let third = rig.reserve(3);
     rig.store.replicate();
@@ -265,7 +258,7 @@ fn a_sku_is_promoted_and_demoted_without_losing_its_order() {
     let mut owner = rig.owner(1);
     owner.decider.limits.quantum_min = 1;
     let mut callers = vec![rig.reserve(1), rig.reserve(2)];
-    let promoted = rig.change_hot_item(&a, Some(HOT));
+    let promoted = rig.change_hot_item(&a, Some(HotItem::default()));
     owner.turn().unwrap();
     assert_eq!(rig.store.routes(0).1.get(&a), Some(&Route::Joining));
     callers.push(rig.reserve(3));
@@ -315,7 +308,10 @@ fn a_lane_that_is_being_left_is_not_paced() {
         let mut rig = SharedRig::new(20, settings);
         let a = rig::sku();
         let mut owner = rig.owner(1);
-        rig.change_hot_item(&a, Some(HotItem { reserves_per_s: NonZeroU32::new(1_000), ..HOT }));
+        rig.change_hot_item(
+            &a,
+            Some(HotItem { reserves_per_s: NonZeroU32::new(1_000), ..HotItem::default() }),
+        );
         (0..3).for_each(|_| _ = owner.turn().unwrap());
         assert_eq!(rig.store.route(0, &a), Some(Route::Open));
         rig.change_hot_item(&a, None);
@@ -400,7 +396,7 @@ fn what_a_process_has_of_its_buckets_is_in_its_metrics() {
     let metrics = Arc::new(Metrics::default());
     let mut owner = rig.owner_with(1, &metrics);
     rig.reserve(1);
-    rig.change_hot_item(&rig::sku(), Some(HOT));
+    rig.change_hot_item(&rig::sku(), Some(HotItem::default()));
     owner.turn().unwrap();
     let gauges = |metrics: &Metrics| {
         let text = metrics.render(Vec::new());

@@ -131,7 +131,7 @@ fn a_ticket_in_a_new_lane_outlasts_the_command_in_the_old_one() {
     rig.reserve(1);
     let first = rig.reserve(2);
     let terms = Terms { opens_at: Some(came_at.plus_ms(9)), ..Terms::default() };
-    let item = HotItem { reserves_per_s: None, terms, since: came_at, changed_at: came_at };
+    let item = HotItem { terms, ..HotItem::default() };
     rig.change_hot_item(&sku(), Some(item));
     owner.turn().unwrap();
     let repeat = rig.reserve(2);

@@ -26,6 +26,7 @@ use crate::hot_items::HotItem;
 use crate::lanes::LaneSettings;
 use crate::lanes::lane::Lane;
 use crate::lanes::queued::{Queued, Replies};
+use crate::lanes::registry::Wanted;
 use crate::lanes::reserve_queue::{Place, ReserveQueue};
 use crate::lanes::taken::{Room, Taken};
 use crate::lanes::turn::Deferred;
@@ -69,8 +70,7 @@ struct HotLane {
 
 /// A change of the registry of hot items that was asked for.
 pub(super) struct Change {
-    pub(super) sku: Sku,
-    pub(super) item: Option<HotItem>,
+    pub(super) wanted: Wanted,
     pub(super) reply: ReplyTo,
 }
 
@@ -176,8 +176,8 @@ impl Window {
                     queued.replies = Replies::default();
                 }
             }
-            Posted::HotItem { sku, item, reply } => {
-                self.changes.push(Change { sku, item, reply });
+            Posted::HotItem { sku, item, note, reply } => {
+                self.changes.push(Change { wanted: Wanted { sku, item, note }, reply });
             }
         }
         // This turn decides it, whatever it is about.

@@ -9,9 +9,10 @@ use super::line::{self, Event};
 use super::wish::{self, SKUS};
 use super::world::{End, World};
 use super::{Checked, Violation};
-use crate::hot_items::HotItem;
+use crate::hot_items::{HotItem, Note};
 use crate::lanes::EnqueueError;
 use crate::lanes::owner::Next;
+use crate::lanes::registry::Wanted;
 use crate::lanes::rig::Rig;
 use crate::store::{Commit, EndedKind, Store};
 
@@ -93,7 +94,7 @@ impl World<'_> {
 
     fn written(&mut self, commit: &Commit, counting: &BTreeSet<CommandId>) -> Checked {
         self.oracle.committed(commit, self.now())?;
-        self.registry.committed(commit);
+        self.registry.committed(commit)?;
         for sku in 0..SKUS.len() {
             let decided = line::decided(commit, &wish::sku(sku));
             let is_ticketed = |id| self.oracle.ticketed.contains_key(&id);
@@ -176,10 +177,19 @@ impl World<'_> {
         self.rig.shared.lanes_of(&name).phase(&name)
     }
 
-    pub(super) fn change_hot_item(&mut self, sku: usize, item: Option<HotItem>) -> Checked {
-        match self.rig.shared.change_hot_item(wish::sku(sku), item) {
-            Ok(written) => {
-                self.registry.asked(sku, item, written);
+    /// Asks for a change of a SKU's entry; with `expected`, of the one so many versions before the last.
+    pub(super) fn change_hot_item(
+        &mut self,
+        sku: usize,
+        item: Option<HotItem>,
+        expected: Option<u64>,
+    ) -> Checked {
+        let version = self.registry.version(sku);
+        let expected_version = expected.map(|before| version.saturating_sub(before));
+        let note = Note { expected_version, ..Note::default() };
+        match self.rig.shared.change_hot_item(Wanted { sku: wish::sku(sku), item, note }) {
+            Ok(verdict) => {
+                self.registry.asked(sku, item, expected_version, verdict);
                 Ok(())
             }
             Err(EnqueueError::Stopped) if self.is_closed => Ok(()),

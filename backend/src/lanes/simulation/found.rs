@@ -67,12 +67,12 @@ fn a_queue_that_is_too_long_takes_no_more() {
         &[
             reserve(0),
             Op::Turn,
-            Op::Promote { sku: 2, terms: NO_TERMS },
+            Op::Promote { sku: 2, terms: NO_TERMS, expected: None },
             Op::Turn,
             // One of these is decided, and the mark waits behind the other.
             reserve(2),
             reserve(11),
-            Op::Demote { sku: 2 },
+            Op::Demote { sku: 2, expected: None },
             Op::Turn,
             // Parked.
             reserve(17),
@@ -172,12 +172,12 @@ fn what_is_refused_twice_at_once_is_kept_once() {
             Op::Reserve { key: 10 },
             Op::EndWait { key: 10 },
             Op::Turn,
-            Op::Promote { sku: 1, terms: not_open },
+            Op::Promote { sku: 1, terms: not_open, expected: None },
             Op::Turn,
             Op::Crash,
             Op::Turn,
             // Open again, it is sold out.
-            Op::Promote { sku: 1, terms: NO_TERMS },
+            Op::Promote { sku: 1, terms: NO_TERMS, expected: None },
             Op::Reserve { key: 10 },
             Op::Turn,
             Op::Turn,

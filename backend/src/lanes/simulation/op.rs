@@ -56,10 +56,11 @@ pub(super) enum Op {
     AdvanceToDue { more_ms: u64 },
     /// The wall clock is set back.
     StepBack { ms: u64 },
-    /// A SKU becomes a hot item, or its terms change.
-    Promote { sku: usize, terms: NewTerms },
-    /// A SKU is a hot item no more.
-    Demote { sku: usize },
+    /// A SKU becomes a hot item, or its terms change; those so many versions before the last, if
+    /// `expected` says so.
+    Promote { sku: usize, terms: NewTerms, expected: Option<u64> },
+    /// A SKU is a hot item no more, if its terms are those.
+    Demote { sku: usize, expected: Option<u64> },
     /// The owner takes a turn.
     Turn,
     /// The next commit that writes anything ends the process. If it `dies`, nobody hears anything
@@ -89,8 +90,7 @@ impl NewTerms {
                 opens_at: self.opens_in_ms.map(|ms| now.plus_ms(ms)),
                 closes_at: self.closes_in_ms.map(|ms| now.plus_ms(ms)),
             },
-            since: now,
-            changed_at: now,
+            ..HotItem::default()
         }
     }
 
@@ -210,8 +210,14 @@ impl Chooser {
                 Op::Set { sku, units: random.random_range(0..20), expected }
             }
             "adjust" => Op::Adjust { key },
-            "promote" => Op::Promote { sku, terms: NewTerms::any(random) },
-            "demote" => Op::Demote { sku },
+            "promote" => {
+                let expected = random.random_bool(0.2).then(|| random.random_range(0..2));
+                Op::Promote { sku, terms: NewTerms::any(random), expected }
+            }
+            "demote" => {
+                let expected = random.random_bool(0.2).then(|| random.random_range(0..2));
+                Op::Demote { sku, expected }
+            }
             "fail-next-commit" => {
                 let crash = if random.random_bool(0.5) { Crash::Before } else { Crash::After };
                 Op::FailNextCommit { crash, dies: random.random_bool(0.5) }

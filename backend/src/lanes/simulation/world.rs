@@ -131,8 +131,10 @@ impl<'a> World<'a> {
                 self.advance(due.saturating_sub(self.now().0 + 1))
             }
             Op::StepBack { ms } => self.step_back(ms),
-            Op::Promote { sku, terms } => self.change_hot_item(sku, Some(terms.at(self.now()))),
-            Op::Demote { sku } => self.change_hot_item(sku, None),
+            Op::Promote { sku, terms, expected } => {
+                self.change_hot_item(sku, Some(terms.at(self.now())), expected)
+            }
+            Op::Demote { sku, expected } => self.change_hot_item(sku, None, expected),
             Op::Turn => self.turn().map(drop),
             Op::FailNextCommit { crash, dies } => {
                 self.rig.store.crash_at_commit(crash);
@@ -240,6 +242,7 @@ impl<'a> World<'a> {
             EnqueueError::KeyReused => ("key reused while it waits", waits),
             EnqueueError::Stopped => ("stopped", self.is_closed),
             EnqueueError::TooManyHotItems { .. } => ("too many hot items", false),
+            EnqueueError::HotItemChanged { .. } => ("a hot item of another version", false),
         };
         self.coverage.count("request", name);
         ensure!(is_right, "refused without a reason: {error:?}, {:?}", asked.command);
@@ -261,8 +264,9 @@ impl<'a> World<'a> {
 
     /// All answers that are there arrive. After an `end` all must be.
     pub(super) fn hear_all(&mut self, end: End) -> Checked {
-        let refused = self.registry.hear(end)?;
-        self.coverage.count_if(refused > 0, "hot item", "too many");
+        let (too_many, changed_since) = self.registry.hear(end)?;
+        self.coverage.count_if(too_many > 0, "hot item", "too many");
+        self.coverage.count_if(changed_since > 0, "hot item", "changed since");
         for mut request in std::mem::take(&mut self.requests) {
             match request.poll() {
                 Some(answer) => self.judge(&request, answer, end)?,

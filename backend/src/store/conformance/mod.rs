@@ -14,9 +14,12 @@ use cartgate_ledger::{
     ReservationState, Reserve, Terms, UnixMs,
 };
 use cartgate_policy::Sku;
+use cartgate_policy::gcra::Limit;
 use tempfile::TempDir;
 
-use crate::hot_items::HotItem;
+use crate::hot_items::{
+    ChangeKind, EdgeTerms, HistoryEntry, HotItem, HotItemHistory, Origin, Reason,
+};
 use crate::store::{
     Commit, Durability, Embedded, Ended, EndedKind, SkuCommit, StockRow, Store, StoreError,
     Ticketed,
@@ -240,6 +243,15 @@ fn hot_items_come_back_until_they_are_removed() {
             opens_at: Some(UnixMs(5)),
             closes_at: None,
         },
+        edge: EdgeTerms {
+            limit: Limit::new(500, 700).ok(),
+            client_limit: Limit::new(2, 1).ok(),
+            wait_target_ms: NonZeroU32::new(3_000),
+            is_paused: number.is_multiple_of(2),
+        },
+        origin: Origin::Detected,
+        expires_at: Some(UnixMs(9)),
+        version: 300,
         since: UnixMs(1),
         changed_at: UnixMs(number.into()),
     };
@@ -256,6 +268,48 @@ fn hot_items_come_back_until_they_are_removed() {
         let expected =
             [("A", 0), ("C", 3), ("D", 4)].map(|(text, number)| (sku(text), hot_item(number)));
         assert_eq!(store.load().unwrap().hot_items, expected);
+    });
+}
+
+/// Changes of a SKU's entry, the last of which has this version.
+fn history(last: u64, reason: &str) -> HotItemHistory {
+    let mut history = HotItemHistory::default();
+    for version in 1..=last {
+        let is_one = version % 3 > 0;
+        history.push(HistoryEntry {
+            version,
+            at: UnixMs(10 * version),
+            kind: if is_one { ChangeKind::Changed } else { ChangeKind::Expired },
+            origin: Origin::Scheduled,
+            reason: Reason::new(reason).ok(),
+            item: is_one.then(|| HotItem { version, ..HotItem::default() }),
+        });
+    }
+    history
+}
+
+#[test]
+fn histories_of_hot_items_are_kept_until_they_are_forgotten() {
+    let commit = |histories: &[(&str, Option<HotItemHistory>)]| {
+        let histories = histories.iter().map(|(text, history)| (sku(text), history.clone()));
+        Commit { hot_item_histories: histories.collect(), ..Commit::default() }
+    };
+    let long = "\u{fc}".repeat(Reason::LEN_MAX / 2);
+    let commits = [
+        commit(&[("A", Some(history(1, "one"))), ("B", Some(history(2, ""))), ("C", None)]),
+        commit(&[("A", Some(history(2, "two")))]),
+        commit(&[("B", None), ("D", Some(history(250, &long)))]),
+    ];
+    check(&commits, |store| {
+        let mut loaded = store.load().unwrap().hot_item_histories;
+        loaded.sort();
+        assert_eq!(loaded, [(sku("A"), UnixMs(20)), (sku("D"), UnixMs(2_500))]);
+        let history_of = |text| store.hot_item_history(&sku(text)).unwrap();
+        assert_eq!(history_of("A"), history(2, "two"));
+        assert_eq!(history_of("D"), history(250, &long));
+        for none in ["B", "C", "E"] {
+            assert_eq!(history_of(none), HotItemHistory::default());
+        }
     });
 }
 

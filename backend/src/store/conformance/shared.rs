@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
+use crate::hot_items::HotItemHistory;
 use crate::store::redis::rig::Server;
 use crate::store::tenure::Tenure;
 use crate::store::{
@@ -77,6 +78,10 @@ impl Store for OnRedis {
         limit: usize,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         self.tenure.journal(sku, after, limit)
+    }
+
+    fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        self.tenure.hot_item_history(sku)
     }
 
     fn ended(

@@ -64,6 +64,16 @@ pub(super) fn load(tables: &Tables, windows: &Windows) -> Result<Loaded, StoreEr
         },
     )?;
     loaded.hot_items.sort_by(|one, other| one.0.cmp(&other.0));
+    each_last(
+        &tables.hot_item_histories,
+        windows,
+        |w| &w.hot_item_histories,
+        parse_sku,
+        |sku, value| {
+            loaded.add_history(sku, &decode("history", value)?);
+            Ok(())
+        },
+    )?;
     verify_journals(tables, windows)?;
     loaded.verify_holds()?;
     Ok(loaded)

@@ -24,6 +24,7 @@
 //! | `purchases`   | SKU, 0, customer, 0, version      | units, for ever                     |
 //! | `ticketed`    | id                                | [`Ticketed`], until it is decided   |
 //! | `hot_items`   | SKU                               | [`HotItem`](crate::hot_items::HotItem), until it is one no more |
+//! | `hot_item_histories` | SKU                        | [`HotItemHistory`], until it is forgotten  |
 //!
 //! Reservations are apart by whether they can change, so that a start reads what is held and not
 //! all that was sold. A hold that was forgone and then taken anew is in both: what is held counts.
@@ -65,9 +66,10 @@ use super::encoding::encode;
 use super::{
     Commit, Durability, Ended, EndedKind, Loaded, StockRow, Store, StoreError, Ticketed, journal,
 };
+use crate::hot_items::HotItemHistory;
 
 /// The format written by this version.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 
 /// A window of this length is due to be projected: long enough that its rows make few runs in the
 /// tables, short enough that a start reads it in half a second.
@@ -301,6 +303,10 @@ impl Store for Embedded {
         limit: usize,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         self.shared.journal(sku, after, limit)
+    }
+
+    fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        self.shared.hot_item_history(sku)
     }
 
     fn ended(

@@ -5,6 +5,7 @@
 //! memory, and in the log: after a crash in between, the next start brings it in again, and what is
 //! written twice is the same.
 
+use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -192,7 +193,7 @@ fn decision_ids(window: &Window) -> Vec<u64> {
 type Project = fn(&Tables, &Window) -> Result<(), StoreError>;
 
 /// What brings a window into the tables, in order.
-const PROJECTIONS: [Project; 7] = [
+const PROJECTIONS: [Project; 8] = [
     project_skus,
     project_purchases,
     project_adjustments,
@@ -200,6 +201,7 @@ const PROJECTIONS: [Project; 7] = [
     project_reservations,
     project_ticketed,
     project_hot_items,
+    project_hot_item_histories,
 ];
 
 fn project_purchases(tables: &Tables, window: &Window) -> Result<(), StoreError> {
@@ -268,10 +270,11 @@ fn project_ticketed(tables: &Tables, window: &Window) -> Result<(), StoreError> 
 }
 
 fn project_hot_items(tables: &Tables, window: &Window) -> Result<(), StoreError> {
-    let row = |(sku, last): (&Sku, &Last)| (sku.as_str().to_owned(), window.last_value(*last));
-    let mut rows: Vec<_> = window.hot_items.iter().map(row).collect();
-    rows.sort_unstable();
-    tables::write(&tables.hot_items, rows)
+    tables::write(&tables.hot_items, by_sku(window, &window.hot_items))
+}
+
+fn project_hot_item_histories(tables: &Tables, window: &Window) -> Result<(), StoreError> {
+    tables::write(&tables.hot_item_histories, by_sku(window, &window.hot_item_histories))
 }
 
 /// Whoever looks for a reservation looks among the held ones first, then among those that ended: so
@@ -282,6 +285,13 @@ fn project_reservations(tables: &Tables, window: &Window) -> Result<(), StoreErr
     tables::write(&tables.ended, ended.copied())?;
     let held = reservations.into_iter().map(|(id, value)| (id, value.filter(|v| is_held(v))));
     tables::write(&tables.held, held)
+}
+
+fn by_sku<'a>(window: &'a Window, lasts: &HashMap<Sku, Last>) -> Vec<(String, Option<&'a [u8]>)> {
+    let row = |(sku, last): (&Sku, &Last)| (sku.as_str().to_owned(), window.last_value(*last));
+    let mut rows: Vec<_> = lasts.iter().map(row).collect();
+    rows.sort_unstable();
+    rows
 }
 
 fn by_id<'a>(window: &'a Window, lasts: &IdMap<Last>) -> Vec<([u8; 16], Option<&'a [u8]>)> {

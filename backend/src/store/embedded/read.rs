@@ -4,16 +4,18 @@
 //! may be projected in between: then the tables are ahead of what the reader saw in memory, never
 //! behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
-use cartgate_ledger::{Adjustment, CommandId, IdMap, JournalEntry, Reservation, UnixMs};
+use cartgate_ledger::{Adjustment, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
 use super::keys::{chunk_key, customer_of, purchase_key, sku_prefix};
 use super::projection::Shared;
 use super::tables::{failed_to, get, get_decoded, key_and_value};
 use super::window::{Last, Window, Windows};
+use crate::hot_items::HotItemHistory;
 use crate::store::encoding::{EndedKey, decode, reservation};
 use crate::store::journal::Page;
 use crate::store::{Ended, EndedKind, StockRow, StoreError, Ticketed};
@@ -35,7 +37,7 @@ impl Shared {
         &self,
         id: CommandId,
     ) -> Result<Option<(Sku, Reservation)>, StoreError> {
-        match self.known(id, |w| &w.reservations, |value| reservation(id, value))? {
+        match self.known(&id, |w| &w.reservations, |value| reservation(id, value))? {
             Known::Is(known) => Ok(Some(known)),
             Known::Gone => Ok(None),
             Known::Nothing => self.stored_reservation(id),
@@ -46,7 +48,7 @@ impl Shared {
         &self,
         id: CommandId,
     ) -> Result<Option<Reservation>, StoreError> {
-        let found = match self.known(id, |w| &w.reservations, |value| reservation(id, value))? {
+        let found = match self.known(&id, |w| &w.reservations, |value| reservation(id, value))? {
             Known::Is(known) => Some(known),
             Known::Nothing if self.may_have_ended(id) => self.stored_reservation(id)?,
             Known::Nothing | Known::Gone => None,
@@ -65,7 +67,7 @@ impl Shared {
     }
 
     pub(super) fn adjustment(&self, id: CommandId) -> Result<Option<Adjustment>, StoreError> {
-        match self.known(id, |w| &w.adjustments, |value| decode("adjustment", value))? {
+        match self.known(&id, |w| &w.adjustments, |value| decode("adjustment", value))? {
             Known::Is(adjustment) => Ok(Some(adjustment)),
             Known::Nothing if self.may_have_ended(id) => {
                 get_decoded(&self.tables.adjustments, id.0)
@@ -75,22 +77,33 @@ impl Shared {
     }
 
     pub(super) fn ticketed(&self, id: CommandId) -> Result<Option<Ticketed>, StoreError> {
-        match self.known(id, |w| &w.ticketed, |value| decode("ticketed command", value))? {
+        match self.known(&id, |w| &w.ticketed, |value| decode("ticketed command", value))? {
             Known::Is(ticketed) => Ok(Some(ticketed)),
             Known::Gone => Ok(None),
             Known::Nothing => get_decoded(&self.tables.ticketed, id.0),
         }
     }
 
-    fn known<T>(
+    pub(super) fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        match self.known(sku, |w| &w.hot_item_histories, |value| decode("history", value))? {
+            Known::Is(history) => Ok(history),
+            Known::Gone => Ok(HotItemHistory::default()),
+            Known::Nothing => {
+                let stored = get_decoded(&self.tables.hot_item_histories, sku.as_str())?;
+                Ok(stored.unwrap_or_default())
+            }
+        }
+    }
+
+    fn known<K: Eq + Hash, S: BuildHasher, T>(
         &self,
-        id: CommandId,
-        of: impl Fn(&Window) -> &IdMap<Last>,
+        key: &K,
+        of: impl Fn(&Window) -> &HashMap<K, Last, S>,
         decode: impl Fn(&[u8]) -> Result<T, StoreError>,
     ) -> Result<Known<T>, StoreError> {
         let windows = self.windows();
         let known = windows
-            .find(|window| of(window).get(&id).map(|last| window.last_value(*last).map(&decode)));
+            .find(|window| of(window).get(key).map(|last| window.last_value(*last).map(&decode)));
         Ok(match known {
             Some(Some(value)) => Known::Is(value?),
             Some(None) => Known::Gone,

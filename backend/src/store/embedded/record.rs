@@ -7,6 +7,7 @@
 use cartgate_ledger::CommandId;
 use cartgate_policy::Sku;
 use postcard::Error as Malformed;
+use serde::Serialize;
 
 use crate::store::encoding::{
     EndedKey, Reader, put_bytes, put_number, put_reservation, put_sku, put_value,
@@ -53,11 +54,17 @@ pub(super) fn put(to: &mut Vec<u8>, commit: &Commit) -> Result<(), StoreError> {
         put_number(to, ends.len() as u64);
         ends.iter().for_each(|ended| to.extend_from_slice(&EndedKey::from(ended).0));
     }
-    put_number(to, commit.hot_items.len() as u64);
-    for (sku, hot_item) in &commit.hot_items {
+    put_by_sku(to, &commit.hot_items)?;
+    put_by_sku(to, &commit.hot_item_histories)
+}
+
+/// Puts what is stored by SKU; what is gone has no bytes.
+fn put_by_sku<T: Serialize>(to: &mut Vec<u8>, all: &[(Sku, Option<T>)]) -> Result<(), StoreError> {
+    put_number(to, all.len() as u64);
+    for (sku, value) in all {
         put_sku(to, sku);
-        match hot_item {
-            Some(hot_item) => put_value(to, hot_item)?,
+        match value {
+            Some(value) => put_value(to, value)?,
             None => put_bytes(to, &[]),
         }
     }
@@ -94,6 +101,7 @@ pub(super) enum Part {
     Ended(EndedKey),
     Forgotten(EndedKey),
     HotItem { sku: Sku, value: Place },
+    HotItemHistory { sku: Sku, value: Place },
 }
 
 /// Where a value is among the bytes of a window, and how long it is.
@@ -154,6 +162,9 @@ pub(super) fn read(
     }
     for _ in 0..from.number()? {
         each(Part::HotItem { sku: from.sku()?, value: place(&mut from)? });
+    }
+    for _ in 0..from.number()? {
+        each(Part::HotItemHistory { sku: from.sku()?, value: place(&mut from)? });
     }
     if from.left() == 0 { Ok(()) } else { Err(Malformed::DeserializeBadEncoding) }
 }

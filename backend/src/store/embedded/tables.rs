@@ -42,6 +42,7 @@ pub(super) struct Tables {
     pub(super) purchases: Keyspace,
     pub(super) ticketed: Keyspace,
     pub(super) hot_items: Keyspace,
+    pub(super) hot_item_histories: Keyspace,
     database: Database,
 }
 
@@ -67,6 +68,7 @@ impl Tables {
             purchases: keyspace("purchases")?,
             ticketed: keyspace("ticketed")?,
             hot_items: keyspace("hot_items")?,
+            hot_item_histories: keyspace("hot_item_histories")?,
             database,
         })
     }

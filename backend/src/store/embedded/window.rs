@@ -57,6 +57,7 @@ pub(super) struct Window {
     /// Whether each counts.
     pub(super) ends: BTreeMap<EndedKey, bool>,
     pub(super) hot_items: HashMap<Sku, Last>,
+    pub(super) hot_item_histories: HashMap<Sku, Last>,
 }
 
 /// What became last of something that has a value: where that is, or that it is gone.
@@ -64,6 +65,13 @@ pub(super) struct Window {
 pub(super) enum Last {
     Is(Place),
     Gone,
+}
+
+impl Last {
+    /// What has no bytes is gone.
+    fn of(value: Place, bytes: &[u8]) -> Self {
+        if value.of(bytes).is_empty() { Self::Gone } else { Self::Is(value) }
+    }
 }
 
 /// What happened to a SKU.
@@ -176,8 +184,10 @@ impl Window {
             Part::Ended(key) => _ = self.ends.insert(key, true),
             Part::Forgotten(key) => self.forget(key, bytes),
             Part::HotItem { sku, value } => {
-                let is_one = !value.of(bytes).is_empty();
-                self.hot_items.insert(sku, if is_one { Last::Is(value) } else { Last::Gone });
+                _ = self.hot_items.insert(sku, Last::of(value, bytes));
+            }
+            Part::HotItemHistory { sku, value } => {
+                _ = self.hot_item_histories.insert(sku, Last::of(value, bytes));
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use super::published::{Ears, Hearing};
 use super::remote::{Failure, Remote};
 use super::reply::Replies;
 use super::scripts;
-use crate::hot_items::HotItem;
+use crate::hot_items::{HotItem, HotItemHistory};
 use crate::store::post::{Post, PostReply};
 use crate::store::tenure::{Answer, EntryId, Route, Stream};
 use crate::store::{Durability, StockRow, StoreError};
@@ -136,6 +136,18 @@ impl Api {
     /// The store cannot be read.
     pub async fn hot_items(&self, bucket: u16) -> Result<Vec<(Sku, HotItem)>, StoreError> {
         self.ask(bucket, ask::hot_items).await
+    }
+
+    /// The history of a SKU's entry in the registry of hot items: empty, if nothing is kept of it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn hot_item_history(
+        &self,
+        bucket: u16,
+        sku: &Sku,
+    ) -> Result<HotItemHistory, StoreError> {
+        self.ask(bucket, |keys| ask::hot_item_history(keys, sku)).await
     }
 
     /// A bucket's SKUs with lanes of their own, and the version of that.

@@ -12,7 +12,7 @@ use super::link::pipeline;
 use super::past::Lost;
 use super::reply::{self, Fields, RawEntry, Replies, id_text};
 use super::tickets;
-use crate::hot_items::HotItem;
+use crate::hot_items::{HotItem, HotItemHistory};
 use crate::store::encoding::{
     EndedKey, decode, malformed, parse_id, parse_sku, reservation as decode_reservation, unreadable,
 };
@@ -159,6 +159,16 @@ pub(super) fn hot_items(keys: &Keys) -> Ask<Vec<(Sku, HotItem)>> {
         let mut items = items.collect::<Result<Vec<_>, StoreError>>()?;
         items.sort_by(|one: &(Sku, HotItem), other| one.0.cmp(&other.0));
         Ok(items)
+    })
+}
+
+/// What was changed of a SKU's entry among the hot items.
+pub(super) fn hot_item_history(keys: &Keys, sku: &Sku) -> Ask<HotItemHistory> {
+    let mut pipe = pipeline();
+    pipe.cmd("HGET").arg(keys.key("histories")).arg(sku.as_str());
+    Ask::new(pipe, |replies| {
+        let found = replies.next::<Found>("history")?;
+        found.map_or_else(|| Ok(HotItemHistory::default()), |value| decode("history", &value))
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cartgate_ledger::{CommandId, Reservation};
 use cartgate_policy::Sku;
 use redis::Cmd;
+use serde::Serialize;
 
 use super::keys::{Keys, route_name, stream_name};
 use super::reply::{id_text, new_nonce, nonce_text};
@@ -16,9 +17,21 @@ use crate::store::tenure::{Answer, RouteChange, Step, Stream, TurnCommit};
 use crate::store::{Commit, Ended, EndedKind, SkuCommit, StoreError};
 
 /// The keys that each commit has, in this order.
-const FIXED: [&str; 13] = [
-    "meta", "stock", "held", "ended", "ends", "adjusted", "ticketed", "tickets", "hot", "routes",
-    "cursors", "depths", "answers",
+const FIXED: [&str; 14] = [
+    "meta",
+    "stock",
+    "held",
+    "ended",
+    "ends",
+    "adjusted",
+    "ticketed",
+    "tickets",
+    "hot",
+    "histories",
+    "routes",
+    "cursors",
+    "depths",
+    "answers",
 ];
 
 /// What a commit rests on.
@@ -47,7 +60,8 @@ pub(super) fn call(
     put_steps(&mut call, &turn.steps)?;
     put_decisions(&mut call, &turn.commit)?;
     put_tickets(&mut call, turn)?;
-    put_hot_items(&mut call, &turn.commit)?;
+    put_by_sku(&mut call, &turn.commit.hot_items)?;
+    put_by_sku(&mut call, &turn.commit.hot_item_histories)?;
     put_chunks(&mut call, &turn.commit.skus, journal_max);
     put_bought(&mut call, &bought);
     put_routes(&mut call, &turn.routes);
@@ -171,14 +185,14 @@ fn put_value(call: &mut Cmd, sku: &Sku, reservation: &Reservation) -> Result<(),
     Ok(())
 }
 
-fn put_hot_items(call: &mut Cmd, commit: &Commit) -> Result<(), StoreError> {
-    let items = commit.hot_items.iter();
-    let kept = items.clone().filter_map(|(sku, item)| Some((sku, item.as_ref()?)));
-    put_pairs(call, kept, |call, (sku, item)| {
-        call.arg(sku.as_str()).arg(encode(item)?);
+/// Puts what is kept by SKU, and then of which SKUs it goes.
+fn put_by_sku<T: Serialize>(call: &mut Cmd, all: &[(Sku, Option<T>)]) -> Result<(), StoreError> {
+    let kept = all.iter().filter_map(|(sku, value)| Some((sku, value.as_ref()?)));
+    put_pairs(call, kept, |call, (sku, value)| {
+        call.arg(sku.as_str()).arg(encode(value)?);
         Ok(())
     })?;
-    put_section(call, items.filter(|(_, item)| item.is_none()), |call, (sku, _)| {
+    put_section(call, all.iter().filter(|(_, value)| value.is_none()), |call, (sku, _)| {
         call.arg(sku.as_str());
     });
     Ok(())

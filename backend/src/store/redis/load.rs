@@ -32,7 +32,11 @@ impl RedisTenure {
             ticketed: all("ticketed")?.into_iter().map(ticketed).collect::<Result<_, _>>()?,
             refusals: self.ended(EndedKind::Refusal, UnixMs(0), until, usize::MAX)?,
             hot_items: self.ask(ask::hot_items(&self.keys))?,
+            hot_item_histories: Vec::new(),
         };
+        for (sku, history) in all("histories")? {
+            loaded.add_history(parse_sku(&sku)?, &decode("history", &history)?);
+        }
         loaded.ticketed.sort_by_key(|ticketed| ticketed.seq);
         self.verify_journals(&loaded.stocks)?;
         loaded.verify_holds()?;

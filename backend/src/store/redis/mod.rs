@@ -34,6 +34,7 @@
 //! | `tickets`       | hash   | id: until when it is good, its place, SKU    | its command is decided |
 //! | `ticketed`      | hash   | id: command that an owner has written down itself; the distributed one has no need to | it is decided |
 //! | `hot`           | hash   | SKU: hot item                                | it is one no more     |
+//! | `histories`     | hash   | SKU: the last 100 changes of its entry in `hot` | it is none, and others went later |
 //! | `routes`        | hash   | SKU: `joining`, `open`, `leaving`            | it has no lane of its own |
 //! | `settle`, `lane`, `lane:<sku>` | streams | commands, as they were posted | they are decided: each commit trims what is |
 //! | `cursors`       | hash   | stream: what of it is decided                | the stream goes       |
@@ -145,7 +146,7 @@ pub use self::published::{Hearing, Published};
 pub use self::reply::is_passing;
 
 /// The format written by this version.
-pub(crate) const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 2;
 
 /// How long a lease lasts that is not renewed, in milliseconds.
 const LEASE_MS: u64 = 1_500;

@@ -19,6 +19,7 @@ use super::published::{self, Published, by_process};
 use super::reply::{Replies, failed_to, new_nonce, parse_entry_id};
 use super::scripts::RENEW;
 use super::{Shared, streams};
+use crate::hot_items::HotItemHistory;
 use crate::store::tenure::{
     Answer, Arrived, EntryId, Progress, Reached, Stream, Tenure, TurnCommit,
 };
@@ -397,6 +398,10 @@ impl Store for RedisTenure {
             page.take(self.step(|| self.ask(ask))?)?;
         }
         Ok(page.entries())
+    }
+
+    fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        self.step(|| self.ask(ask::hot_item_history(&self.keys, sku)))
     }
 
     fn ended(

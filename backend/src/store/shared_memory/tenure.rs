@@ -9,6 +9,7 @@ use cartgate_policy::Sku;
 
 use super::bucket::{Bucket, Ground};
 use super::{Fault, Late, Server, Shared, Written};
+use crate::hot_items::HotItemHistory;
 use crate::store::tenure::{
     Answer, Arrived, Entry, EntryId, Progress, Reached, Stream, Tenure, TurnCommit,
 };
@@ -219,6 +220,10 @@ impl Store for ModelTenure {
         limit: usize,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         self.with(|bucket| bucket.data.journal(sku, after, limit))
+    }
+
+    fn hot_item_history(&self, sku: &Sku) -> Result<HotItemHistory, StoreError> {
+        self.with(|bucket| bucket.data.hot_item_history(sku))
     }
 
     fn ended(

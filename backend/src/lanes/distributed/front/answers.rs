@@ -39,9 +39,12 @@ impl Front {
                     self.cancel(caller.sku, &unheard);
                 }
             }
-            (CallerReply::Change(reply), Told::HotItemWritten) => {
+            (CallerReply::Change(reply), Told::HotItemWritten(changed)) => {
                 // Whoever asked may have gone.
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(Ok(changed));
+            }
+            (reply @ CallerReply::Change(_), Told::HotItemChanged(version)) => {
+                reply.refuse(EnqueueError::HotItemChanged { version });
             }
             (reply @ CallerReply::Outcome(_), Told::TooManyHolds) => {
                 reply.refuse(EnqueueError::TooManyHolds);

@@ -28,7 +28,7 @@ use cartgate_policy::Sku;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::hot_items::HotItem;
+use crate::hot_items::{Changed, HotItem, Note};
 use crate::lanes::queued::{Replies, Reply};
 use crate::lanes::waiter::{Queue, Waiter};
 use crate::lanes::{Buckets, EnqueueError, LaneSettings, Level};
@@ -146,7 +146,7 @@ impl Front {
         Waiter::new(sku, id, outcome, Queue::Elsewhere(Arc::clone(self), number))
     }
 
-    /// Makes a SKU a hot item, or one no more. Returns once that is written.
+    /// Makes a SKU a hot item, or one no more. Says what came of it, once that is written.
     ///
     /// # Errors
     /// As [`Lanes::change_hot_item`](crate::lanes::Lanes::change_hot_item).
@@ -154,13 +154,14 @@ impl Front {
         self: &Arc<Self>,
         sku: Sku,
         item: Option<HotItem>,
+        note: Note,
         level: &Arc<Level>,
-    ) -> Result<(), EnqueueError> {
+    ) -> Result<Changed, EnqueueError> {
         let (reply, written) = oneshot::channel();
         let bucket = self.buckets.of_sku(&sku);
         let reply = CallerReply::Change(reply);
         let number = self.waiting.add(bucket, sku.clone(), reply, level);
-        let posted = Posted::HotItem { sku, item, reply: self.reply_to(number) };
+        let posted = Posted::HotItem { sku, item, note, reply: self.reply_to(number) };
         self.send(bucket, Outgoing::Posted { posted, number: Some(number), is_bounded: true });
         written.await.unwrap_or(Err(EnqueueError::Stopped))
     }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::lanes::queued::{Replies, Reply};
+use crate::lanes::registry::Verdict;
 use crate::lanes::{EnqueueError, Level};
 use crate::store::tenure::{Place, Reached, Stream};
 
@@ -60,7 +61,7 @@ pub(super) enum CallerReply {
     /// A command's outcome.
     Outcome(Replies),
     /// That a change of the registry is written.
-    Change(oneshot::Sender<Result<(), EnqueueError>>),
+    Change(oneshot::Sender<Verdict>),
 }
 
 impl CallerReply {

@@ -10,6 +10,7 @@ use super::check::streams;
 use super::world::{Past, SharedWorld};
 use crate::hot_items::HotItem;
 use crate::lanes::distributed::owner::Owner;
+use crate::lanes::simulation::registry::check_histories;
 use crate::lanes::simulation::wish::{self};
 use crate::lanes::simulation::{Checked, Violation};
 use crate::metrics::Metrics;
@@ -80,6 +81,7 @@ impl SharedWorld<'_> {
             }
             self.oracle.committed(&turn.commit, *at)?;
             self.check_tickets(*bucket, turn)?;
+            check_histories(&turn.commit)?;
             for (sku, item) in &turn.commit.hot_items {
                 self.register(sku, *item);
             }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cartgate_ledger::{Command, UnixMs};
 
 use super::process::{Caller, Stays, posted, stamped};
-use super::world::SharedWorld;
-use crate::hot_items::HotItem;
+use super::world::{AskedChange, SharedWorld};
+use crate::hot_items::{HotItem, Note};
 use crate::lanes::simulation::Checked;
 use crate::lanes::simulation::op::Key;
 use crate::lanes::simulation::request::Asked;
@@ -137,10 +137,14 @@ impl SharedWorld<'_> {
         process: usize,
         sku: usize,
         item: Option<HotItem>,
+        expected: Option<u64>,
     ) -> Checked {
         let reply = self.processes[process].reply();
         self.processes[process].changers.insert(reply.number, self.changes.len());
-        self.changes.push((sku, item));
-        self.post_settle(sku, Posted::HotItem { sku: wish::sku(sku), item, reply })
+        let version = self.registry.get(&sku).map_or(0, |item| item.version);
+        let expected_version = expected.map(|before| version.saturating_sub(before));
+        self.changes.push(AskedChange { sku, item, expected_version });
+        let note = Note { expected_version, ..Note::default() };
+        self.post_settle(sku, Posted::HotItem { sku: wish::sku(sku), item, note, reply })
     }
 }

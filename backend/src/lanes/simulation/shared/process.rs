@@ -93,7 +93,7 @@ impl Process {
                 let caller = self.callers.remove(&number);
                 Ok(caller.map_or(Heard::Nothing, |_| Heard::TooManyHolds))
             }
-            told @ (Told::HotItemWritten | Told::TooManyHotItems) => {
+            told @ (Told::HotItemWritten(_) | Told::TooManyHotItems | Told::HotItemChanged(_)) => {
                 let change = self.changers.remove(&number);
                 Ok(change.map_or(Heard::Nothing, |index| Heard::Change(index, told)))
             }

@@ -18,6 +18,7 @@ use crate::lanes::simulation::coverage::Coverage;
 use crate::lanes::simulation::history::Setting;
 use crate::lanes::simulation::op::{Key, Op};
 use crate::lanes::simulation::oracle::Oracle;
+use crate::lanes::simulation::registry::{check_expected, is_as_asked};
 use crate::lanes::simulation::wish::{self, HOLD_MS_MAX, SKUS, Wish};
 use crate::lanes::simulation::{Checked, Violation};
 use crate::metrics::{command_name, outcome_name};
@@ -43,7 +44,7 @@ pub(super) struct SharedWorld<'a> {
     pub(super) registry: BTreeMap<usize, HotItem>,
     pub(super) registered: Vec<(usize, Option<HotItem>)>,
     /// The changes of it that were asked for, in order.
-    pub(super) changes: Vec<(usize, Option<HotItem>)>,
+    pub(super) changes: Vec<AskedChange>,
     /// What was known when the replica had everything.
     pub(super) past: Past,
     pub(super) failovers: u64,
@@ -58,6 +59,14 @@ pub(super) struct SharedWorld<'a> {
     pub(super) coverage: &'a mut Coverage,
     pub(super) ids: BTreeMap<Key, CommandId>,
     pub(super) made: u32,
+}
+
+/// A change of the registry that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AskedChange {
+    pub(super) sku: usize,
+    pub(super) item: Option<HotItem>,
+    pub(super) expected_version: Option<u64>,
 }
 
 /// What was known at some moment.
@@ -197,10 +206,11 @@ impl<'a> SharedWorld<'a> {
                 self.store.set_now(UnixMs(self.store.now().0.saturating_sub(ms)));
                 Ok(())
             }
-            Op::Promote { sku, terms } => {
-                self.change_hot_item(process, sku, Some(terms.at(self.store.now())))
+            Op::Promote { sku, terms, expected } => {
+                let item = Some(terms.at(self.store.now()));
+                self.change_hot_item(process, sku, item, expected)
             }
-            Op::Demote { sku } => self.change_hot_item(process, sku, None),
+            Op::Demote { sku, expected } => self.change_hot_item(process, sku, None, expected),
             Op::Turn => self.turn(process, u16::from(who >> 1) % self.setting.buckets),
             Op::FailNextCommit { crash, .. } => {
                 let is_before = crash == Crash::Before;
@@ -271,17 +281,39 @@ impl<'a> SharedWorld<'a> {
                 self.coverage.count("request", "too many holds");
                 Ok(())
             }
-            Heard::Change(index, told) => {
-                let (sku, item) = self.changes[index];
-                // Or another that came later: then that one counts.
-                let mut later = self.changes[index..].iter().filter(|(of, _)| *of == sku);
-                let was_written = later.any(|change| self.registered.contains(change));
-                let is_written = told == Told::HotItemWritten;
-                ensure!(was_written || !is_written, "said to be written, and is not: {item:?}");
-                self.coverage.count("hot item", if is_written { "written" } else { "too many" });
-                Ok(())
-            }
+            Heard::Change(index, told) => self.hear_change(index, &told),
         }
+    }
+
+    fn hear_change(&mut self, index: usize, told: &Told) -> Checked {
+        let asked = self.changes[index];
+        let name = match told {
+            Told::HotItemWritten(changed) => {
+                let is_right = is_as_asked(changed.item, asked.item);
+                ensure!(is_right, "{asked:?}, and is said to be {changed:?}");
+                check_expected(asked.expected_version, changed)?;
+                // Or another that came later: then that one counts.
+                let mut later = self.changes[index..].iter().filter(|later| later.sku == asked.sku);
+                let was_written = later.any(|later| {
+                    let is_later = |(sku, item): &(usize, _)| {
+                        *sku == later.sku && is_as_asked(*item, later.item)
+                    };
+                    self.registered.iter().any(is_later)
+                });
+                let is_written = was_written || changed.kind.is_none();
+                ensure!(is_written, "said to be written, and is not: {asked:?}");
+                if changed.kind.is_some() { "written" } else { "as it was" }
+            }
+            Told::HotItemChanged(version) => {
+                let expected = asked.expected_version;
+                let is_right = expected.is_some_and(|expected| version.unwrap_or(0) != expected);
+                ensure!(is_right, "{expected:?} was expected, and {version:?} is another");
+                "changed since"
+            }
+            _ => "too many",
+        };
+        self.coverage.count("hot item", name);
+        Ok(())
     }
 
     /// A hold stays claimed for somebody who has gone.

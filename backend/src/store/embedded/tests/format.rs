@@ -8,11 +8,14 @@ use cartgate_ledger::{
     Reservation, ReservationState, Reserve, Terms, UnixMs,
 };
 use cartgate_policy::Sku;
+use cartgate_policy::gcra::Limit;
 
 use super::super::keys::{chunk_key, purchase_key};
 use super::super::log::Log;
 use super::super::{Embedded, FORMAT, record, tables};
-use crate::hot_items::HotItem;
+use crate::hot_items::{
+    ChangeKind, EdgeTerms, HistoryEntry, HotItem, HotItemHistory, Origin, Reason,
+};
 use crate::store::encoding::{EndedKey, encode, put_reservation};
 use crate::store::{
     Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, StoreError, Ticketed, journal,
@@ -132,8 +135,27 @@ fn small_values_and_keys_are_laid_out_as_they_were() {
     let terms =
         Terms { customer_cap: NonZeroU32::new(2), opens_at: Some(UnixMs(3)), closes_at: None };
     let (since, changed_at) = (UnixMs(4), UnixMs(5));
-    let hot_item = HotItem { reserves_per_s: None, terms, since, changed_at };
-    check_value(encode(&hot_item).unwrap(), "0001020103000405");
+    let edge = EdgeTerms {
+        limit: Limit::new(300, 6).ok(),
+        client_limit: Limit::new(2, 1).ok(),
+        wait_target_ms: NonZeroU32::new(7),
+        is_paused: true,
+    };
+    let (origin, expires_at, version) = (Origin::Detected, Some(UnixMs(8)), 9);
+    let reserves_per_s = None;
+    let hot_item =
+        HotItem { reserves_per_s, terms, edge, origin, expires_at, version, since, changed_at };
+    let item = "00010201030001ac0206010201010701010108090405";
+    check_value(encode(&hot_item).unwrap(), item);
+    let mut history = HotItemHistory::default();
+    check_value(encode(&history).unwrap(), "00");
+    let (at, reason) = (UnixMs(5), Reason::new("why").ok());
+    let kind = ChangeKind::Registered;
+    history.push(HistoryEntry { version, at, kind, origin, reason, item: Some(hot_item) });
+    let (kind, reason) = (ChangeKind::Expired, None);
+    history.push(HistoryEntry { version: 10, at, kind, origin, reason, item: None });
+    let entries = format!("020905000101{}01{item}0a0503010000", "03776879");
+    check_value(encode(&history).unwrap(), &entries);
     let ended = Ended { kind: EndedKind::Hold, at: UnixMs(0x0102), id: ID };
     check(&EndedKey::from(&ended).0, &format!("010000000000000102{}", ids.0));
     check(&chunk_key(&sku(), 0x0304), "41000000000000000304");
@@ -177,6 +199,7 @@ fn commits_are_laid_out_as_they_were() {
         ended: ended(EndedKind::Refusal),
         forgotten: ended(EndedKind::Adjustment),
         hot_items: vec![(sku(), None)],
+        hot_item_histories: vec![(sku(), Some(HotItemHistory::default())), (sku(), None)],
         ..Commit::default()
     };
     let mut bytes = Vec::new();
@@ -192,6 +215,7 @@ fn commits_are_laid_out_as_they_were() {
         &format!("01{id}"),
         &[1, 0, 2].map(end).concat(),
         "01014100",
+        "0201410100014100",
     ];
     check(&bytes, &parts.concat());
 }
@@ -229,7 +253,7 @@ fn another_format_and_a_store_without_its_beginning_are_refused() {
     set_format(&store, Some(FORMAT - 1));
     drop(store);
     let refused = open().err().unwrap();
-    assert!(matches!(refused, StoreError::Format { stored: 1, supported: FORMAT }), "{refused}");
+    assert!(matches!(refused, StoreError::Format { stored: 2, supported: FORMAT }), "{refused}");
     // The tables themselves open, to take the beginning away.
     let tables = tables::Tables::open(directory.path()).unwrap();
     tables::write(&tables.meta, [("format", None::<Vec<u8>>)]).unwrap();

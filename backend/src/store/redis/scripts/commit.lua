@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Writes all that a turn has decided, or nothing.
 --
--- KEYS  meta stock held ended ends adjusted ticketed tickets hot routes cursors depths answers, then
---       in the order of their use: each step's stream, each chunk's journal, each SKU's purchases,
+-- KEYS  meta stock held ended ends adjusted ticketed tickets hot histories routes cursors depths
+--       answers, then in the order of their use: each step's stream, each chunk's journal, each SKU's purchases,
 --       and for each route the SKU's stream, and with a mark the stream that it goes into and the one
 --       that posts go into from then on.
 -- ARGV  the lease's nonce, the turn that this one follows, this turn; then sections, each after its
@@ -16,9 +16,9 @@
 local PIECE = 4000 -- Arguments of one call: what Lua's stack has room for, an even number.
 local ANSWERS_MAX, ANSWERS_KEPT_MS = 10000, 30000
 
-local meta, stock, held, ended, ends, adjusted, ticketed, tickets, hot, routes, cursors, depths,
-  answers = unpack(KEYS, 1, 13)
-local key, at = 13, 0
+local meta, stock, held, ended, ends, adjusted, ticketed, tickets, hot, histories, routes, cursors,
+  depths, answers = unpack(KEYS, 1, 14)
+local key, at = 14, 0
 
 local function next_key()
   key = key + 1
@@ -77,6 +77,8 @@ apply('HDEL', tickets)
 apply('HSET', tickets)
 apply('HSET', hot)
 apply('HDEL', hot)
+apply('HSET', histories)
+apply('HDEL', histories)
 for _ = 1, count() do
   local keep, version, chunk = take(), take(), take()
   redis.call('XADD', next_key(), 'MINID', keep, version, 'd', chunk)

@@ -143,7 +143,7 @@ async fn a_read_waits_for_what_comes() {
 }
 
 fn answer(process: u64, number: u64) -> Answer {
-    Answer { reply: ReplyTo { process, number }, told: Told::HotItemWritten }
+    Answer { reply: ReplyTo { process, number }, told: Told::TooManyHotItems }
 }
 
 #[tokio::test]
