@@ -218,10 +218,10 @@ impl HotItem {
 
     /// What there is to say of its limit when every edge knows it.
     fn known_limit(&self) -> Option<String> {
-        let AtEdges { reporting, acknowledged, demand_per_s, limit_per_s } = self.edges?;
+        let AtEdges { reporting, acknowledged, limit_per_s, .. } = self.edges?;
         let is_known = reporting > 0 && acknowledged >= reporting;
         let limit_per_s = limit_per_s.filter(|_| is_known)?;
-        Some(format!("{limit_per_s}/s, where {demand_per_s}/s are asked for"))
+        Some(format!("{limit_per_s}/s"))
     }
 }
 
@@ -304,7 +304,7 @@ mod tests {
         let expected = [
             (What::Noticed, 11, 2, "300/s over 400 ms, threshold 50/s"),
             (What::LaneOpen, 21, 2, ""),
-            (What::LimitKnown, 31, 2, "40/s, where 300/s are asked for"),
+            (What::LimitKnown, 31, 2, "40/s"),
             (What::SoldOut, 41, 2, ""),
             (What::BackOnSale, 51, 2, "units: 3"),
             (What::LetGo, 71, 2, "below 25/s for 2000 ms"),
