@@ -36,5 +36,5 @@ fn a_product_that_nobody_registered_is_followed() {
         assert!(verdict["checked"][check].as_u64() > Some(0), "{said}");
     }
     assert!(read("records.jsonl").contains("\"sold-out-at-edge\""), "{said}");
-    assert!(read("report.html").contains("what became of SURPRISE, which nobody registered"));
+    assert!(read("report.html").contains("What became of SURPRISE, which nobody registered"));
 }

@@ -5,8 +5,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::charts::{BLUE, Chart, GREEN, INK, Line, RED, Scale, Stroke};
 use super::summary::{Calls, Holds, Summary};
 use super::terminal::{
-    CALLS, HOLDS, LATENCY_NOTE, ROLE_COLUMNS, Row, STOCK, course_title, event_words, latencies,
-    latency_cells, role_cells,
+    CALLS, HOLDS, LATENCY_NOTE, ROLE_COLUMNS, Row, STOCK, event_words, latencies, latency_cells,
+    role_cells,
 };
 use super::timeline::{Bin, Timeline};
 use super::words;
@@ -95,11 +95,10 @@ fn verdict(meta: &Meta) -> Markup {
 /// The numbers are those of the marks in the charts.
 fn course(summary: &Summary) -> Markup {
     let Some(course) = &summary.course else { return html! {} };
-    let title = course_title(&summary.basics.hot_sku);
     html! {
         section.course {
             table {
-                caption { (title) }
+                caption { "What became of " (summary.basics.hot_sku) ", which nobody registered" }
                 thead {
                     tr { td {} th scope="col" { "seconds" } th scope="col" { "what" } th scope="col" { "why" } }
                 }

@@ -40,17 +40,13 @@ pub fn render(summary: &Summary, holds: bool, verdict: &str) -> String {
 
 fn write_course(text: &mut String, summary: &Summary) {
     let Some(course) = &summary.course else { return };
-    writeln!(text, "\n{}", cut(&course_title(&summary.basics.hot_sku))).unwrap();
+    let title = format!("what became of {}, which nobody registered", summary.basics.hot_sku);
+    writeln!(text, "\n{}", cut(&title)).unwrap();
     for event in &course.events {
         let (at, what) = (words::at_s(event.at_us), event_words(event));
         let line = format!("{at:>8} s  {what}: {}", event.note);
         writeln!(text, "{}", cut(line.trim_end_matches([':', ' ']))).unwrap();
     }
-}
-
-/// What is told of a product that nobody registered.
-pub(super) fn course_title(sku: &str) -> String {
-    format!("what became of {sku}, which nobody registered")
 }
 
 /// What happened, and how often.
