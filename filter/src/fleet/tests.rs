@@ -94,7 +94,7 @@ impl World {
             fleet.sent(Some(self.calls), 0);
             let reply = match self.is_away {
                 true => None,
-                false => self.service.report(fleet.edge, &report, now_ms, UNIX_MS + now_ms),
+                false => self.service.report(fleet.edge, &report, now_ms, UNIX_MS + now_ms).ok(),
             };
             fleet.answered(self.calls, reply, 0).unwrap();
             self.reports.push((n, report));

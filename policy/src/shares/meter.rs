@@ -151,9 +151,12 @@ impl Meter {
 
     /// With what has come by `now_ns`.
     fn settled(self, safe: Allowance, contact_until_ns: u64, now_ns: u64) -> Self {
-        let lost_ns = contact_until_ns.clamp(self.at_ns, now_ns.max(self.at_ns));
-        let settled = self.filled(self.share, lost_ns);
-        if now_ns < contact_until_ns { settled } else { settled.filled(safe, now_ns) }
+        // Each share has room for its own time only.
+        let heard = match self.at_ns < contact_until_ns {
+            true => self.filled(self.share, contact_until_ns.min(now_ns)),
+            false => self,
+        };
+        if now_ns < contact_until_ns { heard } else { heard.filled(safe, now_ns) }
     }
 
     fn filled(self, share: Allowance, until_ns: u64) -> Self {

@@ -65,9 +65,16 @@ fn who_hears_nothing_has_its_safe_share_from_then_on() {
     );
     assert_eq!(meter.share(SAFE, S, S - 1).per_second, 100);
     assert_eq!(meter.share(SAFE, S, S), SAFE);
-    // One that never had a share.
-    let empty = Meter::empty(7, 0);
-    assert_eq!(empty.charge(units(1), 0, (SAFE, 0), S / 2).0, Decision::Admitted);
+    // One that never had a share: what is left of the safe one stays left.
+    let mut meter = Meter::empty(7, 0);
+    let mut charge = |cost, now_ns| {
+        let (decision, after, _) = meter.charge(units(cost), 0, (SAFE, 0), now_ns);
+        meter = after;
+        decision
+    };
+    assert_eq!(charge(1, S * 3 / 4), Decision::Admitted);
+    assert_eq!(charge(1, S), Decision::Admitted);
+    assert_eq!(charge(3, 9 * S), Decision::Admitted);
 }
 
 #[test]
