@@ -62,6 +62,11 @@ impl Check {
         }
     }
 
+    /// Whether it is about what an edge says: where there is none, there is nothing to check.
+    pub fn is_of_edge(self) -> bool {
+        matches!(self, Self::SoldOut | Self::Limit)
+    }
+
     /// What it claims, as a sentence without its end.
     pub fn claim(self) -> &'static str {
         match self {
