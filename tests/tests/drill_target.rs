@@ -71,6 +71,25 @@ async fn an_edge_of_another_shop_proves_nothing() {
     assert!(!out.join("report.html").exists(), "a report that says that the verdict holds");
 }
 
+/// A service that notices nothing, where it is to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_that_is_not_noticed_proves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ServiceOptions::new(&dir.path().join("site"));
+    let options = options.settings("[detection]\nenabled = false\n");
+    let service = Service::start(&options).await.unwrap();
+    let (out, url) = (dir.path().join("out"), service.url(""));
+    let path = repo_root().join("tests/scenarios/unannounced-short.toml");
+    let mut scenario = Scenario::read(&path, Overrides::default()).unwrap();
+    (scenario.duration_s, scenario.drain_s, scenario.hot.jump_at_s) = (2, 1, 1);
+    scenario.hot.falls_at_s = None;
+    let plan = Plan { scenario, ..plan(&out, &url, &url) };
+    let error = rehearse(&plan).await.unwrap_err();
+    assert!(matches!(error, DrillError::Hollow(_)), "{error}");
+    let says = "was never noticed, never limit known at all edges";
+    assert!(error.to_string().contains(says), "{error}");
+}
+
 /// A service that dies for good: the records are kept, and nobody waits for it for long.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_dies_leaves_the_records() {

@@ -72,7 +72,7 @@ impl Assortment {
     pub fn new(scenario: &Scenario, run: &str) -> Self {
         let suffix = if run.is_empty() { String::new() } else { format!("-{run}") };
         let hot = &scenario.hot;
-        let has_own_limit = hot.limit != scenario.default_limit;
+        let has_own_limit = hot.limit.is_some_and(|limit| limit != scenario.default_limit);
         let hot_suffix = if has_own_limit { "" } else { suffix.as_str() };
         let sku = |number| format!("CATALOGUE-{number:05}{suffix}");
         Self {
@@ -84,8 +84,8 @@ impl Assortment {
 
     /// What the edge is to admit of them.
     pub fn limits(&self, scenario: &Scenario) -> Limits {
-        let by_sku = [(self.hot.clone(), scenario.hot.limit)].into();
-        Limits { default: scenario.default_limit, by_sku }
+        let by_sku = [(self.hot.clone(), scenario.hot_limit())].into();
+        Limits { by_sku, ..Limits::all(scenario.default_limit) }
     }
 
     /// Every product.
@@ -111,11 +111,17 @@ impl Cast {
         let hot = &scenario.hot;
         let jump_at_s = f64::from(hot.jump_at_s);
         let (before, after) = (hot.requests_per_s, hot.requests_per_s * hot.jump_factor);
+        let mut fans = vec![(0.0, before), (jump_at_s, after)];
+        let mut bots = vec![(jump_at_s, scenario.bots.requests_per_s)];
+        if let Some(falls_at_s) = hot.falls_at_s.map(f64::from) {
+            fans.push((falls_at_s, before));
+            bots.push((falls_at_s, 0.0));
+        }
         Self {
             streams: [
                 stream(Role::Shopper, vec![(0.0, scenario.catalogue.requests_per_s)]),
-                stream(Role::Fan, vec![(0.0, before), (jump_at_s, after)]),
-                stream(Role::Bot, vec![(jump_at_s, scenario.bots.requests_per_s)]),
+                stream(Role::Fan, fans),
+                stream(Role::Bot, bots),
             ],
         }
     }
@@ -325,6 +331,21 @@ mod tests {
     }
 
     #[test]
+    fn demand_falls_to_what_it_was() {
+        let mut sale = sale(4);
+        sale.hot.falls_at_s = Some(20);
+        let all: Vec<_> = Cast::new(&sale, &Assortment::new(&sale, "")).collect();
+        let within = |from_s: u64, to_s: u64| {
+            let hot = all.iter().filter(|arrival| arrival.order.sku == "SNEAKER");
+            let within = from_s * 1_000_000..to_s * 1_000_000;
+            hot.filter(|arrival| within.contains(&arrival.at_us)).count()
+        };
+        // 100 and 200 are expected: five standard deviations are half of that.
+        assert!((50..150).contains(&within(0, 5)) && (130..270).contains(&within(20, 30)));
+        assert!(all.iter().all(|a| a.role != Role::Bot || a.at_us < 20_000_000));
+    }
+
+    #[test]
     fn the_catalogue_is_zipf() {
         let mut counts = BTreeMap::<String, f64>::new();
         let all = arrivals(5).into_iter().filter(|arrival| arrival.order.sku != "SNEAKER");
@@ -347,7 +368,9 @@ mod tests {
         );
         assert_eq!(named.skus().count(), 2_001);
         assert!(Cast::new(&sale, &named).take(9).all(|a| a.order.customer.ends_with("-r1")));
-        sale.hot.limit = sale.default_limit;
-        assert_eq!(Assortment::new(&sale, "r1").hot, "SNEAKER-r1");
+        for limit in [Some(sale.default_limit), None] {
+            sale.hot.limit = limit;
+            assert_eq!(Assortment::new(&sale, "r1").hot, "SNEAKER-r1");
+        }
     }
 }

@@ -332,7 +332,8 @@ pub(super) fn is_open(call: &Call, answer: &Answer) -> bool {
         Answer::Queued { .. } => matches!(call, Call::Ticket { .. }),
         Answer::Refused { status, .. } => *status >= 500,
         Answer::Lost | Answer::HungUp | Answer::OverLimit => true,
-        Answer::Held { .. } | Answer::SoldOut { .. } | Answer::Settled => false,
+        Answer::Held { .. } | Answer::Settled => false,
+        Answer::SoldOut { .. } | Answer::SoldOutAtEdge { .. } => false,
     }
 }
 
@@ -422,7 +423,10 @@ async fn read_journal(
 }
 
 /// Reads a document; `None` if there is none.
-async fn read<T: DeserializeOwned>(shop: &Shop, path: &str) -> Result<Option<T>, EvidenceError> {
+pub(super) async fn read<T: DeserializeOwned>(
+    shop: &Shop,
+    path: &str,
+) -> Result<Option<T>, EvidenceError> {
     let path = || path.to_owned();
     let answer = loop {
         let called = shop.get(&path()).await;

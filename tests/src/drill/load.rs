@@ -29,28 +29,27 @@ pub struct Load {
     pub began_at_ms: u64,
 }
 
-/// Plays `cast`, in its order, against `target`, and counts what comes of it. Ends when all customers have, and at the latest
-/// when the scenario's duration and drain have passed.
+/// Plays `cast`, in its order, against `target`, and counts what comes of it. Ends when all customers
+/// have, and at the latest when the scenario's time by `clock` has passed.
 ///
 /// # Errors
 /// The schedule broke down, which is a fault of the drill.
 pub async fn run(
     scenario: &Scenario,
+    clock: Clock,
     cast: impl Iterator<Item = Arrival> + Send + 'static,
     target: &Target,
     counts: &Arc<Counts>,
 ) -> Result<Load, JoinError> {
     let (notes, mut noted) = mpsc::unbounded_channel();
-    let lasts = Duration::from_secs((scenario.duration_s + scenario.drain_s).into());
     let street = Arc::new(Street {
-        clock: Clock::start(lasts),
+        clock,
         host: target.host().to_owned(),
         people: Pool::new(target.edges(), None, scenario.connections_max),
         bots: bots(scenario, target),
         counts: counts.clone(),
         notes,
     });
-    let clock = street.clock;
     let progress = Progress::start(counts.clone(), scenario.duration_s);
     let runtime = Handle::current();
     let schedule = spawn_blocking(move || keep_time(cast, &street, &runtime));
@@ -122,7 +121,9 @@ mod tests {
         let again = arrivals.iter().filter(|arrival| arrival.role == Role::Impatient).count();
 
         let began = Instant::now();
-        let load = run(&scenario, cast(), &target, &Arc::default()).await.unwrap();
+        let load = run(&scenario, Clock::start(scenario.lasts()), cast(), &target, &Arc::default())
+            .await
+            .unwrap();
         let took = began.elapsed().as_secs_f64();
         assert!((1.0..10.0).contains(&took), "{took} s");
         assert!(load.not_sent > 0, "five connections are not enough");

@@ -3,15 +3,21 @@
 //! ```text
 //! scenario ──> cast ──> load ──> records ──┬──> verdict ──> exit status
 //!  (TOML)     (who asks  (open     (what    │      ^
-//!              what,      loop)    clients  │      └── evidence: journals and reservations,
-//!              when)               noted)   └──> report      as the service shows them
+//!              what,      loop)    clients  │      ├── evidence: journals and reservations,
+//!              when)        :      noted)   │      │         as the service shows them
+//!                         watch ──> course ─┼──────┘
+//!                                           └──> report
 //! ```
+//!
+//! With a scenario's `[detection]` nobody registers the hot product: the drill watches what becomes of it
+//! (`watch`), and tells its course from being noticed to being let go (`course`).
 //!
 //! The drill is a witness. It shares no code with the service: nothing here knows `ledger` or
 //! `backend`, only HTTP and what clients have written down.
 
 pub mod cast;
 pub mod connection;
+pub mod course;
 pub mod customer;
 pub mod diary;
 pub mod evidence;
@@ -26,8 +32,11 @@ pub mod report;
 pub mod results;
 pub mod round;
 pub mod scenario;
+pub mod settings;
 pub mod siege;
 pub mod storm;
 pub mod target;
 pub mod verdict;
+pub mod watch;
+pub mod weigh;
 pub mod wire;

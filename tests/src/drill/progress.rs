@@ -59,7 +59,7 @@ impl Counts {
         match outcome {
             Answer::Held { .. } => add(&self.held),
             Answer::OverLimit => add(&self.over_limit),
-            Answer::SoldOut { .. } => add(&self.sold_out),
+            Answer::SoldOut { .. } | Answer::SoldOutAtEdge { .. } => add(&self.sold_out),
             _ => add(&self.failed),
         }
     }

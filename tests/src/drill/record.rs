@@ -99,10 +99,15 @@ pub enum Answer {
         /// The ticket.
         ticket: String,
     },
-    /// 409 `sold-out`.
+    /// 409 `sold-out`, from the service: the order was judged.
     SoldOut {
         /// The units that were available, fewer than asked for.
         available: u64,
+    },
+    /// 409 `sold-out`, from the edge: nobody was asked.
+    SoldOutAtEdge {
+        /// When it may be had again, in milliseconds from the answer.
+        recheck_in_ms: u64,
     },
     /// 429 `over-limit`, from the edge.
     OverLimit,
@@ -127,7 +132,7 @@ impl Answer {
         match self {
             Self::Held { .. } | Self::Queued { .. } | Self::SoldOut { .. } | Self::Settled => true,
             Self::Refused { problem, .. } => problem == "lane-full",
-            Self::OverLimit | Self::HungUp | Self::Lost => false,
+            Self::SoldOutAtEdge { .. } | Self::OverLimit | Self::HungUp | Self::Lost => false,
         }
     }
 }

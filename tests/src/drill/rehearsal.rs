@@ -10,15 +10,19 @@ use thiserror::Error;
 use tokio::task::JoinError;
 
 use super::cast::{Assortment, Cast};
+use super::course::Course;
+use super::customer::Clock;
 use super::evidence::{EvidenceError, Witness};
 use super::fleet::FleetError;
 use super::load;
 use super::open_files::{self, TooFewFiles};
 use super::record::Record;
-use super::results::{self, Books, Hollow, Outcome, RoomError, WriteError};
+use super::results::{self, Books, Outcome, RoomError, WriteError};
 use super::scenario::Scenario;
 use super::target::{Target, TargetError};
 use super::verdict::{Case, judge};
+use super::watch::Watch;
+use super::weigh::Hollow;
 use crate::StoreKind;
 
 /// What is to be rehearsed, and where.
@@ -93,26 +97,46 @@ async fn play(
 ) -> Result<Outcome, DrillError> {
     let Plan { scenario, patience, .. } = plan;
     let assortment = Assortment::new(scenario, run);
-    let limits = assortment.limits(scenario);
+    let mut limits = assortment.limits(scenario);
     let journal_from = target.stock(scenario, &assortment).await?;
     let cast = Cast::new(scenario, &assortment);
-    let counts = Arc::default();
-    let (load, mishap) = tokio::join!(load::run(scenario, cast, target, &counts), mishap);
+    let (counts, clock) = (Arc::default(), Clock::start(scenario.lasts()));
+    let sale = async { tokio::join!(load::run(scenario, clock, cast, target, &counts), mishap) };
+    let mut watch = scenario
+        .detection
+        .is_some()
+        .then(|| Watch::start(target.service(), &assortment.hot, clock));
+    let (load, mishap) = match &mut watch {
+        Some(watch) => watch.during(sale).await,
+        None => sale.await,
+    };
     let mut load = load.map_err(DrillError::Broke)?;
     mishap?;
     let path = results::save_load(plan, &assortment, &load)?;
+    let no_evidence = |source, records: &[Record]| {
+        let heard = Heard::last(records);
+        DrillError::Evidence { source, heard, path: path.clone() }
+    };
+    let seen = match watch {
+        Some(watch) => Some(watch.end(*patience).await),
+        None => None,
+    };
+    let seen = seen.transpose().map_err(|source| no_evidence(source, &load.records))?;
+    let course = seen.as_ref().map(Course::of);
+    if let Some(course) = &course {
+        // A limit that was never known is none to judge by.
+        limits.spans.insert(assortment.hot.clone(), course.known.unwrap_or_default());
+    }
     eprintln!("reading the journals, and judging {} calls", load.records.len());
     let skus: Vec<&str> = assortment.skus().collect();
     let witness = Witness::at(target.service()).patience(*patience);
-    let evidence = witness.gather(&skus, &mut load.records).await.map_err(|source| {
-        let heard = Heard::last(&load.records);
-        DrillError::Evidence { source, heard, path: path.clone() }
-    })?;
+    let gathered = witness.gather(&skus, &mut load.records).await;
+    let evidence = gathered.map_err(|source| no_evidence(source, &load.records))?;
     let case = Case::new(&load.records, &evidence.reservations, &evidence.skus);
     let case = case.limits(&limits).starts(&journal_from);
     let verdict = judge(&case);
-    let books = Books { journal_from, evidence };
-    Ok(Outcome { assortment, limits, load, books, verdict })
+    let books = Books { journal_from, evidence, hot_item: seen };
+    Ok(Outcome { assortment, limits, load, books, course, verdict })
 }
 
 /// When customers last heard of the service: who looks for what killed it wants to know.

@@ -11,12 +11,14 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::cast::Assortment;
+use super::course::{Course, Seen};
 use super::evidence::Evidence;
 use super::load::Load;
-use super::record::{Answer, Record, Role};
+use super::record::Record;
 use super::rehearsal::{Place, Plan, Rehearsed};
 use super::report::{self, Basics, Meta, Summary};
-use super::verdict::{Check, Checked, Limit, Limits, Verdict};
+use super::verdict::{Check, Limit, Limits, Span, Verdict};
+use super::weigh::{self, Hollow};
 use crate::StoreKind;
 
 /// Says that a drill has made the directory, and may clear it.
@@ -31,14 +33,6 @@ const SUMMARY: &str = "summary.txt";
 /// What an earlier drill may have left.
 const REMAINS: [&str; 7] =
     ["data", "log", RECORDS, SUMMARY, "evidence.json", "verdict.json", "report.html"];
-
-/// Checks that find something to check in every drill worth the name. Repeats and outcomes may be
-/// few; but without holds and journals nothing was sold, and without an admission nothing limited.
-const TELLING: [Check; 5] =
-    [Check::Journal, Check::Promises, Check::Order, Check::Limit, Check::Accounts];
-
-/// Of so many calls one may fail: beyond that the drill is about a system that is down.
-const CALLS_PER_FAILURE: u64 = 10;
 
 /// Makes `out` a directory with a drill's marker. What an earlier drill has left there goes; what no
 /// drill has made is left alone, since there is no telling what it is to others.
@@ -98,7 +92,18 @@ pub(super) struct Outcome {
     pub(super) limits: Limits,
     pub(super) load: Load,
     pub(super) books: Books,
+    /// What became of a product that nobody registered.
+    pub(super) course: Option<Course>,
     pub(super) verdict: Verdict,
+}
+
+/// The verdict, as it is kept in `verdict.json`.
+#[derive(Serialize)]
+struct Judged<'a> {
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    course: Option<&'a Course>,
 }
 
 /// What the service says, as it is kept in `evidence.json`.
@@ -108,16 +113,20 @@ pub(super) struct Books {
     pub(super) journal_from: HashMap<String, u64>,
     #[serde(flatten)]
     pub(super) evidence: Evidence,
+    /// What was seen of a product that nobody registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hot_item: Option<Seen>,
 }
 
 impl Outcome {
     /// Writes what the verdict rests on, the witness's records among it, and all of the verdict.
     pub(super) fn save(&self, out: &Path) -> Result<(), WriteError> {
-        let Outcome { load, books, verdict, .. } = self;
+        let Outcome { load, books, course, verdict, .. } = self;
         save_records(out, &load.records)?;
         save(&out.join("evidence.json"), |file| Ok(serde_json::to_writer(file, books)?))?;
         let verdict_json = out.join("verdict.json");
-        save(&verdict_json, |file| Ok(serde_json::to_writer_pretty(file, verdict)?))
+        let judged = Judged { verdict, course: course.as_ref() };
+        save(&verdict_json, |file| Ok(serde_json::to_writer_pretty(file, &judged)?))
     }
 
     /// Whether the verdict is worth something. One that does not hold always is.
@@ -125,14 +134,16 @@ impl Outcome {
         if !self.verdict.holds() {
             return Ok(());
         }
-        Tally::of(&self.load).weigh()?;
-        weigh_checks(&self.verdict.checked)
+        weigh::calls(&self.load)?;
+        weigh::checks(&self.verdict.checked)?;
+        self.course.as_ref().map_or(Ok(()), |course| weigh::course(&self.assortment.hot, course))
     }
 
     /// Writes the report.
     pub(super) fn report(&self, plan: &Plan) -> Result<Rehearsed, WriteError> {
-        let Outcome { assortment, load, books, verdict, .. } = self;
+        let Outcome { assortment, load, books, course, verdict, .. } = self;
         let summary = Summary::of(&load.records, &books.evidence.skus, &basics(plan, assortment));
+        let summary = summary.course(course.clone());
         let page = report::html::render(&summary, &meta(plan, self));
         save(&plan.out.join("report.html"), |file| file.write_all(page.as_bytes()))?;
         let said = verdict.to_string();
@@ -145,50 +156,10 @@ impl Outcome {
     }
 }
 
-fn weigh_checks(checked: &Checked) -> Result<(), Hollow> {
-    let empty = TELLING.into_iter().filter(|check| checked.count(*check) == 0);
-    let checks: Vec<&str> = empty.map(Check::name).collect();
-    if checks.is_empty() { Ok(()) } else { Err(Hollow::Empty { checks: checks.join(", ") }) }
-}
-
-/// What customers' calls came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    offered: u64,
-    lost: u64,
-    refused: u64,
-    not_sent: u64,
-}
-
-impl Tally {
-    fn of(load: &Load) -> Self {
-        let mut tally = Self { not_sent: load.not_sent, ..Self::default() };
-        for record in load.records.iter().filter(|record| record.role != Role::Witness) {
-            tally.offered += 1;
-            match &record.answer {
-                Answer::Lost => tally.lost += 1,
-                // A full lane is the service's own word, and what it sheds a drill may want to see.
-                answer @ Answer::Refused { .. } if !answer.is_from_service() => tally.refused += 1,
-                _ => {}
-            }
-        }
-        tally.offered += tally.not_sent;
-        tally
-    }
-
-    fn weigh(self) -> Result<(), Hollow> {
-        let Self { offered, lost, refused, not_sent } = self;
-        if (lost + refused + not_sent) * CALLS_PER_FAILURE > offered {
-            return Err(Hollow::Failures { offered, lost, refused, not_sent });
-        }
-        Ok(())
-    }
-}
-
 fn basics(Plan { scenario, .. }: &Plan, assortment: &Assortment) -> Basics {
     Basics {
         hot_sku: assortment.hot.clone(),
-        hot_limit_per_s: Some(scenario.hot.limit.per_second),
+        hot_limit_per_s: Some(scenario.hot_limit().per_second),
         duration: Duration::from_secs(scenario.duration_s.into()),
     }
 }
@@ -199,6 +170,14 @@ fn meta(plan: &Plan, outcome: &Outcome) -> Meta {
     let Outcome { limits, load, books, verdict, .. } = outcome;
     let began_at = i64::try_from(load.began_at_ms).unwrap_or_default();
     let limit = |of: Limit| format!("{}/s, burst {}", of.per_second, of.burst);
+    let hot_limit = match &outcome.course {
+        Some(Course { known: Some(Span { from_us, until_us }), .. }) => {
+            let [from_s, until_s] = [from_us, until_us].map(|us| *us as f64 / 1e6);
+            format!("{}, judged from {from_s:.1} s to {until_s:.1} s", limit(scenario.hot_limit()))
+        }
+        Some(Course { known: None, .. }) => "none that all edges knew".to_owned(),
+        None => limit(scenario.hot_limit()),
+    };
     let target = match place {
         Place::Own(StoreKind::Embedded) => "a service and an Envoy of its own".to_owned(),
         Place::Own(StoreKind::Redis) => {
@@ -211,7 +190,7 @@ fn meta(plan: &Plan, outcome: &Outcome) -> Meta {
     let facts = [
         ("began", Timestamp::from_millisecond(began_at).unwrap_or_default().to_string()),
         ("against", target),
-        ("limit of the hot product", limit(scenario.hot.limit)),
+        ("limit of the hot product", hot_limit),
         ("limit of all others, each", limit(limits.default)),
         ("calls not sent, for want of connections", load.not_sent.to_string()),
     ];
@@ -295,32 +274,6 @@ pub enum RoomError {
     },
 }
 
-/// Why a verdict that holds says nothing.
-#[derive(Debug, Error)]
-pub enum Hollow {
-    /// There was nothing to be wrong.
-    #[error("the drill proves nothing: there was nothing to check for {checks}")]
-    Empty {
-        /// The checks that looked at nothing.
-        checks: String,
-    },
-    /// Most of what was to be seen did not happen.
-    #[error(
-        "the drill proves nothing: of {offered} calls {lost} got no answer, {refused} were refused \
-         and {not_sent} not sent, more than one in {CALLS_PER_FAILURE}"
-    )]
-    Failures {
-        /// Calls that were to be made.
-        offered: u64,
-        /// Those without an answer.
-        lost: u64,
-        /// Those that were refused for other reasons than the limit, the stock or a full lane.
-        refused: u64,
-        /// Those that found no connection.
-        not_sent: u64,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,30 +297,5 @@ mod tests {
         fs::remove_dir(theirs.join("data")).unwrap();
         make_room(&theirs).unwrap();
         assert!(matches!(make_room(&out.join("notes")), Err(RoomError::Io { .. })));
-    }
-
-    #[test]
-    fn checks_that_looked_at_nothing_are_named() {
-        let check = |checked: &str, expected: Option<&str>| {
-            let error = weigh_checks(&serde_json::from_str(checked).unwrap()).err();
-            assert_eq!(error.map(|error| error.to_string()).as_deref(), expected);
-        };
-        let all = r#"{"journal": 9, "promises": 1, "order": 1, "limit": 1, "accounts": 1}"#;
-        check(all, None);
-        let says = "the drill proves nothing: there was nothing to check for promises, limit";
-        check(r#"{"journal": 9, "promises": 0, "order": 1, "accounts": 1}"#, Some(says));
-    }
-
-    #[test]
-    fn one_failure_in_ten_calls_is_the_most() {
-        let check = |offered, [lost, refused, not_sent]: [u64; 3], is_enough| {
-            let tally = Tally { offered, lost, refused, not_sent };
-            assert_eq!(tally.weigh().is_ok(), is_enough, "{tally:?}");
-        };
-        check(100, [0, 0, 0], true);
-        check(100, [5, 3, 2], true);
-        check(100, [5, 3, 3], false);
-        check(100, [0, 100, 0], false);
-        check(100, [0, 0, 11], false);
     }
 }

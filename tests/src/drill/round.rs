@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::cast::{Assortment, Cast};
+use super::customer::Clock;
 use super::evidence::Witness;
 use super::load::{self, Load};
 use super::progress::Counts;
@@ -75,7 +76,8 @@ impl<T> Played<T> {
         let still_open = is_over.clone();
         let cast = cast.take_while(move |_| !still_open.load(Ordering::Relaxed));
         let counts = Arc::default();
-        let sale = load::run(scenario, cast, target, &counts);
+        let clock = Clock::start(scenario.lasts());
+        let sale = load::run(scenario, clock, cast, target, &counts);
         let meeting = async {
             let met = meeting(&counts).await;
             is_over.store(true, Ordering::Relaxed);
@@ -94,8 +96,8 @@ impl<T> Played<T> {
         let case = Case::new(&load.records, &evidence.reservations, &evidence.skus);
         let verdict = judge(&case.starts(&journal_from));
         let limits = assortment.limits(scenario);
-        let books = Books { journal_from, evidence };
-        let outcome = Outcome { assortment, limits, load, books, verdict };
+        let (books, course) = (Books { journal_from, evidence, hot_item: None }, None);
+        let outcome = Outcome { assortment, limits, load, books, course, verdict };
         outcome.save(out)?;
         Ok(Self { outcome, calls, met })
     }

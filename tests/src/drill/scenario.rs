@@ -5,10 +5,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::settings::{Detection, ServiceSettings};
 use super::verdict::Limit;
 
 /// A span of time to draw from, in milliseconds: the least, and the most.
@@ -47,6 +49,8 @@ pub struct Scenario {
     /// Settings of the service that the drill starts for itself.
     #[serde(default)]
     pub service: ServiceSettings,
+    /// Nobody has registered the hot product: it is to be noticed. Left out: nothing is noticed.
+    pub detection: Option<Detection>,
 }
 
 /// Many products; a few are asked for often, most seldom.
@@ -77,8 +81,10 @@ pub struct HotProduct {
     pub jump_at_s: u32,
     /// How many times as many arrive from then on.
     pub jump_factor: f64,
-    /// The edge's limit.
-    pub limit: Limit,
+    /// The second at which demand is again what it was, and bots go home; left out: never.
+    pub falls_at_s: Option<u32>,
+    /// The edge's limit. Left out if the product is to be noticed: then it is `detection.limit`.
+    pub limit: Option<Limit>,
 }
 
 /// Resellers' programs, all after the hot product.
@@ -121,30 +127,6 @@ pub struct Holders {
     pub after_ms: SpanMs,
 }
 
-/// What the drill sets of its own service; what is left out is as the service has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceSettings {
-    /// How long a hold lasts.
-    pub hold_ms: Option<u64>,
-    /// How long a caller waits before it gets a ticket.
-    pub wait_ms: Option<u64>,
-    /// The pace of each lane.
-    pub reserves_per_s: Option<u32>,
-}
-
-impl ServiceSettings {
-    /// The same, as the service reads it.
-    pub fn to_toml(&self) -> String {
-        let line = |name: &str, value: Option<u64>| {
-            value.map(|value| format!("{name} = {value}\n")).unwrap_or_default()
-        };
-        let pace = line("reserves_per_s", self.reserves_per_s.map(u64::from));
-        let lanes = if pace.is_empty() { pace } else { format!("[lanes]\n{pace}") };
-        line("hold_ms", self.hold_ms) + &line("wait_ms", self.wait_ms) + &lanes
-    }
-}
-
 /// What differs from the file, by the command line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
@@ -177,6 +159,24 @@ impl Scenario {
         scenario.duration_s = overrides.duration_s.unwrap_or(scenario.duration_s);
         scenario.check()?;
         Ok(scenario)
+    }
+
+    /// The limit of the hot product.
+    pub fn hot_limit(&self) -> Limit {
+        let detected = self.detection.as_ref().map(|detection| detection.limit);
+        self.hot.limit.or(detected).unwrap_or(self.default_limit)
+    }
+
+    /// How long customers are listened to.
+    pub fn lasts(&self) -> Duration {
+        Duration::from_secs(u64::from(self.duration_s) + u64::from(self.drain_s))
+    }
+
+    /// What the drill's own service is told.
+    pub fn service_toml(&self) -> String {
+        // Other drills are to be about what they were written for.
+        let off = || "[detection]\nenabled = false\n".to_owned();
+        self.service.to_toml() + &self.detection.as_ref().map_or_else(off, Detection::to_toml)
     }
 
     fn check(&self) -> Result<(), ScenarioError> {
@@ -221,7 +221,18 @@ impl Scenario {
         between("hot.jump_at_s", hot.jump_at_s.into(), 0.0, self.duration_s.into())?;
         between("hot.jump_factor", hot.jump_factor, 1.0, 10_000.0)?;
         rate("hot.requests_per_s * hot.jump_factor", hot.requests_per_s * hot.jump_factor)?;
-        self.check_limit("hot.limit", hot.limit)
+        if let Some(falls_at_s) = hot.falls_at_s {
+            let (least, most) = (hot.jump_at_s.into(), self.duration_s.into());
+            between("hot.falls_at_s", falls_at_s.into(), least, most)?;
+        }
+        match (hot.limit, &self.detection) {
+            (Some(limit), None) => self.check_limit("hot.limit", limit),
+            (None, Some(detection)) => {
+                detection.check()?;
+                self.check_limit("detection.limit", detection.limit)
+            }
+            (Some(_), Some(_)) | (None, None) => Err(ScenarioError::HotLimit),
+        }
     }
 
     /// A wish of the largest quantity must be admissible.
@@ -246,7 +257,12 @@ fn rate(field: &'static str, per_s: f64) -> Result<(), ScenarioError> {
     between(field, per_s, 0.0, 50_000.0)
 }
 
-fn between(field: &'static str, value: f64, least: f64, most: f64) -> Result<(), ScenarioError> {
+pub(super) fn between(
+    field: &'static str,
+    value: f64,
+    least: f64,
+    most: f64,
+) -> Result<(), ScenarioError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
@@ -309,6 +325,11 @@ pub enum ScenarioError {
         /// Its second value.
         most: u64,
     },
+    /// It is not clear which limit the hot product has.
+    #[error(
+        "set either hot.limit, or detection.limit for a product that is to be noticed, and not both"
+    )]
+    HotLimit,
     /// The hot product's name does not do.
     #[error("hot.sku is {sku:?}: name it with 1 to {SKU_LEN_MAX} letters, digits, `-` or `_`")]
     Sku {
@@ -329,14 +350,19 @@ mod tests {
 
     #[test]
     fn what_is_shipped_is_valid() {
-        for name in ["sale", "short", "demo", "siege", "storm"] {
+        for name in ["sale", "short", "demo", "siege", "storm", "unannounced", "unannounced-short"]
+        {
             assert_eq!(shipped(name).name, name);
         }
         assert_eq!((shipped("sale").duration_s, shipped("sale").hot.jump_factor), (60, 100.0));
     }
 
     fn check(from: &str, to: &str, expected: &str) {
-        let path = repo_root().join("tests/scenarios/short.toml");
+        check_in("short", from, to, expected);
+    }
+
+    fn check_in(name: &str, from: &str, to: &str, expected: &str) {
+        let path = repo_root().join("tests/scenarios").join(name).with_extension("toml");
         let text = fs::read_to_string(path).unwrap();
         assert!(text.contains(from), "{from}");
         let error = Scenario::parse("x", &text.replacen(from, to, 1), Overrides::default());
@@ -356,12 +382,35 @@ mod tests {
         check("again_ms = [50, 500]", "again_ms = [9, 90000]", "cast.again_ms (the longer)");
         check("duration_s = 10", "duration_s = 3600", "requests_per_s, all together, * duration_s");
         check("sku = \"SNEAKER\"", "sku = \"S N\"", "hot.sku is \"S N\"");
+        check(
+            "jump_factor",
+            "falls_at_s = 2\njump_factor",
+            "hot.falls_at_s is 2: set it to something from 3",
+        );
+        check(
+            "limit = { per_second = 40, burst = 10 }",
+            "",
+            "set either hot.limit, or detection.limit",
+        );
     }
 
     #[test]
-    fn settings_are_what_the_service_reads() {
-        let set = ServiceSettings { hold_ms: Some(9), wait_ms: None, reserves_per_s: Some(7) };
-        assert_eq!(set.to_toml(), "hold_ms = 9\n[lanes]\nreserves_per_s = 7\n");
-        assert_eq!(ServiceSettings::default().to_toml(), "");
+    fn errors_of_what_is_to_be_noticed_name_the_field_too() {
+        let check =
+            |from: &str, to: &str, expected| check_in("unannounced-short", from, to, expected);
+        check("[hot]", "[hot]\nlimit = { per_second = 9, burst = 9 }", "set either hot.limit");
+        check("\nper_s = ", "\nper_s = 0 #", "detection.per_s is 0");
+        check("calm_ms = ", "calm_ms = 90_000 #", "detection.calm_ms is 90000");
+        check("[detection]", "[detection]\ncalm_ratio = 2", "detection.calm_ratio is 2");
+        check("[detection]", "[detection]\ncalm = 2", "unknown field `calm`");
+        let small = "limit = { per_second = 40, burst = 9 }\n#";
+        check("limit = ", small, "detection.limit.burst is 9: set it to something from 40");
+    }
+
+    #[test]
+    fn nothing_is_noticed_unless_it_is_to_be() {
+        let short = shipped("short").service_toml();
+        assert!(short.ends_with("[lanes]\nreserves_per_s = 32\n[detection]\nenabled = false\n"));
+        assert!(shipped("unannounced").service_toml().contains("[detection]\nper_s = "));
     }
 }

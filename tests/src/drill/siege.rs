@@ -73,7 +73,7 @@ impl Siege {
     ) -> Result<Self, DrillError> {
         open_files::allow(&scenario)?;
         results::make_room(&out)?;
-        let options = ServiceOptions::new(&out).settings(&scenario.service.to_toml());
+        let options = ServiceOptions::new(&out).settings(&scenario.service_toml());
         let service = Service::start(&options).await.map_err(TargetError::Start)?;
         let sabotage: Sabotage = |_, _| {};
         Ok(Self { scenario, random, out, options, service, sabotage, rounds: 0 })

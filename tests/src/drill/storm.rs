@@ -157,7 +157,7 @@ impl Storm {
     ) -> Result<Self, DrillError> {
         open_files::allow(&scenario)?;
         results::make_room(&out)?;
-        let settings = scenario.service.to_toml();
+        let settings = scenario.service_toml();
         let plan = FleetPlan { ground, apis, workers, buckets: BUCKETS, settings };
         let fleet = Fleet::start(&plan, &out.join("data")).await?;
         Ok(Self { scenario, random, out, fleet, rounds: 0 })

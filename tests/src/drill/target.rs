@@ -99,12 +99,16 @@ impl Target {
         scenario: &Scenario,
         dir: &Path,
     ) -> Result<Self, TargetError> {
-        let back = Back::start(store, scenario.service.to_toml(), dir).await?;
+        let back = Back::start(store, scenario.service_toml(), dir).await?;
         let service = back.address();
         let shipped = EnvoyConfig::shipped()?;
         let mut filter = shipped.filter_settings().unwrap_or_default();
         filter["default_limit"] = limit(scenario.default_limit);
-        filter["limits"] = json!({ scenario.hot.sku.as_str(): limit(scenario.hot.limit) });
+        // Of a product that is to be noticed nobody has told the edge.
+        filter["limits"] = match scenario.hot.limit {
+            Some(own) => json!({ scenario.hot.sku.as_str(): limit(own) }),
+            None => json!({}),
+        };
         let config = shipped.upstream(service).filter_configuration(&filter);
         let envoy = Envoy::start(dir, config, ENVOY_WORKERS).await?;
         let edge = envoy.address();

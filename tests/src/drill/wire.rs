@@ -40,6 +40,7 @@ pub fn request(host: &str, call: &Call, form: bool) -> Result<Outgoing, hyper::h
 pub fn answer(call: &Call, status: StatusCode, body: &[u8]) -> Answer {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    let number = |name: &str| body[name].as_u64();
     let problem = text("type").strip_prefix("urn:cartgate:problem:").unwrap_or("").to_owned();
     match (call, status.as_u16(), problem.as_str()) {
         (Call::Settle { .. }, 200, _) => Answer::Settled,
@@ -50,9 +51,12 @@ pub fn answer(call: &Call, status: StatusCode, body: &[u8]) -> Answer {
         (Call::Reserve(_) | Call::Ticket { .. }, 202, _) => {
             Answer::Queued { ticket: text("ticket") }
         }
-        (_, 409, "sold-out") => {
-            Answer::SoldOut { available: body["available"].as_u64().unwrap_or_default() }
-        }
+        // Only the service knows how many there are.
+        (_, 409, "sold-out") => match (number("available"), number("recheck_in_ms")) {
+            (Some(available), _) => Answer::SoldOut { available },
+            (None, Some(recheck_in_ms)) => Answer::SoldOutAtEdge { recheck_in_ms },
+            (None, None) => Answer::Refused { status: 409, problem },
+        },
         (_, 429, "over-limit") => Answer::OverLimit,
         (_, status, _) => Answer::Refused { status, problem },
     }
@@ -127,11 +131,19 @@ mod tests {
         check(&order(), 202, r#"{"ticket":"7"}"#, queued);
         let sold_out = r#"{"type":"urn:cartgate:problem:sold-out","available":1}"#;
         check(&order(), 409, sold_out, Answer::SoldOut { available: 1 });
+        let at_edge = r#"{"type":"urn:cartgate:problem:sold-out","sku":"A","recheck_in_ms":9}"#;
+        check(&order(), 409, at_edge, Answer::SoldOutAtEdge { recheck_in_ms: 9 });
         check(&order(), 429, r#"{"type":"urn:cartgate:problem:over-limit"}"#, Answer::OverLimit);
         let refused =
             |status, problem: &str| Answer::Refused { status, problem: problem.to_owned() };
         let expired = r#"{"type":"urn:cartgate:problem:hold-expired"}"#;
         check(&settle(), 409, expired, refused(409, "hold-expired"));
+        let neither = r#"{"type":"urn:cartgate:problem:sold-out"}"#;
+        check(&order(), 409, neither, refused(409, "sold-out"));
+        for (status, problem) in [(403, "not-open-yet"), (403, "sale-closed"), (503, "paused")] {
+            let gate = format!(r#"{{"type":"urn:cartgate:problem:{problem}","sku":"A"}}"#);
+            check(&order(), status, &gate, refused(status, problem));
+        }
         check(&order(), 503, "upstream connect error", refused(503, ""));
         check(&order(), 429, "", refused(429, ""));
     }

@@ -111,6 +111,8 @@ pub(super) struct Chart {
     /// How long the time axis is.
     pub seconds: f64,
     pub lines: Vec<Line>,
+    /// Moments to tell by their numbers, which begin with 1; in seconds.
+    pub marks: Vec<f64>,
 }
 
 type Plane<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -159,6 +161,9 @@ impl Chart {
                 .x_label_formatter(&|seconds| trim(*seconds))
                 .y_label_formatter(&|at| axis.label(*at))
                 .draw()?;
+            for (at, number) in self.marks.iter().zip(1_u32..) {
+                mark(&mut plane, *at, number, axis)?;
+            }
             for line in &self.lines {
                 draw(&mut plane, line, axis)?;
             }
@@ -219,6 +224,15 @@ impl Axis {
     }
 }
 
+/// A vertical line with a number at its upper end.
+fn mark(plane: &mut Plane<'_, '_>, at: f64, number: u32, axis: Axis) -> Drawn {
+    let line = vec![(at, axis.low), (at, axis.high)];
+    plane.draw_series(DashedLineSeries::new(line, 1, 3, INK.stroke_width(1)))?;
+    let font = ("sans-serif", FONT_SIZE).into_font().color(&INK);
+    plane.draw_series([Text::new(number.to_string(), (at, axis.high), font)])?;
+    Ok(())
+}
+
 fn draw(plane: &mut Plane<'_, '_>, line: &Line, axis: Axis) -> Drawn {
     let style = line.colour.stroke_width(line.stroke.width());
     let points: Vec<_> = line.points.iter().map(|(x, value)| (*x, axis.at(*value))).collect();
@@ -273,8 +287,14 @@ mod tests {
         for scale in [Scale::Linear, Scale::Log] {
             for stroke in [Stroke::Thick, Stroke::Thin, Stroke::Dashed, Stroke::Dotted] {
                 let line = Line { label: "line", colour: BLUE, stroke, points: points.to_vec() };
-                let chart =
-                    Chart { title: "chart", unit: "units", scale, seconds: 3.0, lines: vec![line] };
+                let chart = Chart {
+                    title: "chart",
+                    unit: "units",
+                    scale,
+                    seconds: 3.0,
+                    lines: vec![line],
+                    marks: vec![0.0, 1.5, 9.0],
+                };
                 let figure = chart.figure().into_string();
                 assert!(figure.ends_with("</svg>\n</figure>"), "{points:?}: {figure}");
                 assert!(!figure.contains("NaN"), "{points:?}: {figure}");

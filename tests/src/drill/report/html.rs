@@ -5,7 +5,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::charts::{BLUE, Chart, GREEN, INK, Line, RED, Scale, Stroke};
 use super::summary::{Calls, Holds, Summary};
 use super::terminal::{
-    CALLS, HOLDS, LATENCY_NOTE, ROLE_COLUMNS, Row, STOCK, latencies, latency_cells, role_cells,
+    CALLS, HOLDS, LATENCY_NOTE, ROLE_COLUMNS, Row, STOCK, event_words, latencies, latency_cells,
+    role_cells,
 };
 use super::timeline::{Bin, Timeline};
 use super::words;
@@ -49,6 +50,7 @@ pub fn render(summary: &Summary, meta: &Meta) -> String {
             body {
                 header { h1 { (title) } (head(summary, meta)) }
                 (verdict(meta))
+                (course(summary))
                 (charts(summary))
                 (numbers(summary))
                 footer {
@@ -90,9 +92,40 @@ fn verdict(meta: &Meta) -> Markup {
     }
 }
 
+/// The numbers are those of the marks in the charts.
+fn course(summary: &Summary) -> Markup {
+    let Some(course) = &summary.course else { return html! {} };
+    html! {
+        section.course {
+            table {
+                caption { "What became of " (summary.basics.hot_sku) ", which nobody registered" }
+                thead {
+                    tr { td {} th scope="col" { "seconds" } th scope="col" { "what" } th scope="col" { "why" } }
+                }
+                tbody {
+                    @for (event, number) in course.events.iter().zip(1_u32..) {
+                        tr {
+                            th scope="row" { (number) }
+                            td { (words::at_s(event.at_us)) }
+                            td.text { (event_words(event)) }
+                            td.text { (event.note) }
+                        }
+                    }
+                }
+            }
+            p.note {
+                "As the drill saw it, asking the service ten times a second; the reasons are the service's. "
+                "The numbers stand in the charts, too."
+            }
+        }
+    }
+}
+
 fn charts(summary: &Summary) -> Markup {
     let timeline = &summary.timeline;
     let limit = summary.basics.hot_limit_per_s;
+    let events = summary.course.iter().flat_map(|course| &course.events);
+    let marks: Vec<f64> = events.map(|event| event.at_us as f64 / 1e6).collect();
     let charts = [
         demand(timeline, &timeline.hot, "Demand, hot product", limit),
         demand(timeline, &timeline.others, "Demand, all others", None),
@@ -102,10 +135,10 @@ fn charts(summary: &Summary) -> Markup {
         stock(timeline, &timeline.others, "Stock, all others"),
     ];
     html! {
-        section.charts { @for chart in &charts { (chart.figure()) } }
+        section.charts { @for chart in charts { (Chart { marks: marks.clone(), ..chart }.figure()) } }
         p.note {
-            "Demand counts when the scenario wants an order to be sent; admitted and 429 when it "
-            "was sent. Orders whose client hung up, or that had another answer, are in the demand "
+            "Demand counts when the scenario wants an order to be sent; admitted, 429 and sold out at the "
+            "edge when it was sent. Orders whose client hung up, or that had another answer, are in the demand "
             "alone. Waiting counts the orders without an answer yet: the queue, as clients see it; "
             "with a ticket, those that were answered 202 and do not know their outcome yet. "
             "Latency is that of orders the service answered, until their first answer: a ticket is "
@@ -118,7 +151,8 @@ fn charts(summary: &Summary) -> Markup {
 
 fn demand(timeline: &Timeline, bins: &[Bin], title: &'static str, limit: Option<u32>) -> Chart {
     // After the last order of all there is no demand to show, only late answers to wait for.
-    let end = bins.iter().rposition(|bin| bin.offered + bin.admitted + bin.over_limit > 0);
+    let asked = |bin: &Bin| bin.offered + bin.admitted + bin.over_limit + bin.sold_out_at_edge;
+    let end = bins.iter().rposition(|bin| asked(bin) > 0);
     let bins = &bins[..end.map_or(0, |last| last + 1)];
     let rate = |count: u64| Some(count as f64 / timeline.bin.as_secs_f64());
     let mut lines = vec![
@@ -126,6 +160,10 @@ fn demand(timeline: &Timeline, bins: &[Bin], title: &'static str, limit: Option<
         line(timeline, bins, "429", RED, Stroke::Dashed, |bin| rate(bin.over_limit)),
         line(timeline, bins, "admitted", BLUE, Stroke::Thick, |bin| rate(bin.admitted)),
     ];
+    if bins.iter().any(|bin| bin.sold_out_at_edge > 0) {
+        let sold_out = |bin: &Bin| rate(bin.sold_out_at_edge);
+        lines.push(line(timeline, bins, "sold out, at the edge", GREEN, Stroke::Dashed, sold_out));
+    }
     if let Some(limit) = limit {
         let limit = f64::from(limit);
         lines.push(line(timeline, bins, "limit", INK, Stroke::Dotted, |_| Some(limit)));
@@ -175,7 +213,7 @@ fn chart(
     scale: Scale,
     lines: Vec<Line>,
 ) -> Chart {
-    Chart { title, unit, scale, seconds: timeline.seconds(), lines }
+    Chart { title, unit, scale, seconds: timeline.seconds(), lines, marks: Vec::new() }
 }
 
 /// A bin's value is drawn in the middle of its time.

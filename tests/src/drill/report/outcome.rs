@@ -15,7 +15,7 @@ impl Fate {
     fn told_by(answer: &Answer) -> Option<Self> {
         match answer {
             Answer::Held { .. } => Some(Self::Held),
-            Answer::SoldOut { .. } => Some(Self::SoldOut),
+            Answer::SoldOut { .. } | Answer::SoldOutAtEdge { .. } => Some(Self::SoldOut),
             _ => None,
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::latency::Latency;
 use super::outcome::{Fate, Outcomes};
 use super::timeline::Timeline;
+use crate::drill::course::Course;
 use crate::drill::record::{Answer, Call, Counters, Order, Record, Role, Settlement, SkuEvidence};
 
 /// What the summary needs to know of the scenario.
@@ -38,6 +39,8 @@ pub struct Summary {
     pub settlements: Latency,
     /// The same over time.
     pub timeline: Timeline,
+    /// What became of the hot product, if nobody had registered it.
+    pub course: Option<Course>,
 }
 
 /// The orders for some of the products.
@@ -86,6 +89,8 @@ pub struct Calls {
     pub sold_out: u64,
     /// 503: the lane is full.
     pub lane_full: u64,
+    /// 409 from the edge: sold out, and nobody was asked.
+    pub sold_out_at_edge: u64,
     /// 429: over the limit, from the edge.
     pub over_limit: u64,
     /// Any other answer.
@@ -119,7 +124,7 @@ impl Calls {
 
     /// Those that are sold out in the end, told at once or by ticket.
     pub fn sold_out_in_all(&self) -> u64 {
-        self.sold_out + self.queued_sold_out
+        self.sold_out + self.queued_sold_out + self.sold_out_at_edge
     }
 
     fn count(&mut self, order: &Record, fate: Option<Fate>) {
@@ -128,6 +133,7 @@ impl Calls {
             Answer::Held { .. } => &mut self.held,
             Answer::Queued { .. } => &mut self.queued,
             Answer::SoldOut { .. } => &mut self.sold_out,
+            Answer::SoldOutAtEdge { .. } => &mut self.sold_out_at_edge,
             Answer::OverLimit => &mut self.over_limit,
             Answer::Refused { problem, .. } if problem == "lane-full" => &mut self.lane_full,
             Answer::Refused { .. } | Answer::Settled => &mut self.refused,
@@ -192,8 +198,16 @@ impl Summary {
             roles: roles.into_values().collect(),
             settlements: Latency::of(settled.map(latency_us)),
             timeline: Timeline::of(records, evidence, basics),
+            course: None,
             basics: basics.clone(),
         }
+    }
+}
+
+impl Summary {
+    /// The same, with what became of a product that nobody had registered.
+    pub fn course(self, course: Option<Course>) -> Self {
+        Self { course, ..self }
     }
 }
 

@@ -5,6 +5,10 @@ use std::fmt::Write;
 use super::latency::Latency;
 use super::summary::{Calls, Holds, Part, Summary};
 use super::words;
+use crate::drill::course::Event;
+
+/// How wide a terminal is.
+const COLUMNS: usize = 80;
 
 /// Lays the summary out. `verdict` is one sentence or more, shown as it is.
 pub fn render(summary: &Summary, holds: bool, verdict: &str) -> String {
@@ -15,6 +19,7 @@ pub fn render(summary: &Summary, holds: bool, verdict: &str) -> String {
     for line in verdict.lines() {
         writeln!(text, "  {line}").unwrap();
     }
+    write_course(&mut text, summary);
     let Summary { hot, others, .. } = summary;
     write_head(&mut text, "orders");
     for (label, number) in CALLS {
@@ -33,12 +38,36 @@ pub fn render(summary: &Summary, holds: bool, verdict: &str) -> String {
     text
 }
 
+fn write_course(text: &mut String, summary: &Summary) {
+    let Some(course) = &summary.course else { return };
+    let title = format!("what became of {}, which nobody registered", summary.basics.hot_sku);
+    writeln!(text, "\n{}", cut(&title)).unwrap();
+    for event in &course.events {
+        let (at, what) = (words::at_s(event.at_us), event_words(event));
+        let line = format!("{at:>8} s  {what}: {}", event.note);
+        writeln!(text, "{}", cut(line.trim_end_matches([':', ' ']))).unwrap();
+    }
+}
+
+/// What happened, and how often.
+pub(super) fn event_words(event: &Event) -> String {
+    match event.times {
+        1 => event.what.words().to_owned(),
+        times => format!("{}, the first of {times} times", event.what.words()),
+    }
+}
+
+/// As much of a line as a terminal shows.
+fn cut(line: &str) -> String {
+    line.chars().take(COLUMNS).collect()
+}
+
 /// A row of a table: its name, and the number in it.
 pub(super) type Row<T> = (&'static str, fn(&T) -> u64);
 
 /// Orders, by what the client was told first, and at the end of it all. An indented row is part of
 /// the one above it.
-pub(super) const CALLS: [Row<Calls>; 15] = [
+pub(super) const CALLS: [Row<Calls>; 16] = [
     ("offered", |calls| calls.offered),
     ("admitted: answered by the service", Calls::admitted),
     ("  held (201)", |calls| calls.held),
@@ -48,6 +77,7 @@ pub(super) const CALLS: [Row<Calls>; 15] = [
     ("    of these, sold out in the end", |calls| calls.queued_sold_out),
     ("    of these, not decided when asked", Calls::queued_untold),
     ("  lane full (503)", |calls| calls.lane_full),
+    ("sold out, at the edge (409)", |calls| calls.sold_out_at_edge),
     ("over the limit, at the edge (429)", |calls| calls.over_limit),
     ("refused otherwise", |calls| calls.refused),
     ("hung up by the client", |calls| calls.hung_up),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::summary::{Basics, Calls, Holds, Summary};
 use super::{Meta, html, sample, terminal};
+use crate::drill::course::{Course, Event, What};
 use crate::drill::record::{Answer, Call, Counters, Order, Record, Role, Settlement};
 use crate::paths;
 
@@ -63,8 +64,9 @@ fn settled(id: &str, how: Settlement) -> Record {
 fn check(records: &[Record], calls: Calls, holds: Holds) {
     let summary = Summary::of(records, &[], &Basics { hot_sku: "A".to_owned(), ..basics(1) });
     assert_eq!((summary.hot.calls, summary.hot.holds), (calls, holds), "{records:#?}");
-    let Calls { offered, over_limit, refused, .. } = calls;
-    assert_eq!(offered, calls.admitted() + calls.unanswered() + over_limit + refused);
+    let Calls { offered, sold_out_at_edge, over_limit, refused, .. } = calls;
+    let not_admitted = sold_out_at_edge + over_limit + refused;
+    assert_eq!(offered, calls.admitted() + calls.unanswered() + not_admitted);
 }
 
 #[test]
@@ -76,6 +78,7 @@ fn every_order_counts_once_by_what_its_client_was_told() {
         (queued("t"), Calls { queued: 1, ..one }),
         (refused("lane-full"), Calls { lane_full: 1, ..one }),
         (refused("unavailable"), Calls { refused: 1, ..one }),
+        (Answer::SoldOutAtEdge { recheck_in_ms: 9 }, Calls { sold_out_at_edge: 1, ..one }),
         (Answer::OverLimit, Calls { over_limit: 1, ..one }),
         (Answer::HungUp, Calls { hung_up: 1, ..one }),
         (Answer::Lost, Calls { lost: 1, ..one }),
@@ -129,7 +132,8 @@ fn an_order_with_a_ticket_counts_by_what_the_ticket_came_to() {
         assert_eq!(parts.iter().sum::<u64>(), calls.queued);
     }
     let both = Calls { held: 1, queued_held: 2, sold_out: 4, queued_sold_out: 8, ..one };
-    assert_eq!((both.held_in_all(), both.sold_out_in_all()), (3, 12));
+    let both = Calls { sold_out_at_edge: 16, ..both };
+    assert_eq!((both.held_in_all(), both.sold_out_in_all()), (3, 28));
 }
 
 #[test]
@@ -279,6 +283,49 @@ fn page_and_terminal_tell_what_tickets_came_to() {
     let row = text.lines().find(|line| line.contains("held in all")).unwrap();
     assert_eq!(row.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["1", "0", "1"]);
     assert!(page.contains("a ticket (202) counts as one"));
+}
+
+/// A product that was noticed after 2 s, for reasons, and sold out twice.
+fn course() -> Course {
+    let event = |what, at_us, times, note: &str| {
+        let note = note.to_owned();
+        Event { what, at_us, times, note }
+    };
+    let note = "1,840/s over 400 ms, threshold 500/s <and so on> ".repeat(3);
+    let events = vec![
+        event(What::Noticed, 2_049_000, 1, &note),
+        event(What::SoldOut, 19_000_000, 2, ""),
+        event(What::LetGo, 90_000_000, 1, "calm"),
+    ];
+    Course { events, known: None }
+}
+
+#[test]
+fn page_and_terminal_tell_the_course_of_a_product() {
+    let summary = sample_summary(20).course(Some(course()));
+    let (page, text) = (html::render(&summary, &meta(true)), terminal::render(&summary, true, ""));
+    assert_well_formed(&page);
+    for words in ["hat became of", "noticed", "sold out, the first of 2 times", "19.0"] {
+        assert!(page.contains(words) && text.contains(words), "{words}");
+    }
+    assert!(
+        text.contains("\n     2.0 s  noticed: 1,840/s over 400 ms") && !text.contains("times:")
+    );
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let without = html::render(&sample_summary(20), &meta(true));
+    assert!(!without.contains("hat became of"), "{without}");
+    let marks = |page: &str| page.matches(">\n3\n</text>").count();
+    assert_eq!(marks(&page), marks(&without) + 6, "a mark in each of the charts");
+}
+
+#[test]
+fn the_demand_shows_what_the_edge_called_sold_out() {
+    let answer = Answer::SoldOutAtEdge { recheck_in_ms: 9 };
+    let summary = Summary::of(&[order(sample::HOT_SKU, answer)], &[], &basics(1));
+    assert_eq!(summary.timeline.hot[0].sold_out_at_edge, 1);
+    let line = "sold out, at the edge";
+    assert_eq!(html::render(&summary, &meta(true)).matches(line).count(), 2, "chart and table");
+    assert_eq!(html::render(&sample_summary(1), &meta(true)).matches(line).count(), 1);
 }
 
 #[test]

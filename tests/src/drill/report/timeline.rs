@@ -35,8 +35,10 @@ pub struct Bin {
     pub offered: u64,
     /// Orders sent that the service answered.
     pub admitted: u64,
-    /// Orders sent that the edge refused.
+    /// Orders sent that the edge refused, over the limit.
     pub over_limit: u64,
+    /// Orders sent that the edge called sold out.
+    pub sold_out_at_edge: u64,
     /// Orders that waited for an answer at the same time, at most; from when they were scheduled.
     pub waiting_max: u64,
     /// Orders with a ticket whose outcome their client was not told yet, at the same time, at most.
@@ -110,8 +112,12 @@ impl Grid {
             if order.answer.is_from_service() {
                 bins[sent].admitted += 1;
                 latencies[scheduled].push(latency_us(order));
-            } else if order.answer == Answer::OverLimit {
-                bins[sent].over_limit += 1;
+                continue;
+            }
+            match order.answer {
+                Answer::OverLimit => bins[sent].over_limit += 1,
+                Answer::SoldOutAtEdge { .. } => bins[sent].sold_out_at_edge += 1,
+                _ => {}
             }
         }
         for (bin, latencies) in bins.iter_mut().zip(latencies) {

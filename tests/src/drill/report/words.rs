@@ -25,6 +25,11 @@ pub(super) fn ms(us: u64) -> String {
     }
 }
 
+/// A moment of the drill, in seconds.
+pub(super) fn at_s(us: u64) -> String {
+    format!("{:.1}", us as f64 / 1e6)
+}
+
 /// What share of `whole` this is, in percent; empty if there is no whole.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {

@@ -76,6 +76,15 @@ impl<'a> Calls<'a> {
         }
     }
 
+    /// The orders of each SKU.
+    pub(super) fn by_sku(&self) -> HashMap<&str, Vec<&OneOrder<'a>>> {
+        let mut orders: HashMap<&str, Vec<&OneOrder<'a>>> = HashMap::new();
+        for order in &self.orders {
+            orders.entry(order.wish.sku.as_str()).or_default().push(order);
+        }
+        orders
+    }
+
     /// The order that was told `id` first, and the call that was.
     pub(super) fn owner(&self, id: &str) -> Option<(usize, &'a Record)> {
         self.told.get(id).copied()
@@ -155,7 +164,9 @@ pub(in super::super) fn is_unknown(answer: &Answer) -> bool {
     match answer {
         Answer::HungUp | Answer::Lost => true,
         Answer::Refused { status, problem } => {
-            problem.is_empty() || (*status >= 500 && problem != "lane-full")
+            // A full lane and a paused sale are said before anything is done.
+            let is_before = matches!(problem.as_str(), "lane-full" | "paused");
+            problem.is_empty() || (*status >= 500 && !is_before)
         }
         _ => false,
     }

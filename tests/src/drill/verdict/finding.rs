@@ -27,6 +27,8 @@ pub enum Check {
     Repeats,
     /// Who asked later came later.
     Order,
+    /// What the edge calls sold out was, not long before.
+    SoldOut,
     /// The edge let through no more than its limit.
     Limit,
     /// What the clients took and gave back is what the journal says, and nothing else is in it.
@@ -35,12 +37,13 @@ pub enum Check {
 
 impl Check {
     /// All checks, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Journal,
         Self::Promises,
         Self::Outcomes,
         Self::Repeats,
         Self::Order,
+        Self::SoldOut,
         Self::Limit,
         Self::Accounts,
     ];
@@ -53,9 +56,15 @@ impl Check {
             Self::Outcomes => "outcomes",
             Self::Repeats => "repeats",
             Self::Order => "order",
+            Self::SoldOut => "sold-out",
             Self::Limit => "limit",
             Self::Accounts => "accounts",
         }
+    }
+
+    /// Whether it is about what an edge says: where there is none, there is nothing to check.
+    pub fn is_of_edge(self) -> bool {
+        matches!(self, Self::SoldOut | Self::Limit)
     }
 
     /// What it claims, as a sentence without its end.
@@ -66,6 +75,7 @@ impl Check {
             Self::Outcomes => "every 201 is kept, and ended only as asked or in time",
             Self::Repeats => "every repeat got the first answer",
             Self::Order => "who asked later came later",
+            Self::SoldOut => "what the edge called sold out had been so a moment before",
             Self::Limit => "no window admitted more than limit x window + burst",
             Self::Accounts => "the clients' accounts and the journals' agree",
         }
@@ -78,6 +88,7 @@ impl Check {
             Self::Promises | Self::Outcomes => "holds",
             Self::Repeats => "repeats",
             Self::Order => "decisions",
+            Self::SoldOut => "answers of the edge",
             Self::Limit => "admitted requests",
             Self::Accounts => "holds, ends and tickets",
         }
@@ -216,6 +227,9 @@ fn said(answer: &Answer) -> String {
         Answer::Held { id, .. } => format!("held {id}"),
         Answer::Queued { ticket } => format!("202 ticket {ticket}"),
         Answer::SoldOut { available } => format!("sold-out ({available} available)"),
+        Answer::SoldOutAtEdge { recheck_in_ms } => {
+            format!("sold-out at the edge (for {recheck_in_ms} ms)")
+        }
         Answer::OverLimit => "429".to_owned(),
         Answer::Settled => "200".to_owned(),
         Answer::Refused { status, problem } => format!("{status} {problem}"),

@@ -9,6 +9,14 @@
 //! longer than it looks at either end. The witness asks the service itself, and does not count. The
 //! clients' seconds are held against the edge's, as long as both count them by a steady clock.
 //!
+//! A limit that came and went with the sale, as that of a product which was noticed, is judged from when
+//! every edge had acknowledged it until the product was still registered, both as the drill saw it by its
+//! own clock: from when the first answer was complete that said so, to when the last question was asked that
+//! found it. Only orders count that lie in this time with all of theirs: whatever edges admitted by limits of
+//! their own, before and after, is not among them. (An edge acknowledges with its next report, which is long
+//! after its threads have looked. If one has not, what it admits meanwhile fits into the burst that shares
+//! begin without.)
+//!
 //! Cannot see: orders that were admitted and got no answer, and those whose answer took longer than
 //! the window. Hence the longer windows; and where most answers took longer than a second, the
 //! verdict does not hold: what cannot be judged has not been shown. A service that lets callers wait
@@ -17,7 +25,7 @@
 use std::collections::{BinaryHeap, HashMap};
 
 use super::super::record::{Call, Record, Role};
-use super::{Case, Check, Limit, Verdict, Violation};
+use super::{Case, Check, Limit, Limits, Span, Verdict, Violation};
 
 /// The windows, in microseconds; the whole drill comes on top.
 const WINDOWS_US: [u64; 5] = [100_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000];
@@ -37,6 +45,7 @@ pub(super) fn check(case: &Case<'_>, verdict: &mut Verdict) {
         if let Call::Reserve(order) = &record.call
             && record.role != Role::Witness
             && record.answer.is_from_service()
+            && limits.spans.get(&order.sku).is_none_or(|span| span.has(record))
         {
             let units = order.quantity.into();
             admitted.entry(&order.sku).or_default().push(Admitted { units, record });
@@ -51,7 +60,7 @@ pub(super) fn check(case: &Case<'_>, verdict: &mut Verdict) {
         let whole_us = last.saturating_sub(first);
         let shorter = WINDOWS_US.into_iter().filter(|window| *window < whole_us);
         for window_us in shorter.chain([whole_us]) {
-            check_windows(sku, limits.of(sku), &admitted, window_us, verdict);
+            check_windows(sku, limits, &admitted, window_us, verdict);
         }
     }
 }
@@ -80,11 +89,12 @@ fn check_blindness(sku: &str, admitted: &[Admitted<'_>], verdict: &mut Verdict) 
 /// Checks all windows of one length; reports the one in which most was admitted.
 fn check_windows(
     sku: &str,
-    limit: Limit,
+    limits: &Limits,
     admitted: &[Admitted<'_>],
     window_us: u64,
     verdict: &mut Verdict,
 ) {
+    let limit = limits.of(sku);
     let allowed = allowed(limit, window_us);
     let (most, from_us) = fullest(admitted, window_us);
     if most <= allowed {
@@ -94,13 +104,21 @@ fn check_windows(
     let records = admitted.iter().map(|a| a.record);
     let within = records.filter(|r| from_us <= r.sent_us && r.ended_us <= until_us);
     let Limit { per_second, burst } = limit;
-    let what = format!(
+    let mut what = format!(
         "{sku}: {most} units admitted within {:.3} s from {:.3} s on, where {per_second}/s with a \
          burst of {burst} allow {allowed}",
-        window_us as f64 / 1e6,
-        from_us as f64 / 1e6,
+        seconds(window_us),
+        seconds(from_us),
     );
+    if let Some(Span { from_us, until_us }) = limits.spans.get(sku).copied() {
+        let (from_s, until_s) = (seconds(from_us), seconds(until_us));
+        what += &format!(", and all edges knew that from {from_s:.3} to {until_s:.3} s");
+    }
     verdict.add(Violation::new(Check::Limit, what).records(within));
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }
 
 /// The units that may be admitted in a window, which may be longer than it looks.

@@ -20,12 +20,14 @@ mod accounts;
 mod book;
 mod calls;
 mod finding;
+mod known;
 mod limit;
 mod lost;
 mod order;
 mod outcomes;
 mod promises;
 mod repeats;
+mod sold_out;
 #[cfg(test)]
 mod tests;
 
@@ -94,9 +96,32 @@ pub struct Limits {
     pub default: Limit,
     /// Of single SKUs.
     pub by_sku: HashMap<String, Limit>,
+    /// When those of some SKUs count; the others do all the time.
+    pub spans: HashMap<String, Span>,
+}
+
+/// A part of the drill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Its beginning, in microseconds since the drill began.
+    pub from_us: u64,
+    /// Its end.
+    pub until_us: u64,
+}
+
+impl Span {
+    /// Whether all of a call lies in it, from its being sent to its answer.
+    fn has(self, record: &Record) -> bool {
+        self.from_us <= record.sent_us && record.ended_us <= self.until_us
+    }
 }
 
 impl Limits {
+    /// The same for every SKU, all the time.
+    pub fn all(default: Limit) -> Self {
+        Self { default, by_sku: HashMap::new(), spans: HashMap::new() }
+    }
+
     /// The limit of a SKU.
     pub fn of(&self, sku: &str) -> Limit {
         self.by_sku.get(sku).copied().unwrap_or(self.default)
@@ -112,6 +137,7 @@ pub fn judge(case: &Case<'_>) -> Verdict {
     outcomes::check(case, &calls, &books, &mut verdict);
     repeats::check(&calls, &mut verdict);
     order::check(&calls, &books, &mut verdict);
+    sold_out::check(case, &calls, &books, &mut verdict);
     limit::check(case, &mut verdict);
     accounts::check(case, &calls, &books, &mut verdict);
     verdict

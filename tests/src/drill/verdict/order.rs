@@ -13,73 +13,26 @@
 //!
 //! Cannot see: the order of calls that overlapped in time. Any order of these is right.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::super::record::{Answer, Call, Entry, Record, Settlement};
+use super::super::record::Record;
 use super::book::{Book, Books};
 use super::calls::{Calls, OneOrder};
+use super::known::{Change, Known, Shelf, decided, holds};
 use super::{Check, Verdict, Violation};
 
 pub(super) fn check(calls: &Calls<'_>, books: &Books<'_>, verdict: &mut Verdict) {
-    let mut orders: HashMap<&str, Vec<&OneOrder<'_>>> = HashMap::new();
-    for order in &calls.orders {
-        orders.entry(order.wish.sku.as_str()).or_default().push(order);
-    }
+    let orders = calls.by_sku();
     for book in books.iter() {
         let orders = orders.get(book.sku()).map_or(&[][..], Vec::as_slice);
         let placed = holds(book, orders, OneOrder::placed_by_us);
-        let mut changes = holds(book, orders, OneOrder::decided_by_us);
-        changes.extend(settlements(book, calls));
+        let changes = decided(book, orders, calls);
         verdict.count(Check::Order, changes.len());
         let mut seen = HashSet::new();
         check_places(book, placed.clone(), &mut seen, verdict);
         check_places(book, changes.clone(), &mut seen, verdict);
         check_sold_out(book, orders, &Known::new(&placed, &changes), verdict);
     }
-}
-
-/// A journal entry with the clients' times around it.
-#[derive(Clone, Copy)]
-struct Change<'a> {
-    version: u64,
-    /// It cannot have happened before this.
-    from_us: u64,
-    /// By this time it had certainly happened, or had its place in the queue.
-    by_us: u64,
-    call: &'a Record,
-}
-
-/// The holds that were told of; by when they were certain, `by` says.
-fn holds<'a>(
-    book: &Book<'a>,
-    orders: &[&OneOrder<'a>],
-    by: impl Fn(&OneOrder<'a>) -> Option<u64>,
-) -> Vec<Change<'a>> {
-    let change = |order: &&OneOrder<'a>| {
-        let held = order.held()?;
-        let version = book.taken(held.id)?.version;
-        Some(Change { version, from_us: order.asked_us(), by_us: by(order)?, call: held.by })
-    };
-    orders.iter().filter_map(change).collect()
-}
-
-/// The settlements that are in the journal and that a client asked for.
-fn settlements<'a>(book: &Book<'a>, calls: &Calls<'a>) -> Vec<Change<'a>> {
-    let change = |entry: &Entry| {
-        let how = match entry.cause.as_str() {
-            "confirm" => Settlement::Confirm,
-            "release" => Settlement::Release,
-            _ => return None,
-        };
-        let all = calls.settlements(entry.reservation_id.as_deref()?).iter().copied();
-        let such: Vec<&Record> =
-            all.filter(|r| matches!(r.call, Call::Settle { how: h, .. } if h == how)).collect();
-        let told = such.iter().copied().filter(|r| r.answer == Answer::Settled);
-        let call = told.min_by_key(|r| r.ended_us)?;
-        let from_us = such.iter().map(|r| r.sent_us).min()?;
-        Some(Change { version: entry.version, from_us, by_us: call.ended_us, call })
-    };
-    book.journal().iter().filter_map(change).collect()
 }
 
 /// Goes through the journal backwards: nothing that comes later may have been certain before this
@@ -108,59 +61,6 @@ fn check_places(
         }
         later = Some(later.filter(|later| later.by_us <= change.by_us).unwrap_or(change));
     }
-}
-
-/// What is known of the journal at any of the clients' times.
-struct Known {
-    /// By time, the highest version that is certain by then.
-    certain: Vec<(u64, u64)>,
-    /// By time, the lowest version of orders asked for from then on.
-    orders_after: Vec<(u64, u64)>,
-    /// By time, the lowest version of all that was asked for from then on.
-    changes_after: Vec<(u64, u64)>,
-}
-
-impl Known {
-    fn new(placed: &[Change<'_>], changes: &[Change<'_>]) -> Self {
-        // What had its place in the queue before an order was sent is decided when that order is.
-        let certain = placed.iter().chain(changes).map(|change| (change.by_us, change.version));
-        Self {
-            certain: running(certain.collect(), u64::max),
-            orders_after: after(placed),
-            changes_after: after(changes),
-        }
-    }
-
-    /// The highest version that is certain before `time_us`.
-    fn before(&self, time_us: u64) -> u64 {
-        let end = self.certain.partition_point(|(by_us, _)| *by_us < time_us);
-        end.checked_sub(1).and_then(|last| self.certain.get(last)).map_or(0, |(_, v)| *v)
-    }
-
-    /// The lowest version of what was asked for after `time_us`.
-    fn lowest_after(changes: &[(u64, u64)], time_us: u64) -> u64 {
-        // The latest come first.
-        let end = changes.partition_point(|(from_us, _)| *from_us > time_us);
-        end.checked_sub(1).and_then(|last| changes.get(last)).map_or(u64::MAX, |(_, v)| *v)
-    }
-}
-
-/// Latest first, with the lowest version so far.
-fn after(changes: &[Change<'_>]) -> Vec<(u64, u64)> {
-    // Sorted by the time backwards, which complementing the time does.
-    let by_time = changes.iter().map(|change| (!change.from_us, change.version)).collect();
-    running(by_time, u64::min).into_iter().map(|(time, version)| (!time, version)).collect()
-}
-
-/// Sorted by time, each with what `of` makes of all versions so far.
-fn running(mut versions: Vec<(u64, u64)>, of: fn(u64, u64) -> u64) -> Vec<(u64, u64)> {
-    versions.sort_unstable();
-    let mut so_far = None;
-    for (_, version) in &mut versions {
-        *version = so_far.map_or(*version, |so_far| of(so_far, *version));
-        so_far = Some(*version);
-    }
-    versions
 }
 
 /// Each sold-out is true of some state in its window.
@@ -194,28 +94,4 @@ fn window(order: &OneOrder<'_>, refused: &Record, known: &Known) -> (u64, u64) {
     let orders = Known::lowest_after(&known.orders_after, placed_by_us);
     let changes = Known::lowest_after(&known.changes_after, refused.ended_us);
     (known.before(order.asked_us()), orders.min(changes))
-}
-
-/// After which versions how many units were available, in order.
-struct Shelf(HashMap<u64, Vec<u64>>);
-
-impl Shelf {
-    fn read(book: &Book<'_>) -> Self {
-        let mut versions: HashMap<u64, Vec<u64>> = HashMap::new();
-        if let Some(first) = book.journal().first() {
-            let before = first.version.saturating_sub(1);
-            versions.entry(first.before.available).or_default().push(before);
-        }
-        for entry in book.journal() {
-            versions.entry(entry.after.available).or_default().push(entry.version);
-        }
-        Self(versions)
-    }
-
-    /// Whether so many units were available after some version in `from..until`.
-    fn had(&self, available: u64, from: u64, until: u64) -> bool {
-        let Some(versions) = self.0.get(&available) else { return false };
-        let first = versions.partition_point(|version| *version < from);
-        versions.get(first).is_some_and(|version| *version < until)
-    }
 }

@@ -75,15 +75,17 @@ struct World {
     records: Vec<Record>,
     /// When all admitted units are paid for, by SKU.
     paid_us: HashMap<String, u64>,
+    /// Until when a SKU is sold out, as the edge has heard it.
+    heard_ms: HashMap<String, u64>,
     /// How long orders wait in the queue; settlements do not.
     lag_ms: u64,
 }
 
 impl World {
     fn run(wishes: Vec<Wish>, stock: u64, hold_ms: u64, lag_ms: u64) -> Trial {
-        let (events, paid_us) = (BTreeMap::new(), HashMap::new());
+        let (events, paid_us, heard_ms) = Default::default();
         let (shop, records) = (Shop::new(hold_ms), Vec::new());
-        let mut world = Self { shop, events, count: 0, records, paid_us, lag_ms };
+        let mut world = Self { shop, events, count: 0, records, paid_us, heard_ms, lag_ms };
         world.shop.set(0, "A", stock);
         world.shop.set(0, "B", stock);
         for (number, wish) in wishes.into_iter().enumerate() {
@@ -101,7 +103,7 @@ impl World {
         while let Some(((now_ms, _), event)) = world.events.pop_first() {
             world.happen(now_ms, event);
         }
-        let limits = Limits { default: LIMIT, by_sku: HashMap::new() };
+        let limits = Limits::all(LIMIT);
         world.shop.into_trial(world.records, Some(limits))
     }
 
@@ -116,7 +118,16 @@ impl World {
                 self.note(Call::Reserve(order), wish.sent_ms, now_ms, Answer::Lost);
             }
             Event::AtEdge { wish, order } => {
-                if self.admit(now_ms, &order) {
+                // Now and then the edge hears of the service.
+                if wish.way_ms[0].is_multiple_of(3) {
+                    let until_ms = self.shop.sold_out_until_ms(now_ms, &order.sku);
+                    self.heard_ms.insert(order.sku.clone(), until_ms);
+                }
+                let until_ms = self.heard_ms.get(&order.sku).copied().unwrap_or_default();
+                if order.key.is_none() && now_ms < until_ms {
+                    let answer = Answer::SoldOutAtEdge { recheck_in_ms: until_ms - now_ms };
+                    self.note(Call::Reserve(order), wish.sent_ms, now_ms + 1, answer);
+                } else if self.admit(now_ms, &order) {
                     let at_ms = now_ms + wish.way_ms[1] + self.lag_ms;
                     self.later(at_ms, Event::Decide { wish, order });
                 } else {

@@ -7,7 +7,7 @@ mod shop;
 use std::collections::HashMap;
 
 use super::super::record::{Answer, Call, Order, Record, Settlement};
-use super::{Case, Check, Limit, Limits, judge};
+use super::{Case, Check, Limit, Limits, Span, judge};
 use shop::{Shop, Trial, record};
 
 /// Holds last this long.
@@ -38,7 +38,7 @@ fn at(s: u64) -> [u64; 2] {
 ///  6  releases r3: entry 6               13  over the limit
 ///  7  a ticket, r4 for 2 units: entry 7
 /// ```
-fn true_trial() -> Trial {
+fn true_script() -> Script {
     let mut script = Script { shop: Shop::new(HOLD_MS), records: Vec::new() };
     script.shop.set(0, "A", 8);
     script.order(1, 1, order("c1", 1, None));
@@ -57,8 +57,14 @@ fn true_trial() -> Trial {
     script.order(11, 25, order("c7", 1, None));
     script.order(12, 26, order("c2", 5, Some("k2")));
     script.note(13, 26, call(&order("c8", 1, None)), Answer::OverLimit);
+    script
+}
+
+/// The true case, in which the edge is limited.
+fn true_trial() -> Trial {
+    let script = true_script();
     let limit = Limit { per_second: 4, burst: 8 };
-    let limits = Limits { default: limit, by_sku: HashMap::new() };
+    let limits = Limits::all(limit);
     script.shop.into_trial(script.records, Some(limits))
 }
 
@@ -78,6 +84,12 @@ impl Script {
     fn settle(&mut self, serial: u64, id: &str, how: Settlement) {
         let answer = self.shop.settle(serial * 1_000 + 50, id, how);
         self.note(serial, serial, Call::Settle { id: id.to_owned(), how }, answer);
+    }
+
+    /// The edge says that an order cannot be had before so many milliseconds.
+    fn sold_out_at_edge(&mut self, serial: u64, s: u64, recheck_in_ms: u64) {
+        let answer = Answer::SoldOutAtEdge { recheck_in_ms };
+        self.note(serial, s, call(&order("c10", 1, None)), answer);
     }
 
     fn note(&mut self, serial: u64, s: u64, call: Call, answer: Answer) {
@@ -109,9 +121,58 @@ fn the_truth_holds() {
     let verdict = true_trial().judge();
     assert!(verdict.holds(), "{verdict}");
     // What was not looked at cannot fail.
-    for check in Check::ALL {
+    for check in Check::ALL.into_iter().filter(|check| *check != Check::SoldOut) {
         assert!(verdict.checked.count(check) > 0, "{verdict}");
     }
+}
+
+/// The true case goes on: all units are held from 26.05 s to 27.05 s, when r4 expires (entries 11 and 12), and
+/// one is had again at 30 s. The edge says that they are.
+fn sold_out_trial(s: u64, recheck_in_ms: u64) -> Trial {
+    let mut script = true_script();
+    script.order(14, 26, order("c9", 3, None));
+    script.order(15, 30, order("c9", 1, None));
+    script.sold_out_at_edge(16, s, recheck_in_ms);
+    script.shop.into_trial(script.records, None)
+}
+
+#[test]
+fn an_edge_may_call_sold_out_what_was_so_less_than_a_hold_ago() {
+    for (s, recheck_in_ms) in [
+        (26, 1_050),
+        (27, 50),
+        // It has not heard of the service since: the hold that expires first was taken 20 s before.
+        (29, 10_000),
+        (46, 10),
+        // Longer than a hold lasts: that was said just now.
+        (26, 60_000),
+    ] {
+        let verdict = sold_out_trial(s, recheck_in_ms).judge();
+        assert!(verdict.holds(), "{verdict}");
+        assert_eq!(verdict.checked.count(Check::SoldOut), 1);
+    }
+}
+
+#[test]
+fn an_edge_that_calls_sold_out_what_is_not_is_found_out() {
+    let check = |s, recheck_in_ms, entry| {
+        let verdict = sold_out_trial(s, recheck_in_ms).judge();
+        let [violation] = &verdict.violations[..] else { panic!("{s}: {verdict}") };
+        assert_eq!((violation.check, &violation.records[..]), (Check::SoldOut, &[16][..]));
+        assert_eq!(violation.entries, [("A".to_owned(), entry)], "{verdict}");
+        assert!(violation.what.contains("the edge said sold-out, but"), "{verdict}");
+    };
+    // Before it was, and long after.
+    check(24, 1_000, 3);
+    check(60, 1_000, 14);
+    check(60, 15_000, 14);
+    // What it says counts from so long ago: 41 s and 9 s are more than the 21 s that a word may be old.
+    check(41, 12_000, 14);
+    // Never.
+    let mut script = true_script();
+    script.sold_out_at_edge(16, 26, 10_000);
+    let verdict = script.shop.into_trial(script.records, None).judge();
+    assert_eq!(verdict.of(Check::SoldOut).count(), 1, "{verdict}");
 }
 
 #[test]
@@ -266,6 +327,30 @@ fn a_limit_that_was_ignored_is_found_out() {
     let violation = within_1_s.unwrap_or_else(|| panic!("{verdict}"));
     assert_eq!(violation.records, [10, 20, 21, 22, 23], "{verdict}");
     assert!(violation.what.contains("20 units admitted"), "{verdict}");
+}
+
+/// The same flood while edges did not know the limit, or only in part of the time.
+#[test]
+fn a_limit_is_judged_while_edges_knew_it() {
+    let verdict = |from_s: u64, until_s: u64| {
+        let mut trial = true_trial();
+        for serial in 20..24 {
+            let sold_out = Answer::SoldOut { available: 3 };
+            trial.records.push(record(serial, call(&order("bot", 4, None)), at(10), sold_out));
+        }
+        let span = Span { from_us: from_s * 1_000_000, until_us: until_s * 1_000_000 };
+        trial.limits.as_mut().unwrap().spans.insert("A".to_owned(), span);
+        trial.judge()
+    };
+    for (from_s, until_s, judged) in [(11, 30, 1), (0, 10, 5), (0, 0, 0)] {
+        let verdict = verdict(from_s, until_s);
+        assert!(verdict.holds(), "{verdict}");
+        assert_eq!(verdict.checked.count(Check::Limit), judged, "{verdict}");
+    }
+    let verdict = verdict(10, 11);
+    assert!(!verdict.holds() && verdict.violations.iter().all(|v| v.check == Check::Limit));
+    let said = verdict.to_string();
+    assert!(said.contains("and all edges knew that from 10.000 to 11.000 s"), "{said}");
 }
 
 #[test]

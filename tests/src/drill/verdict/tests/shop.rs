@@ -107,6 +107,16 @@ impl Shop {
         }
     }
 
+    /// Until when edges are told at `ms` that a SKU is sold out; 0 if it is not.
+    pub(super) fn sold_out_until_ms(&self, ms: u64, sku: &str) -> u64 {
+        if self.skus[sku].counters.available > 0 {
+            return 0;
+        }
+        let is_of = |id: &String| self.holds[id].evidence.sku == sku;
+        let first = self.due.iter().find(|(_, id)| is_of(id));
+        first.map_or(ms + 60_000, |(due_ms, _)| due_ms - SERVICE_EPOCH_MS)
+    }
+
     fn expire(&mut self, now_ms: u64) {
         while let Some((_, id)) = self.due.first().filter(|(due_ms, _)| *due_ms <= now_ms).cloned()
         {
