@@ -200,7 +200,7 @@ impl Edge {
         let ticked = match fleet.tick() {
             Ok(ticked) => ticked,
             Err(error) => {
-                fleet.sent(None, self.jitter());
+                fleet.start_over();
                 return self.debug(|| format!("cannot tick error=\"{}\"", EdgeError::from(error)));
             }
         };
@@ -224,13 +224,17 @@ impl Edge {
     /// Takes what came of a report: `body_len` bytes of an answer.
     pub(crate) fn report_answered(&self, call: u32, body_len: usize) {
         let Some(fleet) = &self.fleet else { return };
-        let body = if host::is_call_ok() { host::call_body(body_len).ok() } else { None };
+        let status = host::call_status();
+        let body = if status == b"200" { host::call_body(body_len).ok() } else { None };
         let reply = body.and_then(|body| serde_json::from_slice(&body).ok());
         if reply.is_none() {
             self.metrics.count_failed_report();
-            self.debug(|| format!("report not answered body_bytes={body_len}"));
+            let status = String::from_utf8_lossy(&status);
+            self.debug(|| format!("report not answered status={status} body_bytes={body_len}"));
         }
         if let Err(error) = fleet.answered(call, reply, self.jitter()) {
+            // What was taken of it may not be written down.
+            fleet.start_over();
             self.debug(|| format!("cannot take the answer error=\"{}\"", EdgeError::from(error)));
         }
     }

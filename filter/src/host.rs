@@ -160,8 +160,8 @@ pub(crate) fn call(
     Ok(call)
 }
 
-/// Whether a call was answered with status 200.
-pub(crate) fn is_call_ok() -> bool {
+/// The status of a call's answer; nothing, if there is none.
+pub(crate) fn call_status() -> Vec<u8> {
     const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
     const STATUS: &[u8] = b":status";
     let status = receive("proxy_get_header_map_value", |data, size| {
@@ -172,7 +172,7 @@ pub(crate) fn is_call_ok() -> bool {
             imports::proxy_get_header_map_value(HTTP_CALL_RESPONSE_HEADERS, name, len, data, size)
         }
     });
-    status.is_ok_and(|status| status == b"200")
+    status.unwrap_or_default()
 }
 
 /// The body of `len` bytes of a call's answer.

@@ -110,7 +110,9 @@ impl Follower {
         let aim_s = target_s / 2.0;
         let wait_s = seen.waiting as f64 / self.drain_per_s.max(0.01);
         let drain = self.units * self.drain_per_s;
-        let is_asked_for = seen.demand_per_s as f64 >= self.level * 0.8;
+        let bound = f64::from(limit.per_second()).min(seen.available as f64).max(1.0);
+        // While little is left the level stays what it is: there may be more at any time.
+        let is_asked_for = seen.demand_per_s as f64 >= self.level * 0.8 && self.level <= bound;
         let raised = self.level * if is_asked_for { RAISE } else { 1.0 };
         let wished = if wait_s < aim_s / 4.0 {
             raised
@@ -124,10 +126,11 @@ impl Follower {
             (drain * part).min(most)
         };
         let most = raised.max(drain * DRAIN_PART_SAFE);
-        let bound = f64::from(limit.per_second()).min(seen.available as f64).max(1.0);
-        self.level = wished.clamp(self.level * LOWER, most).clamp(1.0, bound);
-        if (self.level - self.told).abs() >= self.told * TELL_PART || self.level >= bound {
-            self.told = self.level;
+        let highest = f64::from(limit.per_second());
+        self.level = wished.clamp(self.level * LOWER, most).clamp(1.0, highest);
+        let in_force = self.level.min(bound);
+        if (in_force - self.told).abs() >= self.told * TELL_PART || in_force >= bound {
+            self.told = in_force;
         }
         part_of(limit, self.told)
     }
@@ -138,7 +141,7 @@ impl Follower {
         let [came_per_s, drain_per_s] = [came, seen.decided].map(|count| count as f64 / seconds);
         let of = self.levels[LATE - 1].min(seen.demand_per_s as f64);
         self.levels.rotate_right(1);
-        self.levels[0] = self.level;
+        self.levels[0] = self.told;
         // The first counts for itself.
         let part = if self.is_new { 1.0 } else { 1.0 - (-seconds / AVERAGE_S).exp() };
         self.came_of += (of - self.came_of) * part;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cartgate_policy::Sku;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
 use super::detector::Noticed;
 use super::post::{Counts, What};
@@ -23,6 +23,10 @@ const PLAN_EVERY: Duration = Duration::from_millis(50);
 
 /// How often the registry is looked at, if nobody says that it was changed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a change of the registry is waited for: a bucket may have no owner for a while, and edges are not
+/// to wait for it.
+const CHANGE_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often it is taken note of what this process was asked for.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
@@ -121,27 +125,27 @@ impl Control {
             let Some(leader) = leader else { return Ok(()) };
             leader.take_up(&registry, now, now_ms);
         }
-        self.end_expired(&registry).await?;
-        self.ask_stock(&registry).await?;
-        self.register(&registry).await?;
-        self.let_go(&registry).await
+        // What cannot be done for one item keeps no other waiting.
+        let ended = self.end_expired(&registry).await;
+        let asked = self.ask_stock(&registry).await;
+        let registered = self.register(&registry).await;
+        let let_go = self.let_go(&registry).await;
+        asked?;
+        Ok(ended.and(registered).and(let_go)?)
     }
 
     /// Takes out of the registry what has been there as long as it was to be.
-    async fn end_expired(
-        &self,
-        registry: &BTreeMap<Sku, HotState>,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let now = (self.clock)();
+    async fn end_expired(&self, registry: &BTreeMap<Sku, HotState>) -> Result<(), EnqueueError> {
+        let (now, mut done) = ((self.clock)(), Ok(()));
         let is_over = |item: HotItem| item.expires_at.is_some_and(|at| at <= now);
         for (sku, HotState { item, .. }) in registry.iter().filter(|(_, s)| is_over(s.item)) {
             let note = Note { has_expired: true, ..Self::note(*item, None) };
-            if self.change(sku, None, note).await? {
+            if is_done(self.change(sku, None, note).await, &mut done) {
                 tracing::info!(%sku, "hot item expired");
                 self.metrics.expired.inc();
             }
         }
-        Ok(())
+        done
     }
 
     /// Finds out which SKUs are in stock that may be hot.
@@ -155,10 +159,8 @@ impl Control {
     }
 
     /// Registers what has turned hot.
-    async fn register(
-        &self,
-        registry: &BTreeMap<Sku, HotState>,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn register(&self, registry: &BTreeMap<Sku, HotState>) -> Result<(), EnqueueError> {
+        let mut done = Ok(());
         let noticed = self.lead(|leader| leader.noticed(registry, self.now_ms()));
         for noticed in noticed.unwrap_or_default() {
             let reason = noticed.to_string();
@@ -170,30 +172,30 @@ impl Control {
                 expected_version: Some(0),
                 has_expired: false,
             };
-            if self.change(&sku, Some(self.rules.entry), note).await? {
+            let changed = self.change(&sku, Some(self.rules.entry), note).await;
+            if is_done(changed, &mut done) {
                 tracing::info!(%sku, per_s, threshold_per_s, past_per_s, "hot item detected");
                 self.metrics.detected.inc();
             }
         }
-        Ok(())
+        done
     }
 
     /// Takes out of the registry what was noticed, and is calm.
-    async fn let_go(
-        &self,
-        registry: &BTreeMap<Sku, HotState>,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn let_go(&self, registry: &BTreeMap<Sku, HotState>) -> Result<(), EnqueueError> {
+        let mut done = Ok(());
         let calmed = self.lead(|leader| leader.calmed(registry, self.now_ms()));
         for calmed in calmed.unwrap_or_default() {
             let reason = Reason::new(calmed.to_string()).ok();
             let Some(HotState { item, .. }) = registry.get(&calmed.sku) else { continue };
-            if self.change(&calmed.sku, None, Self::note(*item, reason)).await? {
+            let changed = self.change(&calmed.sku, None, Self::note(*item, reason)).await;
+            if is_done(changed, &mut done) {
                 let (sku, below_per_s, for_ms) = (&calmed.sku, calmed.below_per_s, calmed.for_ms);
                 tracing::info!(%sku, below_per_s, for_ms, "hot item let go");
                 self.metrics.let_go.inc();
             }
         }
-        Ok(())
+        done
     }
 
     /// What is noted of the end of an entry, if it is still that one.
@@ -202,14 +204,17 @@ impl Control {
         Note { origin: item.origin, reason, expected_version, has_expired: false }
     }
 
-    /// Changes the registry. Whether that was done: what somebody else has changed meanwhile stays.
+    /// Changes the registry. Whether that was done: what somebody else has changed meanwhile stays. What takes
+    /// long may be done later, and is asked for again until then.
     async fn change(
         &self,
         sku: &Sku,
         item: Option<HotItem>,
         note: Note,
     ) -> Result<bool, EnqueueError> {
-        let changed = self.engine.change_hot_item(sku.clone(), item, note, &Arc::default()).await;
+        let level = Arc::default();
+        let changing = self.engine.change_hot_item(sku.clone(), item, note, &level);
+        let Ok(changed) = timeout(CHANGE_WITHIN, changing).await else { return Ok(false) };
         match changed {
             Ok(changed) => {
                 self.changed.notify_one();
@@ -221,6 +226,16 @@ impl Control {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a change was done. Of those that fail the first is kept.
+fn is_done(changed: Result<bool, EnqueueError>, first: &mut Result<(), EnqueueError>) -> bool {
+    changed.unwrap_or_else(|error| {
+        if first.is_ok() {
+            *first = Err(error);
+        }
+        false
+    })
 }
 
 pub(super) fn every(period: Duration) -> Interval {

@@ -46,7 +46,8 @@ fn sold_out_until_ms(state: &HotState, told: Option<u64>, now_ms: u64) -> Option
     let until_ms = match stock.next_due {
         Some(due) => due.0,
         None if stock.held == 0 => now_ms + NO_HOLD_MS,
-        None => now_ms + UNKNOWN_MS,
+        // Up to a whole second, so that many items are told anew together.
+        None => (now_ms + UNKNOWN_MS).next_multiple_of(1_000),
     };
     let is_good = |told: &u64| *told > now_ms + RENEW_MS && *told <= until_ms;
     Some(told.filter(is_good).unwrap_or(until_ms))

@@ -24,8 +24,8 @@ use super::refused::Refused;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The most bytes that are read of an edge's report: 10,000 hot items at a hundred bytes each.
-const REPORT_BYTES_MAX: usize = 1_024 * 1_024;
+/// The most bytes that are read of an edge's report: 10,000 hot items, two hundred bytes each at the most.
+const REPORT_BYTES_MAX: usize = 2 * 1_024 * 1_024;
 
 /// How long a request's body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(10);

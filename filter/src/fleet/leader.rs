@@ -47,8 +47,10 @@ impl Leader {
         let until_ms = pulse.contact_until_ns / NS_PER_MS;
         let holds = pulse.holds.filter(|_| table.is_some());
         let reporter = Reporter::resume(table.unwrap_or_default(), pulse.number, holds, until_ms);
-        let (heavy, call) = Default::default();
-        Self { reporter, asked_ns: now_ns, heavy, heavy_since_ns: now_ns, call, sent_ns: now_ns }
+        // What threads were asked for since somebody last took it.
+        let since_ns = if pulse.leader == 0 { now_ns } else { pulse.beat_ns.min(now_ns) };
+        let (asked_ns, heavy_since_ns, sent_ns) = (since_ns, since_ns, now_ns);
+        Self { reporter, asked_ns, heavy: BTreeMap::new(), heavy_since_ns, call: None, sent_ns }
     }
 
     pub(super) fn number(&self) -> u64 {

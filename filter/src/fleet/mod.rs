@@ -36,9 +36,6 @@ pub(crate) use view::{HotItem, View};
 
 pub(crate) const NS_PER_MS: u64 = 1_000_000;
 
-/// Without a sign of the thread that reports for so long, another does. It gives one with each tick.
-const TAKE_OVER_NS: u64 = 600 * NS_PER_MS;
-
 /// With every so many ticks a thread says which SKUs are asked for most that are no hot items: over a
 /// shorter time there would be little to tell them by.
 const HEAVY_TICKS: u32 = 4;
@@ -161,13 +158,16 @@ impl<S: SharedStore> Fleet<S> {
         let have_shares_changed = self.catch_up(pulse)?;
         self.hand_over()?;
         let mut ticked = Ticked { have_shares_changed, ..Ticked::default() };
-        if !self.leads(pulse, now_ns)? {
-            self.state.borrow_mut().leader = None;
-            return Ok(ticked);
-        }
         let mut state = self.state.borrow_mut();
-        if state.leader.is_none() {
-            state.leader = Some(Leader::new(self.table()?, pulse, now_ns));
+        // Most threads need not look a second time.
+        let before = if pulse.is_anothers(self.me, now_ns) { None } else { self.lead(now_ns)? };
+        let Some(before) = before else {
+            state.leader = None;
+            return Ok(ticked);
+        };
+        // Whoever has been away goes on from what others have left, as anybody would.
+        if before.leader != self.me || state.leader.is_none() {
+            state.leader = Some(Leader::new(self.table()?, before, now_ns));
         }
         if let Some(leader) = &mut state.leader {
             leader.ask(self.take_asked()?, now_ns);
@@ -175,10 +175,17 @@ impl<S: SharedStore> Fleet<S> {
             ticked.contact = Some(leader.contact(now_ns));
             if ticked.report.is_some() {
                 let number = leader.number();
-                self.change_pulse(|pulse| Pulse { number, ..pulse })?;
+                if !self.change_pulse(|pulse| Pulse { number, ..pulse })? {
+                    (state.leader, ticked.report) = (None, None);
+                }
             }
         }
         Ok(ticked)
+    }
+
+    /// Goes on from what is shared, as a thread that takes over does: a step in between has failed.
+    pub(crate) fn start_over(&self) {
+        self.state.borrow_mut().leader = None;
     }
 
     /// Notes which call a report was sent with; `None`: it could not be sent. `jitter` is any random number.
@@ -201,18 +208,21 @@ impl<S: SharedStore> Fleet<S> {
         jitter: u64,
     ) -> Result<(), UpdateError<S::Error>> {
         let now_ns = self.store.now_ns().map_err(UpdateError::Store)?;
-        let pulse = self.pulse()?;
-        let mut state = self.state.borrow_mut();
-        // Another thread may have taken over: then it is told on its own.
-        let Some(leader) = state.leader.as_mut().filter(|_| pulse.leader == self.me) else {
+        // Another thread may have taken over: then it is told on its own. Otherwise none does while this is
+        // written down.
+        let Some(pulse) = self.lead(now_ns)?.filter(|before| before.leader == self.me) else {
+            self.start_over();
             return Ok(());
         };
-        let Some(answered) = leader.answered(call, reply, (&self.seed, jitter), now_ns) else {
-            return Ok(());
+        let answered = match &mut self.state.borrow_mut().leader {
+            Some(leader) => leader.answered(call, reply, (&self.seed, jitter), now_ns),
+            None => None,
         };
+        let Some(answered) = answered else { return Ok(()) };
         answered.write(&self.store, &self.keys, pulse, now_ns)?;
-        drop(state);
-        self.change_pulse(|pulse| answered.pulse(pulse))?;
+        if !self.change_pulse(|pulse| answered.pulse(pulse))? {
+            self.start_over();
+        }
         self.catch_up(self.pulse()?).map(drop)
     }
 
@@ -221,10 +231,12 @@ impl<S: SharedStore> Fleet<S> {
         Ok(stored.and_then(|(bytes, _)| Pulse::from_bytes(&bytes)).unwrap_or_default())
     }
 
-    fn change_pulse(&self, change: impl Fn(Pulse) -> Pulse) -> Result<(), UpdateError<S::Error>> {
+    /// Changes the pulse, if this is the thread that reports.
+    fn change_pulse(&self, change: impl Fn(Pulse) -> Pulse) -> Result<bool, UpdateError<S::Error>> {
         count::update(&self.store, &self.keys.pulse, |stored, _| {
             let pulse = stored.and_then(Pulse::from_bytes).unwrap_or_default();
-            Ok(((), Some(change(pulse).to_bytes())))
+            let leads = pulse.leader == self.me;
+            Ok((leads, leads.then(|| change(pulse).to_bytes())))
         })
     }
 
@@ -281,19 +293,16 @@ impl<S: SharedStore> Fleet<S> {
         })
     }
 
-    /// Whether this is the thread that reports, or becomes it, since no other gives a sign.
-    fn leads(&self, pulse: Pulse, now_ns: u64) -> Result<bool, UpdateError<S::Error>> {
-        let is_quiet = |pulse: Pulse| now_ns.saturating_sub(pulse.beat_ns) >= TAKE_OVER_NS;
-        if pulse.leader != self.me && pulse.leader != 0 && !is_quiet(pulse) {
-            return Ok(false);
-        }
+    /// Says that this is the thread that reports, if it is, or becomes it, since no other gives a sign. Gives
+    /// what the pulse was before.
+    fn lead(&self, now_ns: u64) -> Result<Option<Pulse>, UpdateError<S::Error>> {
         count::update(&self.store, &self.keys.pulse, |stored, _| {
-            let pulse = stored.and_then(Pulse::from_bytes).unwrap_or_default();
-            if pulse.leader != self.me && pulse.leader != 0 && !is_quiet(pulse) {
-                return Ok((false, None));
+            let before = stored.and_then(Pulse::from_bytes).unwrap_or_default();
+            if before.is_anothers(self.me, now_ns) {
+                return Ok((None, None));
             }
-            let leading = Pulse { leader: self.me, beat_ns: now_ns, ..pulse };
-            Ok((true, Some(leading.to_bytes())))
+            let leading = Pulse { leader: self.me, beat_ns: now_ns, ..before };
+            Ok((Some(before), Some(leading.to_bytes())))
         })
     }
 }

@@ -20,8 +20,17 @@ pub(super) struct Pulse {
     pub(super) holds: Option<u64>,
 }
 
+/// Without a sign of the thread that reports for so long, another does. It gives one with each tick.
+const TAKE_OVER_NS: u64 = 600 * super::NS_PER_MS;
+
 impl Pulse {
     const BYTES: usize = 65;
+
+    /// Whether another thread than this one reports, by the signs that it gives.
+    pub(super) fn is_anothers(&self, me: u64, now_ns: u64) -> bool {
+        let is_quiet = now_ns.saturating_sub(self.beat_ns) >= TAKE_OVER_NS;
+        self.leader != me && self.leader != 0 && !is_quiet
+    }
 
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(Self::BYTES);

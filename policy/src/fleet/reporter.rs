@@ -248,9 +248,11 @@ impl Table {
         if let Some(entry) = self.items.get_mut(&sku) {
             let limit_before = std::mem::replace(&mut entry.item, item.clone()).limit;
             entry.share = entry.share.filter(|_| item.limit.is_some());
-            let (limit, (_, per_second)) = (item.limit?, entry.share?);
-            let has_changed = limit_before != Some(limit);
-            return has_changed.then(|| (sku, entry.place, Allowance::of(limit, per_second)));
+            // Without a share: of a limit that was there before its meter may still have one.
+            let limit = item.limit.filter(|limit| limit_before != Some(*limit))?;
+            let share =
+                entry.share.map_or_else(Allowance::default, |(_, n)| Allowance::of(limit, n));
+            return Some((sku, entry.place, share));
         }
         let place = free.next()?;
         self.items.insert(sku.clone(), Entry { item: item.clone(), place, share: None });

@@ -3,8 +3,11 @@
 
 use proptest::prelude::*;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::gcra::Limit;
+use crate::shares::Allowance;
 
 const SETTINGS: Settings =
     Settings { ttl_ms: 2_000, margin_ms: 3, report_every_ms: 200, edges_max: 100 };
@@ -49,6 +52,8 @@ enum Op {
     Register,
     /// The limit is taken away, and the item stays.
     Unlimit,
+    /// It is another.
+    Limit(u32),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -69,6 +74,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Unregister),
         2 => Just(Op::Register),
         1 => Just(Op::Unlimit),
+        2 => (1_u32..120).prop_map(Op::Limit),
     ]
 }
 
@@ -81,6 +87,8 @@ enum Message {
 struct Edge {
     id: u64,
     reporter: Reporter,
+    /// What threads go by, as shared data have it.
+    meters: BTreeMap<u16, Allowance>,
     is_waiting: bool,
     demand: u32,
     ahead_ms: u64,
@@ -96,14 +104,17 @@ impl Edge {
 
     fn share(&self, real_ms: u64) -> u32 {
         let entry = self.reporter.table().items.get(&sku());
-        let share = entry.filter(|entry| entry.item.limit.is_some()).and_then(|entry| entry.share);
+        let entry = entry.filter(|entry| entry.item.limit.is_some());
         let is_good = self.now_ms(real_ms) < self.reporter.contact_until_ms();
-        share.filter(|_| is_good).map_or(0, |(_, per_second)| per_second)
+        let meter = |entry: &Entry| self.meters.get(&entry.place).expect("each limit has a meter");
+        entry.filter(|_| is_good).map_or(0, |entry| meter(entry).per_second)
     }
 }
 
 struct World {
     limit: u32,
+    /// The highest that there was.
+    limit_max: u32,
     real_ms: u64,
     fleet: Fleet,
     incarnations: u64,
@@ -119,6 +130,7 @@ impl World {
         let new = |id: usize, &(ahead_ms, faster_ppm): &(u64, i64)| Edge {
             id: id as u64,
             reporter: Reporter::resume(Table::default(), 0, None, 0),
+            meters: BTreeMap::new(),
             is_waiting: false,
             demand: 0,
             ahead_ms,
@@ -129,8 +141,17 @@ impl World {
         let fleet = Fleet::new(1, SETTINGS, real_ms);
         let (incarnations, network) = (1, Vec::new());
         let is_registered = Some(true);
-        let mut world =
-            Self { limit, real_ms, fleet, incarnations, is_registered, edges, ids, network };
+        let mut world = Self {
+            limit,
+            limit_max: limit,
+            real_ms,
+            fleet,
+            incarnations,
+            is_registered,
+            edges,
+            ids,
+            network,
+        };
         world.register();
         world
     }
@@ -171,6 +192,7 @@ impl World {
             Op::Restart(edge) => {
                 let edge = &mut self.edges[edge % edges];
                 (edge.id, edge.is_waiting) = (self.ids, false);
+                edge.meters.clear();
                 edge.reporter = Reporter::resume(Table::default(), 0, None, 0);
                 self.ids += 1;
             }
@@ -187,6 +209,11 @@ impl World {
                     Op::Unregister => None,
                     _ => Some(matches!(op, Op::Register)),
                 };
+                self.register();
+            }
+            Op::Limit(limit) => {
+                self.limit = limit;
+                self.limit_max = self.limit_max.max(limit);
                 self.register();
             }
         }
@@ -237,7 +264,9 @@ impl World {
                 {
                     edge.is_waiting = false;
                     let now_ms = edge.now_ms(self.real_ms);
-                    edge.reporter.accept(reply, now_ms);
+                    let change = edge.reporter.accept(reply, now_ms);
+                    edge.meters
+                        .extend(change.shares.into_iter().map(|(_, place, share)| (place, share)));
                 }
             }
         }
@@ -288,13 +317,14 @@ proptest! {
         for op in ops {
             world.run(op);
             let held = world.held();
-            prop_assert!(total(&held) <= u64::from(limit), "after {:?}: {:?}", op, held);
+            prop_assert!(total(&held) <= world.limit_max.into(), "after {:?}: {:?}", op, held);
         }
         // Once nothing goes wrong any more, all of the limit is used: after what is gone has expired, and a
         // report or two.
         world.run(Op::Register);
         world.calm(18);
-        prop_assert!(world.comes_to(|held| total(held) == u64::from(limit)), "{:?}", world.held());
+        let limit = u64::from(world.limit);
+        prop_assert!(world.comes_to(|held| total(held) == limit), "{:?}", world.held());
     }
 }
 

@@ -16,8 +16,10 @@ pub struct Book {
     edges: BTreeMap<u64, Booking>,
     /// What all bookings add up to: never less than what edges may use.
     booked: u64,
-    /// Whether everybody was told what `edges` say, when demand last changed.
-    is_planned: bool,
+    /// The turn for which it was said what everybody is to have; `None`: something has changed since.
+    planned: Option<u64>,
+    /// Whether more is asked for than there is.
+    is_short: bool,
 }
 
 /// A share as it was granted.
@@ -53,21 +55,32 @@ impl Book {
 
     /// Changes the limit. What was granted under another stays good until edges have given it up.
     pub fn set_limit(&mut self, limit: u32) {
-        self.is_planned &= self.limit == limit;
+        if self.limit != limit {
+            self.planned = None;
+        }
         self.limit = limit;
     }
 
     /// Notes how many units per second an edge is asked for. An edge that nothing is noted of takes no part.
+    ///
+    /// Somewhat less than before is noted as what it was, and as long as there is enough for all, half as much
+    /// as well: demand is never quite the same twice, and each change has all edges told.
     pub fn ask(&mut self, edge: u64, demand: u32) {
         let is_new = !self.edges.contains_key(&edge);
         let booking = self.edges.entry(edge).or_default();
-        self.is_planned &= !is_new && booking.demand == demand;
-        booking.demand = demand;
+        let (parts, of) = if self.is_short { (9, 10) } else { (1, 2) };
+        let least = u64::from(booking.demand) * parts / of;
+        let is_steady = demand > 0 && demand <= booking.demand && u64::from(demand) >= least;
+        if is_new || !(is_steady || demand == booking.demand) {
+            booking.demand = demand;
+            self.planned = None;
+        }
     }
 
-    /// Notes that an edge has the share with this number, and none before it any more.
+    /// Notes that an edge has the share with this number, and none before it any more. One that was never
+    /// granted is nobody's.
     pub fn confirm(&mut self, edge: u64, seq: u64) {
-        if let Some(booking) = self.edges.get_mut(&edge) {
+        if let Some(booking) = self.edges.get_mut(&edge).filter(|booking| seq <= booking.seq) {
             let before = booking.most();
             booking.granted.retain(|granted| granted.seq >= seq);
             booking.has_last = seq == booking.seq;
@@ -78,7 +91,7 @@ impl Book {
     /// Notes a share that an edge has from a book that this one knows nothing of. It is booked, even if it
     /// is more than there is.
     pub fn adopt(&mut self, edge: u64, per_second: u32) {
-        self.is_planned = false;
+        self.planned = None;
         let booking = self.edges.entry(edge).or_default();
         let before = booking.most();
         booking.grant(per_second);
@@ -88,7 +101,7 @@ impl Book {
     /// Forgets an edge that has nothing any more.
     pub fn forget(&mut self, edge: u64) {
         if let Some(booking) = self.edges.remove(&edge) {
-            self.is_planned = false;
+            self.planned = None;
             self.booked -= u64::from(booking.most());
         }
     }
@@ -103,15 +116,17 @@ impl Book {
     /// unit for each edge, whole units go on to others with each `turn`.
     pub fn plan(&mut self, turn: u64) {
         let goes_round = u64::from(self.limit) < self.edges.len() as u64;
-        if self.is_planned && !goes_round {
+        let turn = if goes_round { turn } else { 0 };
+        if self.planned == Some(turn) {
             return;
         }
         let demands: Vec<u32> = self.edges.values().map(|booking| booking.demand).collect();
-        let wishes = divide(self.limit, &demands, if goes_round { turn } else { 0 });
+        self.is_short = demands.iter().map(|n| u64::from(*n)).sum::<u64>() > self.limit.into();
+        let wishes = divide(self.limit, &demands, turn);
         for (booking, wish) in self.edges.values_mut().zip(wishes) {
             booking.wish = wish;
         }
-        self.is_planned = true;
+        self.planned = Some(turn);
     }
 
     /// What an edge is to be told: the share that it is to have, as far as there is as much; `None` if it
@@ -123,7 +138,8 @@ impl Book {
         let free = u64::from(self.limit).saturating_sub(others);
         let free = u32::try_from(free).unwrap_or(u32::MAX);
         let has = booking.granted.last().map_or(0, |granted| granted.per_second);
-        let per_second = if learns { has } else { booking.wish.min(free) };
+        // It takes nothing from others to let an edge have as much as it may be using in any case.
+        let per_second = if learns { has } else { booking.wish.min(free.max(before)) };
         if per_second != has {
             booking.grant(per_second);
             self.booked = others + u64::from(booking.most());
@@ -213,17 +229,48 @@ mod tests {
         book.plan(0);
         let learning = [0, 1, 2].map(|edge| book.grant(edge, true).map(|g| (g.seq, g.per_second)));
         assert_eq!(learning, [Some((1, 80)), Some((1, 60)), None]);
-        // Others have more than there is: nothing is left for the first.
-        assert_eq!(
-            [0, 1, 2].map(|edge| granted(&mut book, edge)),
-            [Some((2, 40)), Some((2, 0)), None]
-        );
-        book.confirm(0, 2);
+        // There is nothing left for the third until the others have given up theirs.
+        let grants = |book: &mut Book| [0, 1, 2].map(|edge| granted(book, edge));
+        assert_eq!(grants(&mut book), [Some((2, 50)), Some((2, 0)), None]);
         book.confirm(1, 2);
-        assert_eq!(
-            [0, 1, 2].map(|edge| granted(&mut book, edge)),
-            [Some((3, 50)), None, Some((1, 50))]
-        );
+        assert_eq!(grants(&mut book), [Some((2, 50)), None, Some((1, 20))]);
+        book.confirm(0, 2);
+        assert_eq!(grants(&mut book), [None, None, Some((2, 50))]);
+    }
+
+    #[test]
+    fn a_limit_that_goes_down_takes_from_nobody_more_than_that() {
+        let mut book = book(&[500, 500]);
+        let grants = |book: &mut Book| [0, 1].map(|edge| granted(book, edge));
+        assert_eq!(grants(&mut book), [Some((1, 50)), Some((1, 50))]);
+        (0..2).for_each(|edge| book.confirm(edge, 1));
+        book.set_limit(80);
+        book.plan(0);
+        assert_eq!(grants(&mut book), [Some((2, 40)), Some((2, 40))]);
+    }
+
+    #[test]
+    fn nobody_has_a_share_that_was_never_granted() {
+        let mut book = book(&[500, 500]);
+        assert_eq!(granted(&mut book, 0), Some((1, 50)));
+        book.confirm(0, 7);
+        assert_eq!((book.booked, granted(&mut book, 0)), (50, Some((1, 50))));
+    }
+
+    #[test]
+    fn small_changes_of_demand_change_no_shares() {
+        let mut book = book(&[40, 0]);
+        let grants = |book: &mut Book| {
+            book.plan(0);
+            [0, 1].map(|edge| granted(book, edge))
+        };
+        assert_eq!(grants(&mut book), [Some((1, 70)), Some((1, 30))]);
+        (0..2).for_each(|edge| book.confirm(edge, 1));
+        book.ask(0, 25);
+        assert_eq!(grants(&mut book), [None, None]);
+        book.ask(0, 19);
+        // The other has to wait until that is given up.
+        assert_eq!(grants(&mut book), [Some((2, 60)), None]);
     }
 
     #[test]

@@ -137,6 +137,8 @@ fn it_is_never_more_than_is_left() {
     assert_eq!(step(5_000), (1_000, 3_000));
     assert_eq!(step(70), (70, 210));
     assert_eq!(step(0), (1, 3));
+    // And it is back at once, if units are.
+    assert_eq!(step(5_000), (1_000, 3_000));
 }
 
 #[test]

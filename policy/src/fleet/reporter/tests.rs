@@ -120,3 +120,14 @@ fn it_waits_for_an_answer() {
     // An answer that nobody waits for changes nothing.
     assert_eq!(reporter.accept(reply(vec![item(0)], Vec::new()), 10_200), Change::default());
 }
+
+/// What its meter had may be of a limit of long ago.
+#[test]
+fn a_limit_that_comes_back_begins_without_a_share() {
+    let mut reporter = reporter();
+    let shares = vec![(sku(0), 1, 5)];
+    exchange(&mut reporter, Reply { shares, ..reply(vec![item(0)], Vec::new()) });
+    exchange(&mut reporter, reply(vec![Item { limit: None, ..item(0) }], Vec::new()));
+    let change = exchange(&mut reporter, reply(vec![item(0)], Vec::new()));
+    assert_eq!(change.shares, [(sku(0), 0, Allowance::default())]);
+}

@@ -1,10 +1,10 @@
 //! What it costs an Envoy to know a thousand hot items and to report, and the service to be reported to.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::super::closed::{self, Caller};
@@ -15,7 +15,9 @@ use super::super::run::Run;
 use super::super::statistics::Series;
 use super::super::watch::{envoy_pid, pid};
 use super::edges::{EDGES, Fleet, config};
-use crate::{Envoy, client};
+use crate::Envoy;
+use crate::edges::Edge;
+use crate::random::Random;
 
 const ITEMS: u32 = 1_000;
 
@@ -29,10 +31,7 @@ const CATALOGUE: Skus = Skus::Zipf(10_000);
 
 const ROUNDS: usize = 5;
 
-/// How often an edge reports that has nothing to wait for.
-const REPORTS_PER_S: f64 = 5.0;
-
-/// How many edges report as fast as they can, to see how much one process bears.
+/// How many edges report, to see what that costs the service.
 const REPORTERS: u64 = 64;
 
 pub(super) async fn measure(run: &mut Run) {
@@ -46,14 +45,14 @@ pub(super) async fn measure(run: &mut Run) {
             .await;
     }
     fleet.until_known(&sku_name(items)).await;
-    of_the_service(run, &fleet).await;
+    let idle = of_the_service(run, &fleet).await;
     of_requests(run, &fleet).await;
-    reports(run, &fleet).await;
+    reports(run, &fleet, idle).await;
     fleet.stop().await;
 }
 
-/// The service's CPU while edges report and nobody asks for anything.
-async fn of_the_service(run: &mut Run, fleet: &Fleet) {
+/// The service's CPU while edges report and nobody asks for anything: the part of a core that it takes.
+async fn of_the_service(run: &mut Run, fleet: &Fleet) -> f64 {
     let (service, began) = (pid(&fleet.service), Instant::now());
     let before = cpu::of_process(service);
     tokio::time::sleep(run.extent.phase).await;
@@ -62,6 +61,7 @@ async fn of_the_service(run: &mut Run, fleet: &Fleet) {
     let note =
         format!("a second: {ITEMS} hot items looked after, {EDGES} edges that report, nobody asks");
     run.add(Figure::new("service_cpu_ms_per_s", ms, "ms").note(note));
+    ms / 1e3
 }
 
 /// The CPU of a request at an edge that knows hot items and reports, beside one that does neither.
@@ -107,46 +107,43 @@ async fn stop(mut envoy: Envoy) {
     envoy.process.kill().await.expect("it ends");
 }
 
-/// How many reports one process answers per second: edges in a closed loop, each asked for ten items.
-async fn reports(run: &mut Run, fleet: &Fleet) {
-    let counted = Arc::new(Mutex::new(0_u64));
-    let end = Instant::now() + run.extent.phase;
-    let service = pid(&fleet.service);
+/// What a report costs the service: edges that report as they are told to, each asked for ten items, somewhat
+/// more or less each time.
+async fn reports(run: &mut Run, fleet: &Fleet, idle: f64) {
+    let end = Instant::now() + run.extent.phase.max(Duration::from_secs(5));
+    let (address, service, began) = (fleet.service.address(), pid(&fleet.service), Instant::now());
     let before = cpu::of_process(service);
-    let mut asking = JoinSet::new();
-    for edge in 1..=REPORTERS {
-        let (url, counted) =
-            (fleet.service.url(&format!("/v1/edges/{edge:016x}/reports")), counted.clone());
-        asking.spawn(async move {
-            let (client, mut known, mut holds) = (client::http(), Value::Null, Value::Null);
-            for number in 1_u64.. {
-                if Instant::now() >= end {
-                    break;
+    let mut reporting = JoinSet::new();
+    for id in 1..=REPORTERS {
+        reporting.spawn(async move {
+            let (mut edge, mut random, mut count) = (Edge::new(id), Random::new(id), 0_u64);
+            while Instant::now() < end {
+                for item in 1..=10 {
+                    edge.ask(&sku_name(item), 80 + random.below(40));
                 }
-                let items: Vec<_> = (1..=10)
-                    .map(|item| json!({"sku": sku_name(item), "demand": 10 + number % 5}))
-                    .collect();
-                let report = json!({
-                    "number": number, "known": known, "holds": holds, "is_all": false,
-                    "items": items, "over_ms": 200, "heavy": [],
-                });
-                let answer = client.post(&url).json(&report).send().await.expect("an answer");
-                assert_eq!(answer.status().as_u16(), 200);
-                let reply: Value = answer.json().await.expect("a reply");
-                (known, holds) =
-                    (reply["version"].clone(), reply["version"]["incarnation"].clone());
-                *counted.lock().expect("nobody panics here") += 1;
+                match edge.report(address).await {
+                    Some(status) => {
+                        assert_eq!(status, 200);
+                        count += 1;
+                    }
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
             }
+            count
         });
     }
-    asking.join_all().await;
-    let used = cpu::of_process(service).saturating_sub(before);
-    let count = *counted.lock().expect("nobody has panicked") as f64;
-    let us = used.as_secs_f64() * 1e6 / count;
-    let note = format!("{REPORTERS} edges in a closed loop, asked for ten items each");
+    let count = reporting.join_all().await.into_iter().sum::<u64>() as f64;
+    let lasted = began.elapsed().as_secs_f64();
+    let used = cpu::of_process(service).saturating_sub(before).as_secs_f64() - idle * lasted;
+    let us = used * 1e6 / count;
+    let note = format!(
+        "{REPORTERS} edges asked for ten items each, {:.1} reports a second of each",
+        count / lasted / REPORTERS as f64
+    );
     run.add(Figure::new("service_cpu_us_per_report", us, "us").note(note));
-    let note = format!("an edge that reports {REPORTS_PER_S} times a second");
-    run.add(Figure::new("service_cpu_us_per_edge_s", us * REPORTS_PER_S, "us").note(note));
+    let per_edge = used * 1e6 / lasted / REPORTERS as f64;
+    let note = "a second, without what items cost";
+    run.add(Figure::new("service_cpu_us_per_edge_s", per_edge, "us").note(note));
     let note = "one core, reports alone";
     run.add(Figure::new("reports_per_s_and_core", 1e6 / us, "/s").note(note));
 }
