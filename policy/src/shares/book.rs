@@ -63,17 +63,17 @@ impl Book {
 
     /// Notes how many units per second an edge is asked for. An edge that nothing is noted of takes no part.
     ///
-    /// Somewhat less than before is noted as what it was, and as long as there is enough for all, half as much
-    /// as well: demand is never quite the same twice, and each change has all edges told.
+    /// Demand is never the same twice, and each plan has edges told. As long as there is enough for all, and an
+    /// edge's share covers what it is asked for, nothing need change; nor for a tenth less than before.
     pub fn ask(&mut self, edge: u64, demand: u32) {
         let is_new = !self.edges.contains_key(&edge);
         let booking = self.edges.entry(edge).or_default();
-        let (parts, of) = if self.is_short { (9, 10) } else { (1, 2) };
-        let least = u64::from(booking.demand) * parts / of;
-        let is_steady = demand > 0 && demand <= booking.demand && u64::from(demand) >= least;
-        if is_new || !(is_steady || demand == booking.demand) {
+        let is_covered = !self.is_short && demand <= booking.has();
+        let least = u64::from(booking.demand) * 9 / 10;
+        let is_steady = demand <= booking.demand && u64::from(demand) >= least;
+        if is_new || !is_steady {
             booking.demand = demand;
-            self.planned = None;
+            self.planned = self.planned.filter(|_| is_covered && !is_new);
         }
     }
 
@@ -137,7 +137,7 @@ impl Book {
         let others = self.booked - u64::from(before);
         let free = u64::from(self.limit).saturating_sub(others);
         let free = u32::try_from(free).unwrap_or(u32::MAX);
-        let has = booking.granted.last().map_or(0, |granted| granted.per_second);
+        let has = booking.has();
         // It takes nothing from others to let an edge have as much as it may be using in any case.
         let per_second = if learns { has } else { booking.wish.min(free.max(before)) };
         if per_second != has {
@@ -149,9 +149,7 @@ impl Book {
 
     /// Whether an edge is to have another share than it was granted last.
     pub fn is_waiting(&self, edge: u64) -> bool {
-        self.edges.get(&edge).is_some_and(|booking| {
-            booking.granted.last().map_or(0, |granted| granted.per_second) != booking.wish
-        })
+        self.edges.get(&edge).is_some_and(|booking| booking.has() != booking.wish)
     }
 }
 
@@ -159,6 +157,11 @@ impl Booking {
     /// What the edge may use at most.
     fn most(&self) -> u32 {
         self.granted.iter().map(|granted| granted.per_second).max().unwrap_or_default()
+    }
+
+    /// What it was granted last.
+    fn has(&self) -> u32 {
+        self.granted.last().map_or(0, |granted| granted.per_second)
     }
 
     fn grant(&mut self, per_second: u32) {
@@ -266,11 +269,13 @@ mod tests {
         };
         assert_eq!(grants(&mut book), [Some((1, 70)), Some((1, 30))]);
         (0..2).for_each(|edge| book.confirm(edge, 1));
-        book.ask(0, 25);
-        assert_eq!(grants(&mut book), [None, None]);
-        book.ask(0, 19);
-        // The other has to wait until that is given up.
-        assert_eq!(grants(&mut book), [Some((2, 60)), None]);
+        for (first, second) in [(25, 0), (0, 30), (70, 1), (3, 9)] {
+            book.ask(0, first);
+            book.ask(1, second);
+            assert_eq!(grants(&mut book), [None, None]);
+        }
+        book.ask(1, 31);
+        assert_ne!(grants(&mut book), [None, None]);
     }
 
     #[test]
