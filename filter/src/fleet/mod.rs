@@ -156,13 +156,14 @@ impl<S: SharedStore> Fleet<S> {
         let now_ns = self.store.now_ns().map_err(UpdateError::Store)?;
         let pulse = self.pulse()?;
         let have_shares_changed = self.catch_up(pulse)?;
-        self.hand_over()?;
+        let mine = self.take_mine();
         let mut ticked = Ticked { have_shares_changed, ..Ticked::default() };
         let mut state = self.state.borrow_mut();
         // Most threads need not look a second time.
         let before = if pulse.is_anothers(self.me, now_ns) { None } else { self.lead(now_ns)? };
         let Some(before) = before else {
             state.leader = None;
+            self.hand_over(&mine)?;
             return Ok(ticked);
         };
         // Whoever has been away goes on from what others have left, as anybody would.
@@ -170,7 +171,9 @@ impl<S: SharedStore> Fleet<S> {
             state.leader = Some(Leader::new(self.table()?, before, now_ns));
         }
         if let Some(leader) = &mut state.leader {
-            leader.ask(self.take_asked()?, now_ns);
+            let mut asked = mine;
+            asked.add(&self.take_asked()?);
+            leader.ask(asked, now_ns);
             ticked.report = leader.report(now_ns);
             ticked.contact = Some(leader.contact(now_ns));
             if ticked.report.is_some() {
@@ -266,8 +269,8 @@ impl<S: SharedStore> Fleet<S> {
         Ok(have_shares_changed)
     }
 
-    /// Hands what this thread was asked for to the one that reports.
-    fn hand_over(&self) -> Result<(), UpdateError<S::Error>> {
+    /// Takes out what this thread was asked for.
+    fn take_mine(&self) -> Asked {
         let mut state = self.state.borrow_mut();
         state.ticks = state.ticks.wrapping_add(1);
         let heavy = match state.ticks % HEAVY_TICKS {
@@ -275,13 +278,17 @@ impl<S: SharedStore> Fleet<S> {
             _ => Vec::new(),
         };
         let heavy = heavy.into_iter().map(|Heavy { sku, units }| (sku, units)).collect();
-        let mine = Asked { items: self.view.borrow().take_asked(), heavy };
+        Asked { items: self.view.borrow().take_asked(), heavy }
+    }
+
+    /// Hands what this thread was asked for to the one that reports.
+    fn hand_over(&self, mine: &Asked) -> Result<(), UpdateError<S::Error>> {
         if mine.is_empty() {
             return Ok(());
         }
         count::update(&self.store, &self.keys.asked, |stored, _| {
             let mut all = stored.map(Asked::from_bytes).unwrap_or_default();
-            all.add(&mine);
+            all.add(mine);
             Ok(((), Some(all.to_bytes())))
         })
     }
