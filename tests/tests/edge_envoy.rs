@@ -71,25 +71,33 @@ async fn the_access_log_says_who_answered_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_counter_is_there_from_the_start() {
+async fn every_metric_is_there_from_the_start() {
     let metrics = edge().await.envoy.metrics().await;
     let of_ours = |line: &str| line.strip_prefix("# TYPE cartgate_").map(str::to_owned);
-    let mut counters: Vec<_> = metrics.lines().filter_map(of_ours).collect();
-    counters.sort_unstable();
-    let expected = [
+    let mut metrics: Vec<_> = metrics.lines().filter_map(of_ours).collect();
+    metrics.sort_unstable();
+    let outcomes = [
         "admitted",
         "body_too_large",
         "client_denied",
+        "closed",
         "contended",
         "denied",
         "failed",
         "invalid",
         "no_sku",
+        "not_open_yet",
         "over_burst",
         "overflow",
+        "paused",
+        "sold_out",
         "unsupported_media_type",
     ];
-    assert_eq!(counters, expected.map(|name| format!("requests_{name} counter")));
+    let of_the_fleet =
+        ["contact gauge", "hot_items gauge", "reports counter", "reports_failed counter"];
+    let outcomes = outcomes.map(|name| format!("requests_{name} counter"));
+    let expected: Vec<_> = of_the_fleet.map(str::to_owned).into_iter().chain(outcomes).collect();
+    assert_eq!(metrics, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

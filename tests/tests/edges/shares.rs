@@ -144,7 +144,7 @@ async fn reports_are_refused_one_by_one() {
     let heavy = json!({"sku": "A".repeat(64), "units": 1});
     large["heavy"] = Value::Array(vec![heavy.clone(); 5_000]);
     assert_eq!(post(first, large.clone()).await.status, 200);
-    large["heavy"] = Value::Array(vec![heavy; 15_000]);
+    large["heavy"] = Value::Array(vec![heavy; 30_000]);
     assert_eq!(problem(&post(first, large).await), (413, "body-too-large".into()));
     let counted = super::metrics(&service).await;
     for expected in [
