@@ -1,6 +1,6 @@
 //! The service's side: what it knows of its edges, and what it tells them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -185,7 +185,7 @@ impl Fleet {
             self.edges.iter().filter(|(_, edge)| edge.until_ms <= now_ms).map(|(id, _)| *id);
         for id in ended.collect::<Vec<_>>() {
             let asked = self.edges.remove(&id).map_or_else(Vec::new, |edge| edge.asked);
-            self.take_back(id, &asked);
+            self.take_back(&asked);
             self.forget(id);
         }
         self.closed.retain(|_, (_, until_ms)| now_ms < *until_ms);
@@ -204,31 +204,33 @@ impl Fleet {
         now_ms: u64,
         unix_ms: u64,
     ) -> Result<Reply, NotTaken> {
-        let (is_new, max) = (!self.edges.contains_key(&id), self.settings.edges_max);
-        if is_new && self.edges.len() >= max {
-            return Err(NotTaken::TooManyEdges { max });
-        }
-        let before = self.edges.get(&id).cloned().unwrap_or_default();
-        if !is_new && report.number <= before.number {
-            return Err(NotTaken::Outdated { number: report.number, taken: before.number });
+        let (before, max) = (self.edges.get(&id), self.settings.edges_max);
+        match before.map(|edge| edge.number) {
+            Some(taken) if report.number <= taken => {
+                return Err(NotTaken::Outdated { number: report.number, taken });
+            }
+            None if self.edges.len() >= max => return Err(NotTaken::TooManyEdges { max }),
+            _ => {}
         }
         let learns = now_ms < self.learns_until_ms;
-        let session = self.session(report, !is_new && now_ms < before.until_ms, learns);
+        let is_alive = before.is_some_and(|edge| now_ms < edge.until_ms);
+        let session = self.session(report, is_alive, learns);
         if session == Session::Begun {
             self.begin(id, report, learns);
         }
         let known = report.known.filter(|known| known.incarnation == self.incarnation);
         let known = known.map(|known| known.revision);
-        let edge = Edge { number: report.number, known, ..before };
-        match session {
-            Session::Unknown => drop(self.edges.insert(id, Edge { until_ms: now_ms, ..edge })),
+        let mut edge = self.edges.remove(&id).unwrap_or_default();
+        (edge.number, edge.known) = (report.number, known);
+        edge.until_ms = match session {
+            Session::Unknown => now_ms,
             Session::Renewed | Session::Begun => {
+                edge.asked = self.note(id, &edge.asked, report);
                 let Settings { ttl_ms, margin_ms, .. } = self.settings;
-                let until_ms = now_ms.saturating_add(ttl_ms).saturating_add(margin_ms);
-                let asked = self.note(id, &edge.asked, report);
-                self.edges.insert(id, Edge { until_ms, asked, ..edge });
+                now_ms.saturating_add(ttl_ms).saturating_add(margin_ms)
             }
-        }
+        };
+        self.edges.insert(id, edge);
         Ok(self.reply(id, session, known, learns, unix_ms))
     }
 
@@ -263,7 +265,14 @@ impl Fleet {
 
     /// Notes what an edge is asked for, and which shares it has. What it does not name it is not asked for.
     fn note(&mut self, id: u64, asked_before: &[Asked], report: &Report) -> Vec<Asked> {
-        self.take_back(id, asked_before);
+        self.take_back(asked_before);
+        let is_named: HashSet<_> = report.items.iter().map(|item| &item.sku).collect();
+        for Asked { sku, .. } in asked_before.iter().filter(|asked| !is_named.contains(&asked.sku))
+        {
+            if let Some(book) = self.book(sku) {
+                book.ask(id, 0);
+            }
+        }
         let holds = report.holds == Some(self.incarnation);
         let mut asked = Vec::new();
         for item in &report.items {
@@ -283,14 +292,10 @@ impl Fleet {
     }
 
     /// Takes back what was noted of an edge's demand.
-    fn take_back(&mut self, id: u64, asked: &[Asked]) {
+    fn take_back(&mut self, asked: &[Asked]) {
         for Asked { sku, since, demand } in asked {
-            let Some(known) = self.items.get_mut(sku) else { continue };
-            if known.since == *since {
+            if let Some(known) = self.items.get_mut(sku).filter(|known| known.since == *since) {
                 known.demand -= u64::from(*demand);
-            }
-            if let Some(book) = &mut known.book {
-                book.ask(id, 0);
             }
         }
     }

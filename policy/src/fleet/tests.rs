@@ -342,6 +342,20 @@ fn shares_follow_demand() {
     }
 }
 
+/// Demand is never the same twice. Where there is not enough for all either, only what matters moves shares.
+#[test]
+fn a_little_less_demand_moves_no_shares() {
+    let mut world = World::new(100, &[(0, 0), (0, 0)]);
+    let mut held = |demand| {
+        world.run(Op::Ask(0, 500));
+        world.run(Op::Ask(1, demand));
+        world.calm(12);
+        world.held()
+    };
+    assert_eq!([held(40), held(38), held(36), held(35)], [[60, 40], [60, 40], [60, 40], [65, 35]]);
+    assert_eq!([held(36), held(0), held(1)], [[64, 36], [100, 0], [99, 1]]);
+}
+
 #[test]
 fn a_lost_edge_keeps_its_share_until_its_session_has_ended() {
     let mut world = World::new(100, &[(0, 0), (0, 0)]);
