@@ -239,6 +239,26 @@ fn a_fleets_limit_is_kept_and_used() {
     assert!((2_100..=2_200).contains(&admitted), "{admitted} in 10 s");
 }
 
+/// A thread remembers that it was denied until shares change, also the one that hears of it first.
+#[test]
+fn a_share_that_grows_is_used_by_whoever_was_denied() {
+    for threads in 1..=2 {
+        let mut world = World::new(threads);
+        world.service.set(item("HOT", Some((1, 1))));
+        world.ticks(80);
+        let is_admitted = |world: &World, thread| {
+            world.ask(thread, "HOT").is_some_and(|verdict| verdict.refused.is_none())
+        };
+        for thread in 0..threads {
+            assert!((0..9).any(|_| !is_admitted(&world, thread)));
+        }
+        world.service.set(item("HOT", Some((1_000, 1_000))));
+        // Told, taken, and some units have come: the denial was for a second.
+        world.ticks(8);
+        assert!((0..threads).all(|thread| is_admitted(&world, thread)), "{threads} threads");
+    }
+}
+
 #[test]
 fn who_hears_nothing_goes_on_with_its_share_and_then_its_safe_share() {
     let mut world = World::new(2);
