@@ -1,5 +1,8 @@
 //! Changing a stored value that other worker threads change too.
 
+/// Nanoseconds in a millisecond: the store's clock counts the one, and messages the other.
+pub(crate) const NS_PER_MS: u64 = 1_000_000;
+
 /// Bytes under keys with compare-and-swap, and a clock: both shared by the worker threads.
 pub(crate) trait SharedStore {
     /// A failure of the store or its clock.

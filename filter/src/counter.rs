@@ -19,8 +19,8 @@ use cartgate_policy::shares::{Allowance, Meter};
 use cartgate_policy::slots::{self, Slot};
 use cartgate_policy::{Quantity, Sku};
 
-use crate::count::{self, SharedStore, UpdateError};
-use crate::fleet::{HotItem, Keys};
+use crate::count::{self, NS_PER_MS, SharedStore, UpdateError};
+use crate::fleet::{HotItem, Keys, TICK_MS};
 
 // Keys in shared data belong to a `vm_id`, which Istio leaves empty for every filter: hence our
 // own prefix. The number is that of the values' layout, so that a later version, loaded into the
@@ -28,9 +28,6 @@ use crate::fleet::{HotItem, Keys};
 const SKU_KEY: &[u8] = b"cartgate/1/sku/";
 const SLOTS_KEY: &[u8] = b"cartgate/1/slots/";
 const CLIENTS_KEY: &[u8] = b"cartgate/1/clients/";
-
-/// A thread looks at what others have told every 50 ms.
-const NEXT_TICK_NS: u64 = 50_000_000;
 
 /// A limit, and what a request costs there.
 #[derive(Clone, Copy, Debug)]
@@ -288,7 +285,7 @@ fn ask_meter(
     let meter = stored.and_then(Meter::from_bytes).filter(|meter| meter.is_of(fingerprint));
     let Some(meter) = meter else {
         // The item is gone and another has its place: this thread hears of that with its next tick.
-        let decision = Decision::Denied { retry_after_ns: NEXT_TICK_NS };
+        let decision = Decision::Denied { retry_after_ns: u64::from(TICK_MS) * NS_PER_MS };
         item.share.set(Allowance::default());
         return (Asked { decision, ahead: 0, at_ns, overflowed }, None);
     };

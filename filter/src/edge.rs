@@ -104,7 +104,7 @@ impl Edge {
         match (&self.fleet, item) {
             (_, Some((view, item))) => {
                 item.ask(line.quantity.get());
-                let gate = if item.is_open() { Gate::Open } else { gate(view, item)? };
+                let gate = if item.item.is_always_open() { Gate::Open } else { gate(view, item)? };
                 if gate != Gate::Open && !(has_key && matches!(gate, Gate::SoldOut { .. })) {
                     return Ok(Err(Refused::ByGate(gate)));
                 }

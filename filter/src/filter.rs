@@ -7,12 +7,10 @@ use cartgate_policy::config::{Config, ConfigError};
 use thiserror::Error;
 
 use crate::edge::{Edge, EdgeError};
+use crate::fleet::TICK_MS;
 use crate::host::{self, Action, LogLevel};
 use crate::reply::Reply;
 use crate::request::{self, Held};
-
-/// How soon a thread hears of hot items what the service has told another.
-const TICK_MS: u32 = 50;
 
 /// Configurations, and the requests that are held back. Envoy numbers both.
 pub(crate) struct Filter {

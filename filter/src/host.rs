@@ -232,7 +232,6 @@ pub(crate) fn record(gauge: u32, value: u64) {
 
 /// Envoy's shared data: bytes under keys, common to the worker threads of one process. Its keys
 /// belong to a `vm_id`, which other filters may use too: hence the prefix in `edge`.
-#[derive(Clone, Copy)]
 pub(crate) struct SharedData;
 
 impl SharedStore for SharedData {

@@ -5,11 +5,11 @@ use cartgate_policy::fleet::Gate;
 use cartgate_policy::gcra::{Decision, Limit};
 use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
 
+use crate::count::NS_PER_MS;
 use crate::edge::{EdgeError, Refused};
 use crate::host::{self, HostError, LogLevel};
 use crate::metrics::Outcome;
 
-const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// When to ask again for what an operator has paused: nobody knows.
@@ -36,28 +36,25 @@ impl Reply {
     }
 
     fn for_gate(gate: Gate, line: &Line, jitter: u64) -> Self {
-        let (outcome, problem_type, in_ms) = match gate {
+        let problem = |of| Problem::new(of).with("sku", line.sku.as_str());
+        let again = |problem: Problem, ns| problem.retry_after_s(retry_after_s(ns, jitter));
+        let again_in = |problem: Problem, member, ms: u64| {
+            again(problem.with(member, ms), ms.saturating_mul(NS_PER_MS))
+        };
+        let (outcome, problem) = match gate {
             Gate::SoldOut { recheck_in_ms } => {
-                (Outcome::SoldOut, ProblemType::SoldOut, Some(("recheck_in_ms", recheck_in_ms)))
+                let problem = problem(ProblemType::SoldOut);
+                (Outcome::SoldOut, again_in(problem, "recheck_in_ms", recheck_in_ms))
             }
             Gate::NotOpenYet { opens_in_ms } => {
-                (Outcome::NotOpenYet, ProblemType::NotOpenYet, Some(("opens_in_ms", opens_in_ms)))
+                let problem = problem(ProblemType::NotOpenYet);
+                (Outcome::NotOpenYet, again_in(problem, "opens_in_ms", opens_in_ms))
             }
-            Gate::Closed => (Outcome::Closed, ProblemType::SaleClosed, None),
-            Gate::Paused | Gate::Open => (Outcome::Paused, ProblemType::Paused, None),
-        };
-        let mut problem = Problem::new(problem_type).with("sku", line.sku.as_str());
-        if let Some((member, ms)) = in_ms {
-            problem = problem.with(member, ms);
-        }
-        let retry_after_ns = match gate {
-            Gate::Closed => return Self { outcome, problem },
-            Gate::SoldOut { recheck_in_ms: ms } | Gate::NotOpenYet { opens_in_ms: ms } => {
-                ms.saturating_mul(NS_PER_MS)
+            Gate::Closed => (Outcome::Closed, problem(ProblemType::SaleClosed)),
+            Gate::Paused | Gate::Open => {
+                (Outcome::Paused, again(problem(ProblemType::Paused), PAUSED_NS))
             }
-            Gate::Paused | Gate::Open => PAUSED_NS,
         };
-        let problem = problem.retry_after_s(retry_after_s(retry_after_ns, jitter));
         Self { outcome, problem }
     }
 

@@ -25,15 +25,9 @@ impl Asked {
 
     pub(super) fn add(&mut self, other: &Self) {
         add(&mut self.items, &other.items);
-        add(&mut self.heavy, &other.heavy);
+        add_heavy(&mut self.heavy, &other.heavy);
         while self.items.len() > SKUS_MAX {
             self.items.pop_last();
-        }
-        if self.heavy.len() > HEAVY_MAX {
-            let mut heavy: Vec<_> = std::mem::take(&mut self.heavy).into_iter().collect();
-            heavy.sort_by_key(|(_, units)| std::cmp::Reverse(*units));
-            heavy.truncate(HEAVY_MAX);
-            self.heavy = heavy.into_iter().collect();
         }
     }
 
@@ -47,6 +41,21 @@ impl Asked {
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         postcard::from_bytes(bytes).unwrap_or_default()
     }
+}
+
+/// Adds units of what is no hot item.
+pub(super) fn add_heavy(to: &mut BTreeMap<Sku, u64>, from: &BTreeMap<Sku, u64>) {
+    add(to, from);
+    if to.len() > HEAVY_MAX {
+        *to = heaviest(std::mem::take(to), HEAVY_MAX).collect();
+    }
+}
+
+/// Those with the most units, the most first: `max` of them at most.
+pub(super) fn heaviest(all: BTreeMap<Sku, u64>, max: usize) -> impl Iterator<Item = (Sku, u64)> {
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(_, units)| std::cmp::Reverse(*units));
+    all.into_iter().take(max)
 }
 
 fn add(to: &mut BTreeMap<Sku, u64>, from: &BTreeMap<Sku, u64>) {

@@ -8,10 +8,10 @@ use cartgate_policy::heavy::Sketch;
 use cartgate_policy::shares::{Allowance, Meter};
 use cartgate_policy::slots::Slot;
 
-use super::asked::Asked;
+use super::asked::{self, Asked};
 use super::pulse::Pulse;
-use super::{Contact, Keys, NS_PER_MS};
-use crate::count::{self, SharedStore, UpdateError};
+use super::{Contact, Keys};
+use crate::count::{self, NS_PER_MS, SharedStore, UpdateError};
 
 pub(super) struct Leader {
     reporter: Reporter,
@@ -62,9 +62,7 @@ impl Leader {
         let over_ms = now_ns.saturating_sub(self.asked_ns) / NS_PER_MS;
         self.reporter.ask(&asked.items, over_ms);
         self.asked_ns = now_ns;
-        let mut all = Asked { items: BTreeMap::new(), heavy: std::mem::take(&mut self.heavy) };
-        all.add(&Asked { items: BTreeMap::new(), heavy: asked.heavy });
-        self.heavy = all.heavy;
+        asked::add_heavy(&mut self.heavy, &asked.heavy);
     }
 
     /// The report to send, if it is time.
@@ -72,10 +70,8 @@ impl Leader {
         if !self.reporter.is_due(now_ns / NS_PER_MS) {
             return None;
         }
-        let mut heavy: Vec<_> = std::mem::take(&mut self.heavy).into_iter().collect();
-        heavy.sort_by_key(|(_, units)| std::cmp::Reverse(*units));
-        heavy.truncate(Sketch::NAMED_MAX);
-        let heavy = heavy.into_iter().map(|(sku, units)| Heavy { sku, units }).collect();
+        let heavy = asked::heaviest(std::mem::take(&mut self.heavy), Sketch::NAMED_MAX);
+        let heavy = heavy.map(|(sku, units)| Heavy { sku, units }).collect();
         let over_ms = now_ns.saturating_sub(self.heavy_since_ns) / NS_PER_MS;
         (self.heavy_since_ns, self.sent_ns) = (now_ns, now_ns);
         Some(self.reporter.report(heavy, over_ms, now_ns / NS_PER_MS))
@@ -122,9 +118,8 @@ impl Leader {
         let change = self.reporter.accept(reply, now_ms);
         let table = self.reporter.table();
         let shares = change.shares.into_iter().map(|(sku, place, share)| {
-            let limit = table.items.get(&sku).and_then(|entry| entry.item.limit);
-            let safe =
-                limit.map_or(Allowance::default(), |limit| Allowance::safe(limit, table.edges));
+            let entry = table.items.get(&sku);
+            let safe = entry.map(|entry| entry.item.safe_share(table.edges)).unwrap_or_default();
             Share { place, fingerprint: Slot::of(&sku, None, seed, 1).fingerprint, share, safe }
         });
         let shares: Vec<_> = shares.collect();

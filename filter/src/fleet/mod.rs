@@ -34,7 +34,8 @@ use pulse::Pulse;
 
 pub(crate) use view::{HotItem, View};
 
-pub(crate) const NS_PER_MS: u64 = 1_000_000;
+/// How often a thread ticks: how soon it hears of hot items what the service has told another.
+pub(crate) const TICK_MS: u32 = 50;
 
 /// With every so many ticks a thread says which SKUs are asked for most that are no hot items: over a
 /// shorter time there would be little to tell them by.

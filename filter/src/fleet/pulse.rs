@@ -1,5 +1,7 @@
 //! The small value that every worker thread looks at with each tick.
 
+use crate::count::NS_PER_MS;
+
 /// Who reports, and what threads have to know at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pulse {
@@ -21,7 +23,7 @@ pub(super) struct Pulse {
 }
 
 /// Without a sign of the thread that reports for so long, another does. It gives one with each tick.
-const TAKE_OVER_NS: u64 = 600 * super::NS_PER_MS;
+const TAKE_OVER_NS: u64 = 600 * NS_PER_MS;
 
 impl Pulse {
     const BYTES: usize = 65;

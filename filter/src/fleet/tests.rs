@@ -7,11 +7,12 @@ use cartgate_policy::fleet::{self, Item, Session, Settings};
 use cartgate_policy::gcra::{Decision, Limit};
 
 use super::*;
+use crate::count::NS_PER_MS;
 use crate::count::tests::Timed;
 use crate::counter::{Charge, Counter, Subject, Verdict};
 
 const S: u64 = 1_000 * NS_PER_MS;
-const TICK_NS: u64 = 50 * NS_PER_MS;
+const TICK_NS: u64 = TICK_MS as u64 * NS_PER_MS;
 
 const SETTINGS: Settings =
     Settings { ttl_ms: 3_000, margin_ms: 5, report_every_ms: 200, edges_max: 10 };

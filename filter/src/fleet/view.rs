@@ -7,6 +7,8 @@ use cartgate_policy::Sku;
 use cartgate_policy::fleet::{Item, Table};
 use cartgate_policy::shares::Allowance;
 
+use crate::count::NS_PER_MS;
+
 /// The hot items, as this thread has read of them.
 #[derive(Default)]
 pub(crate) struct View {
@@ -43,7 +45,7 @@ impl View {
 
     /// The service's time.
     pub(crate) fn service_ms(&self, now_ns: u64) -> u64 {
-        (now_ns / super::NS_PER_MS).saturating_add_signed(self.service_ahead_ms)
+        (now_ns / NS_PER_MS).saturating_add_signed(self.service_ahead_ms)
     }
 
     /// Takes over what a table says.
@@ -51,7 +53,7 @@ impl View {
         let edges = table.edges;
         let mut before = std::mem::take(&mut self.items);
         for (sku, entry) in table.items {
-            let safe = entry.item.limit.map_or(Allowance::default(), |l| Allowance::safe(l, edges));
+            let safe = entry.item.safe_share(edges);
             let known = before.remove(&sku);
             let (asked, share) =
                 known.map_or_else(Default::default, |known| (known.asked, known.share));
@@ -68,12 +70,6 @@ impl View {
 }
 
 impl HotItem {
-    /// Whether it can be asked for at any time.
-    pub(crate) fn is_open(&self) -> bool {
-        let Item { opens_at_ms, closes_at_ms, sold_out_until_ms, is_paused, .. } = &self.item;
-        !is_paused && [opens_at_ms, closes_at_ms, sold_out_until_ms].iter().all(|at| at.is_none())
-    }
-
     /// Counts units that were asked for.
     pub(crate) fn ask(&self, units: u32) {
         self.asked.set(self.asked.get().saturating_add(units.into()));

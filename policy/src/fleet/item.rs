@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Sku;
 use crate::gcra::Limit;
+use crate::shares::Allowance;
 
 /// A hot item, as far as edges have to do with it. Instants are the service's time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,17 @@ impl Item {
         } else {
             Gate::Open
         }
+    }
+
+    /// Whether it can be asked for at any time: its gate is open, whatever the time is.
+    pub fn is_always_open(&self) -> bool {
+        let times = [self.opens_at_ms, self.closes_at_ms, self.sold_out_until_ms];
+        !self.is_paused && times.iter().all(Option::is_none)
+    }
+
+    /// What one of so many edges admits of it that does not hear of the service; nothing, if it has no limit.
+    pub fn safe_share(&self, edges: u32) -> Allowance {
+        self.limit.map(|limit| Allowance::safe(limit, edges)).unwrap_or_default()
     }
 }
 
