@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::error::Error as _;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -266,13 +267,10 @@ impl Default for TimeoutMs {
 }
 
 impl TryFrom<u64> for TimeoutMs {
-    type Error = String;
+    type Error = RangeError;
 
-    fn try_from(ms: u64) -> Result<Self, String> {
-        match u32::try_from(ms) {
-            Ok(ms @ 50..=10_000) => Ok(Self(ms)),
-            _ => Err(format!("must be a whole number from 50 to 10000, not {ms}")),
-        }
+    fn try_from(ms: u64) -> Result<Self, RangeError> {
+        in_range(ms, 50..=10_000).map(Self)
     }
 }
 
@@ -308,7 +306,7 @@ impl TryFrom<u64> for BodyBytes {
     type Error = RangeError;
 
     fn try_from(bytes: u64) -> Result<Self, RangeError> {
-        in_range(bytes, Self::MAX).map(Self)
+        in_range(bytes, 1..=Self::MAX).map(Self)
     }
 }
 
@@ -338,24 +336,28 @@ impl TryFrom<u64> for SetsCount {
     type Error = RangeError;
 
     fn try_from(count: u64) -> Result<Self, RangeError> {
-        in_range(count, 65_536).map(Self)
+        in_range(count, 1..=65_536).map(Self)
     }
 }
 
 fn in_range<T: TryFrom<u64> + PartialOrd + fmt::Display>(
     value: u64,
-    max: T,
+    range: RangeInclusive<T>,
 ) -> Result<T, RangeError> {
     match T::try_from(value) {
-        Ok(number) if value > 0 && number <= max => Ok(number),
-        _ => Err(RangeError { value, max: max.to_string() }),
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => {
+            let (min, max) = (range.start().to_string(), range.end().to_string());
+            Err(RangeError { value, min, max })
+        }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("must be a whole number from 1 to {max}, not {value}")]
+#[error("must be a whole number from {min} to {max}, not {value}")]
 struct RangeError {
     value: u64,
+    min: String,
     max: String,
 }
 

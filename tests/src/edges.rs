@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cartgate_policy::Sku;
-use cartgate_policy::fleet::{Heavy, Item, Reply, Report, Reporter, Table};
+use cartgate_policy::fleet::{Heavy, Item, Reply, Report, Reporter};
 use reqwest::Client;
 
 use crate::client::http;
@@ -34,7 +34,7 @@ fn sku(name: &str) -> Sku {
 impl Edge {
     /// An edge that knows nothing yet, with a clock of its own.
     pub fn new(id: u64) -> Self {
-        let reporter = Reporter::resume(Table::default(), 0, None, 0);
+        let reporter = Reporter::default();
         let (started, client, asked) = (Instant::now(), http(), BTreeMap::new());
         Self { id, client, reporter, started, reported_ms: 0, asked }
     }

@@ -265,8 +265,7 @@ fn who_hears_nothing_goes_on_with_its_share_and_then_its_safe_share() {
     let mut world = World::new(2);
     world.service.set(item("HOT", Some((200, 200))));
     // Another edge, that asks for nothing: its report is as good as any.
-    let other =
-        fleet::Reporter::resume(fleet::Table::default(), 0, None, 0).report(Vec::new(), 0, 0);
+    let other = fleet::Reporter::default().report(Vec::new(), 0, 0);
     let beside = |world: &mut World, number| {
         let now_ms = world.now_ns() / NS_PER_MS + AHEAD_MS;
         let report = Report { number, ..other.clone() };

@@ -30,8 +30,8 @@ pub struct Entry {
     pub share: Option<(u64, u32)>,
 }
 
-/// The worker thread of an edge that reports.
-#[derive(Clone, Debug)]
+/// The worker thread of an edge that reports: by default, of one that knows nothing yet.
+#[derive(Clone, Debug, Default)]
 pub struct Reporter {
     table: Table,
     /// Of the last report.
@@ -83,19 +83,7 @@ impl Reporter {
         let has_share =
             |(sku, entry): (&Sku, &Entry)| Some(sku.clone()).filter(|_| entry.share.is_some());
         let news = table.items.iter().filter_map(has_share).collect();
-        let (rates, tells_all, failures, next_ms) = Default::default();
-        Self {
-            table,
-            number,
-            holds,
-            contact_until_ms,
-            news,
-            tells_all,
-            rates,
-            on_its_way: None,
-            next_ms,
-            failures,
-        }
+        Self { table, number, holds, contact_until_ms, news, ..Self::default() }
     }
 
     /// What threads are to know.
@@ -250,8 +238,7 @@ impl Table {
             entry.share = entry.share.filter(|_| item.limit.is_some());
             // Without a share: of a limit that was there before its meter may still have one.
             let limit = item.limit.filter(|limit| limit_before != Some(*limit))?;
-            let share =
-                entry.share.map_or_else(Allowance::default, |(_, n)| Allowance::of(limit, n));
+            let share = entry.share.map(|(_, n)| Allowance::of(limit, n)).unwrap_or_default();
             return Some((sku, entry.place, share));
         }
         let place = free.next()?;

@@ -357,7 +357,7 @@ impl Fleet {
 
     /// The book of a limit that is new. If there was one just now, edges may still use shares of it.
     fn open_book(&mut self, sku: &Sku) -> Book {
-        let mut book = self.closed.remove(sku).map_or_else(|| Book::new(0), |(book, _)| book);
+        let mut book = self.closed.remove(sku).map(|(book, _)| book).unwrap_or_default();
         book.tell_again();
         self.edges.keys().for_each(|id| book.ask(*id, 0));
         book

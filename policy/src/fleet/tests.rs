@@ -129,7 +129,7 @@ impl World {
         let real_ms = 1_000;
         let new = |id: usize, &(ahead_ms, faster_ppm): &(u64, i64)| Edge {
             id: id as u64,
-            reporter: Reporter::resume(Table::default(), 0, None, 0),
+            reporter: Reporter::default(),
             meters: BTreeMap::new(),
             is_waiting: false,
             demand: 0,
@@ -193,7 +193,7 @@ impl World {
                 let edge = &mut self.edges[edge % edges];
                 (edge.id, edge.is_waiting) = (self.ids, false);
                 edge.meters.clear();
-                edge.reporter = Reporter::resume(Table::default(), 0, None, 0);
+                edge.reporter = Reporter::default();
                 self.ids += 1;
             }
             Op::Ask(edge, demand) => self.edges[edge % edges].demand = demand,
@@ -407,7 +407,7 @@ fn a_thread_that_takes_over_goes_on_with_the_shares() {
 fn there_are_only_so_many_edges() {
     let settings = Settings { edges_max: 2, ..SETTINGS };
     let mut fleet = Fleet::new(1, settings, 0);
-    let mut reporter = Reporter::resume(Table::default(), 0, None, 0);
+    let mut reporter = Reporter::default();
     let report = reporter.report(Vec::new(), 0, 0);
     let refused = |fleet: &mut Fleet, id, now_ms| fleet.report(id, &report, now_ms, 0).err();
     assert_eq!(

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::divide;
 
-/// What one limit's edges have been granted.
+/// What one limit's edges have been granted: at first nothing, of a limit of nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     limit: u32,
@@ -48,11 +48,6 @@ struct Booking {
 const GRANTED_MAX: usize = 16;
 
 impl Book {
-    /// A book in which nothing is granted.
-    pub fn new(limit: u32) -> Self {
-        Self { limit, ..Self::default() }
-    }
-
     /// Changes the limit. What was granted under another stays good until edges have given it up.
     pub fn set_limit(&mut self, limit: u32) {
         if self.limit != limit {
@@ -182,8 +177,12 @@ impl Booking {
 mod tests {
     use super::*;
 
+    fn of(limit: u32) -> Book {
+        Book { limit, ..Book::default() }
+    }
+
     fn book(demands: &[u32]) -> Book {
-        let mut book = Book::new(100);
+        let mut book = of(100);
         for (edge, demand) in (0..).zip(demands) {
             book.ask(edge, *demand);
         }
@@ -224,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_is_adopted_counts() {
-        let mut book = Book::new(100);
+        let mut book = of(100);
         book.adopt(0, 80);
         book.adopt(1, 60);
         book.ask(0, 500);
@@ -294,7 +293,7 @@ mod tests {
 
     #[test]
     fn less_than_one_unit_each_goes_round() {
-        let mut book = Book::new(2);
+        let mut book = of(2);
         (0..5).for_each(|edge| book.ask(edge, 10));
         let mut had = [0; 5];
         for turn in 0..50 {

@@ -11,8 +11,6 @@
 //! A share begins with nothing left. As in [`crate::gcra`] units may be charged some time before they are
 //! spent, and for that the bucket has by as much less room as comes in that time.
 
-use serde::{Deserialize, Serialize};
-
 use crate::Quantity;
 use crate::gcra::{Decision, Limit};
 
@@ -22,7 +20,7 @@ const NANO: u64 = 1_000_000_000;
 const ANOTHER_SHARE_NS: u64 = NANO;
 
 /// So many units per second, and so many at once. Both may be 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
     /// Units per second.
     pub per_second: u32,

@@ -33,7 +33,7 @@ fn reply(items: Vec<Item>, gone: Vec<Sku>) -> Reply {
 }
 
 fn reporter() -> Reporter {
-    Reporter::resume(Table::default(), 0, None, 0)
+    Reporter::default()
 }
 
 fn exchange(reporter: &mut Reporter, reply: Reply) -> Change {
