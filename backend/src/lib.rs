@@ -4,6 +4,7 @@
 //! - [`lanes`] puts commands in order, applies them by the rules of `cartgate-ledger`, and answers
 //!   once they are durable;
 //! - [`store`] keeps everything;
+//! - [`control`] keeps edges in step, and notices what turns hot;
 //! - [`window`] counts what is asked of hot items;
 //! - [`scan`] finds hot items in access logs;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
@@ -22,4 +23,5 @@ mod random;
 pub mod scan;
 pub mod serve;
 pub mod store;
+mod trouble;
 pub mod window;

@@ -2,21 +2,23 @@
 //! what the leader decides.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cartgate_policy::Sku;
+use thiserror::Error;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::detector::Noticed;
 use super::post::{Counts, What};
 use super::{Control, together};
+use crate::clock::every;
 use crate::engine::HotState;
 use crate::hot_items::{HotItem, Note, Origin, Reason};
 use crate::lanes::EnqueueError;
 use crate::store::StoreError;
+use crate::trouble::Trouble;
 
 /// How often it is said anew what each edge is to have.
 const PLAN_EVERY: Duration = Duration::from_millis(50);
@@ -33,6 +35,17 @@ const COUNT_EVERY: Duration = Duration::from_millis(200);
 
 /// How often metrics are brought up to date.
 const GAUGE_EVERY: Duration = Duration::from_secs(1);
+
+/// Why not all of the registry was looked after.
+#[derive(Debug, Error)]
+enum LookError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot be changed.
+    #[error(transparent)]
+    Change(#[from] EnqueueError),
+}
 
 /// The tasks of [`Control::start`]. Dropping it ends them.
 pub struct Looking(Vec<AbortHandle>);
@@ -76,8 +89,8 @@ async fn plan(control: Arc<Control>) {
 }
 
 async fn look(control: Arc<Control>) {
-    let mut ticks = every(LOOK_EVERY);
-    let (mut counted_at, mut is_well) = (Instant::now(), true);
+    let (mut ticks, mut counted_at) = (every(LOOK_EVERY), Instant::now());
+    let mut trouble = Trouble::new("hot items cannot be looked after");
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -88,14 +101,7 @@ async fn look(control: Arc<Control>) {
             counted_at = Instant::now();
             control.pass_on(counts).await;
         }
-        let looked = control.look().await;
-        if let Err(error) = &looked
-            && is_well
-        {
-            let error: &dyn Error = &**error;
-            tracing::warn!(error, "hot items cannot be looked after");
-        }
-        is_well = looked.is_ok();
+        trouble.tell(control.look().await);
     }
 }
 
@@ -113,7 +119,7 @@ impl Control {
         }
     }
 
-    async fn look(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn look(&self) -> Result<(), LookError> {
         let incarnation = self.seat().incarnation(std::time::Instant::now());
         let Some(incarnation) = incarnation else { return Ok(()) };
         let registry = self.engine.hot_states().await?;
@@ -236,10 +242,4 @@ fn is_done(changed: Result<bool, EnqueueError>, first: &mut Result<(), EnqueueEr
         }
         false
     })
-}
-
-pub(super) fn every(period: Duration) -> Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

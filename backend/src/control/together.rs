@@ -1,7 +1,6 @@
 //! The tasks of a process on a store that many share: it tries to lead the fleet, and answers the others
 //! while it does; and hears what it is answered.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +9,12 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Control;
-use super::look::every;
 use super::post::{Answered, Asked, Post, What};
+use crate::clock::every;
 use crate::random;
 use crate::store::StoreError;
 use crate::store::redis::control::{LEAD_MS, Lead, Line};
+use crate::trouble::Trouble;
 
 /// How often the lead is kept, or tried for: it may be missed three times.
 const LEAD_EVERY: Duration = Duration::from_millis(400);
@@ -36,17 +36,11 @@ const ANSWERS_MAX: usize = 256;
 
 /// Tries to lead, and to go on leading.
 pub(super) async fn lead(control: Arc<Control>, post: Arc<Post>) {
-    let (mut ticks, mut is_there) = (every(LEAD_EVERY), true);
+    let mut ticks = every(LEAD_EVERY);
+    let mut trouble = Trouble::new("who leads the fleet of edges cannot be found out");
     loop {
         ticks.tick().await;
-        let led = control.try_to_lead(&post).await;
-        if let Err(error) = &led
-            && is_there
-        {
-            let error: &dyn Error = error;
-            tracing::warn!(error, "who leads the fleet of edges cannot be found out");
-        }
-        is_there = led.is_ok();
+        trouble.tell(control.try_to_lead(&post).await);
     }
 }
 

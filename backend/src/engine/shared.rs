@@ -8,10 +8,11 @@ use cartgate_ledger::{CommandId, JournalEntry, Reservation};
 use cartgate_policy::Sku;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::AbortHandle;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 
 use super::known::KnownHotItems;
 use super::{HotLaneWork, HotState, HotStock};
+use crate::clock::every;
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
@@ -22,6 +23,7 @@ use crate::store::post::{Post, PostReply};
 use crate::store::redis::{Api, PostError, RedisStore};
 use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream};
 use crate::store::{Durability, StockRow, StoreError};
+use crate::trouble::Trouble;
 use crate::window::Rates;
 
 /// How often those who wait are looked after.
@@ -337,13 +339,13 @@ async fn look_after(front: Arc<Front>) {
 /// Learns what the registry of hot items has.
 async fn learn(api: Arc<Api>, buckets: Buckets, known: Arc<KnownHotItems>) {
     let mut ticks = every(LEARN_EVERY);
+    let mut trouble = Trouble::new("the registry of hot items cannot be read");
     loop {
         ticks.tick().await;
         let began_at = known.changes();
-        match read_registry(&api, buckets).await {
-            Ok(registry) => known.learn(registry, began_at),
-            // What was known before counts until then.
-            Err(error) => warn(&error, "the registry of hot items cannot be read"),
+        // What was known before counts until it can be read.
+        if let Some(registry) = trouble.tell(read_registry(&api, buckets).await) {
+            known.learn(registry, began_at);
         }
     }
 }
@@ -364,10 +366,4 @@ async fn send_counts(api: Arc<Api>, buckets: Buckets, metrics: Arc<Metrics>) {
             }
         }
     }
-}
-
-fn every(period: Duration) -> Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

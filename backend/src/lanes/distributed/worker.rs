@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::random;
 use crate::store::StoreError;
 use crate::store::tenure::{SharedStore, Tenure, WorkerId, WorkerReport};
+use crate::trouble::Trouble;
 
 /// How often leases are renewed and shares are looked after: a lease may be missed three times.
 const EVERY: Duration = Duration::from_millis(400);
@@ -53,7 +54,7 @@ impl Worker {
             metrics,
             holdings: BTreeMap::new(),
             looked_at: Instant::now(),
-            is_store_there: true,
+            trouble: Trouble::new("not all of the store can be reached"),
         };
         let bell = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("supervisor".into());
@@ -96,7 +97,7 @@ struct Supervisor {
     metrics: Arc<Metrics>,
     holdings: BTreeMap<u16, Holding>,
     looked_at: Instant,
-    is_store_there: bool,
+    trouble: Trouble,
 }
 
 /// A bucket that this worker has.
@@ -112,13 +113,7 @@ impl Supervisor {
     fn run(mut self, stop: &Bell) {
         loop {
             let looked = self.look();
-            if let Err(error) = &looked
-                && self.is_store_there
-            {
-                let cause: &dyn std::error::Error = error;
-                tracing::warn!(error = cause, "not all of the store can be reached");
-            }
-            self.is_store_there = looked.is_ok();
+            self.trouble.tell(looked);
             if stop.is_rung_within(EVERY) {
                 return self.give_all_back();
             }
