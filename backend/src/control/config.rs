@@ -6,7 +6,6 @@ use cartgate_policy::fleet;
 use cartgate_policy::gcra::Limit;
 use serde::Deserialize;
 
-use super::detector;
 use crate::config::{ConfigError, check, count};
 use crate::hot_items::{EdgeTerms, HotItem};
 
@@ -27,7 +26,7 @@ pub struct EdgesConfig {
 }
 
 /// When SKUs are hot without anybody having said so, and what they get then.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DetectionConfig {
     /// Whether they are noticed.
@@ -120,20 +119,6 @@ impl DetectionConfig {
         let limit = self.limit.map_or((0, 0), |limit| (limit.per_second(), limit.burst()));
         let burst_max = u64::from(Limit::UNITS_MAX);
         check("detection.limit.burst", limit.1.into(), limit.0.into()..=burst_max)
-    }
-
-    /// The detector's part of it; `None`: there is none.
-    pub fn settings(&self) -> Option<detector::Settings> {
-        let Self { per_s, surge_ratio, surge_per_s, calm_ratio, calm_ms, .. } = *self;
-        let registrations_per_s = self.registrations_per_s;
-        self.enabled.then_some(detector::Settings {
-            per_s,
-            surge_ratio,
-            surge_per_s,
-            calm_ratio,
-            calm_ms,
-            registrations_per_s,
-        })
     }
 
     /// What a SKU gets that is noticed.

@@ -16,28 +16,12 @@ use std::fmt;
 use cartgate_policy::Sku;
 use cartgate_policy::fleet::Heavy;
 
+use super::config::DetectionConfig;
 use candidate::{Candidate, Past, slot_of};
 
 mod candidate;
 #[cfg(test)]
 mod tests;
-
-/// When a SKU is hot, and when it is calm.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
-    /// Units per second from which it is hot.
-    pub per_s: u32,
-    /// How many times its own past makes it hot, ..
-    pub surge_ratio: u32,
-    /// .. if it has at least so many units per second.
-    pub surge_per_s: u32,
-    /// Below this part of the threshold that it has passed it is calm.
-    pub calm_ratio: f64,
-    /// For how long it has to be calm, in milliseconds, to be let go.
-    pub calm_ms: u64,
-    /// How many SKUs are registered per second at most.
-    pub registrations_per_s: u32,
-}
 
 /// Who has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +59,7 @@ pub struct Calmed {
 /// What was counted of SKUs, and which of them are hot.
 #[derive(Clone, Debug)]
 pub struct Detector {
-    settings: Settings,
+    config: DetectionConfig,
     since_ms: u64,
     candidates: HashMap<Sku, Candidate>,
     /// The past of those that gave way.
@@ -108,11 +92,11 @@ const PAST_KNOWN_MS: u64 = 60_000;
 
 impl Detector {
     /// A detector that has counted nothing.
-    pub fn new(settings: Settings, now_ms: u64) -> Self {
+    pub fn new(config: DetectionConfig, now_ms: u64) -> Self {
         let (candidates, forgotten, watched) = Default::default();
-        let places = f64::from(settings.registrations_per_s);
+        let places = f64::from(config.registrations_per_s);
         let (since_ms, places_at_ms) = (now_ms, now_ms);
-        Self { settings, since_ms, candidates, forgotten, watched, places, places_at_ms }
+        Self { config, since_ms, candidates, forgotten, watched, places, places_at_ms }
     }
 
     /// Notes what a part of a source has counted in the last `over_ms`.
@@ -147,7 +131,7 @@ impl Detector {
         room: usize,
         is_registered: impl Fn(&Sku) -> bool,
     ) -> Vec<Noticed> {
-        let per_s = f64::from(self.settings.registrations_per_s);
+        let per_s = f64::from(self.config.registrations_per_s);
         let came = now_ms.saturating_sub(self.places_at_ms) as f64 / 1_000.0 * per_s;
         (self.places, self.places_at_ms) = ((self.places + came).min(per_s), now_ms);
         let mut noticed = self.hot(now_ms, |candidate| candidate.is_in_stock, is_registered);
@@ -172,17 +156,17 @@ impl Detector {
         let mut calmed = Vec::new();
         for (sku, edges_per_s) in registered {
             // Of one that another process has noticed nobody knows what it has passed.
-            let threshold_per_s = f64::from(self.settings.per_s);
+            let threshold_per_s = f64::from(self.config.per_s);
             let new = Watched { threshold_per_s, calm_since_ms: None };
             let mut watched = before.remove(sku).unwrap_or(new);
-            let below_per_s = watched.threshold_per_s * self.settings.calm_ratio;
+            let below_per_s = watched.threshold_per_s * self.config.calm_ratio;
             let counted = self.candidates.get(sku).map_or(0.0, |c| c.per_s(now_ms));
             if counted.max(edges_per_s as f64) >= below_per_s {
                 watched.calm_since_ms = None;
             } else {
                 let since_ms = *watched.calm_since_ms.get_or_insert(now_ms);
                 let for_ms = now_ms.saturating_sub(since_ms);
-                if for_ms >= self.settings.calm_ms {
+                if for_ms >= self.config.calm_ms {
                     let below_per_s = below_per_s.ceil() as u64;
                     calmed.push(Calmed { sku: sku.clone(), below_per_s, for_ms });
                 }
@@ -208,7 +192,7 @@ impl Detector {
     }
 
     fn judge(&self, sku: &Sku, candidate: &Candidate, now_ms: u64) -> Option<Noticed> {
-        let Settings { per_s: threshold, surge_ratio, surge_per_s, .. } = self.settings;
+        let DetectionConfig { per_s: threshold, surge_ratio, surge_per_s, .. } = self.config;
         let per_s = candidate.per_s(now_ms);
         let noticed = |threshold: f64, past_per_s: Option<u64>| Noticed {
             sku: sku.clone(),

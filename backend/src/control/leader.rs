@@ -8,7 +8,8 @@ use cartgate_policy::fleet::{Fleet, Heavy, NotTaken, Reply, Report, Settings, Ve
 use cartgate_policy::gcra::Limit;
 use serde::{Deserialize, Serialize};
 
-use super::detector::{self, Calmed, Detector, Noticed, Source};
+use super::config::DetectionConfig;
+use super::detector::{Calmed, Detector, Noticed, Source};
 use super::follow::{Follower, Seen};
 use super::states::item_of;
 use crate::config::Config;
@@ -19,9 +20,7 @@ use crate::hot_items::{HotItem, Origin};
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     fleet: Settings,
-    detector: Option<detector::Settings>,
-    /// What a SKU is registered with that is noticed.
-    pub(super) entry: HotItem,
+    pub(super) detection: DetectionConfig,
     /// How many hot items there may be.
     hot_items_max: usize,
 }
@@ -30,8 +29,7 @@ impl Rules {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             fleet: config.edges.fleet_settings(),
-            detector: config.detection.settings(),
-            entry: config.detection.entry(),
+            detection: config.detection,
             hot_items_max: config.hot_items_max,
         }
     }
@@ -68,6 +66,7 @@ pub struct ItemView {
     /// Units per second that they are asked for.
     pub demand_per_s: u64,
     /// The limit in force, of all of them together, in units per second; `None`: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_per_s: Option<u32>,
 }
 
@@ -96,10 +95,11 @@ const FOLLOW_EVERY_MS: u64 = 200;
 impl Leader {
     /// A leader without any memory, whose `incarnation` no other ever had.
     pub(super) fn new(incarnation: u64, rules: &Rules, now_ms: u64) -> Self {
+        let detection = rules.detection;
         Self {
             rules: rules.clone(),
             fleet: Fleet::new(incarnation, rules.fleet, now_ms),
-            detector: rules.detector.map(|settings| Detector::new(settings, now_ms)),
+            detector: detection.enabled.then(|| Detector::new(detection, now_ms)),
             followed: BTreeMap::new(),
             came: BTreeMap::new(),
         }

@@ -178,7 +178,7 @@ impl Control {
                 expected_version: Some(0),
                 has_expired: false,
             };
-            let changed = self.change(&sku, Some(self.rules.entry), note).await;
+            let changed = self.change(&sku, Some(self.rules.detection.entry()), note).await;
             if is_done(changed, &mut done) {
                 tracing::info!(%sku, per_s, threshold_per_s, past_per_s, "hot item detected");
                 self.metrics.detected.inc();

@@ -80,7 +80,7 @@ pub struct Control {
 struct AskedFor {
     /// Units, of any SKU.
     units: Sketch,
-    /// Reserve commands, of hot items.
+    /// Reserve commands for hot items, on a shared store: an engine of its own counts what it decides itself.
     reserves: HashMap<Sku, u64>,
 }
 
@@ -108,16 +108,21 @@ impl ReportError {
 
 impl Control {
     /// What a process needs to know of edges. It answers none until [`Control::start`].
-    pub fn new(config: &Config, engine: Arc<Engine>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub fn new(
+        config: &Config,
+        engine: &Arc<Engine>,
+        metrics: &Arc<Metrics>,
+        clock: &Clock,
+    ) -> Self {
         let mut seat = Seat::default();
         let post = engine.shared_api().map(|api| Arc::new(Post::new(api)));
         if post.is_none() {
             seat.take(u64::from_ne_bytes(random::bytes()), None);
         }
         Self {
-            engine,
-            metrics,
-            clock,
+            engine: Arc::clone(engine),
+            metrics: Arc::clone(metrics),
+            clock: Arc::clone(clock),
             started: Instant::now(),
             rules: Rules::new(config),
             seat: Mutex::new(seat),
@@ -146,7 +151,7 @@ impl Control {
     pub fn count(&self, sku: &Sku, units: u64, is_hot: bool) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.units.add(sku, units);
-        if is_hot {
+        if is_hot && self.post.is_some() {
             *asked.reserves.entry(sku.clone()).or_default() += 1;
         }
     }

@@ -13,7 +13,7 @@ use super::App;
 use super::answer::json;
 use super::extract::{EdgePath, ReportBody};
 use super::refused::Refused;
-use crate::control::{FleetView, ItemView, ReportError};
+use crate::control::{FleetView, ReportError};
 
 /// `POST /v1/edges/{edge}/reports`
 pub(super) async fn report(
@@ -47,23 +47,6 @@ struct EdgesView {
     hot_items: usize,
     incarnation: String,
     revision: u64,
-}
-
-/// How a hot item stands at the edges.
-#[derive(Serialize)]
-pub(in crate::http) struct ItemAtEdgesView {
-    reporting: usize,
-    acknowledged: usize,
-    demand_per_s: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit_per_s: Option<u32>,
-}
-
-impl From<ItemView> for ItemAtEdgesView {
-    fn from(item: ItemView) -> Self {
-        let ItemView { reporting, acknowledged, demand_per_s, limit_per_s } = item;
-        Self { reporting, acknowledged, demand_per_s, limit_per_s }
-    }
 }
 
 impl From<ReportError> for Refused {

@@ -19,7 +19,6 @@ use self::view::{ChangeView, HistoryView, HotItemView, LaneView, set_etag};
 use super::App;
 use super::answer::{json, set_location};
 use super::call::Call;
-use super::edges::ItemAtEdgesView;
 use super::extract::{DocumentBody, IfMatch, SkuPath, StrictQuery, check_limit, from_json};
 use super::refused::Refused;
 use crate::hot_items::{ChangeKind, Changed, Note, Reason};
@@ -54,7 +53,7 @@ pub(super) async fn show(
     let item = app.engine.hot_item(&sku).await?.ok_or_else(|| unknown_hot_item(&sku))?;
     let lane = app.engine.hot_lane(&sku).await?.map(LaneView::from);
     let rates = Some(app.engine.rates(&sku, &app.metrics.tally, (app.clock)()).await?);
-    let edges = app.control.item(&sku).await.map(ItemAtEdgesView::from);
+    let edges = app.control.item(&sku).await;
     let mut view = HotItemView::new(sku, item);
     (view.lane, view.rates, view.edges) = (lane, rates, edges);
     let mut response = json(StatusCode::OK, &view);

@@ -89,10 +89,9 @@ pub struct App {
 impl App {
     /// Routes work with this engine.
     pub fn new(config: &Config, engine: Engine, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        let (engine, control) = (Arc::new(engine), (Arc::clone(&metrics), Arc::clone(&clock)));
-        let control = Control::new(config, Arc::clone(&engine), control.0, control.1);
+        let engine = Arc::new(engine);
         Self {
-            control: Arc::new(control),
+            control: Arc::new(Control::new(config, &engine, &metrics, &clock)),
             ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
             hold_ms: config.hold_ms,

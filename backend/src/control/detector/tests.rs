@@ -2,15 +2,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SETTINGS: Settings = Settings {
-    per_s: 500,
-    surge_ratio: 10,
-    surge_per_s: 100,
-    calm_ratio: 0.5,
-    calm_ms: 30_000,
-    registrations_per_s: 5,
-};
-
 /// How often counts come from one place.
 const EVERY_MS: u64 = 200;
 
@@ -30,7 +21,7 @@ struct Rig {
 impl Rig {
     fn new(edges: u64) -> Self {
         let now_ms = 1_000_000;
-        let detector = Detector::new(SETTINGS, now_ms);
+        let detector = Detector::new(DetectionConfig::default(), now_ms);
         Self { detector, now_ms, edges, registered: Vec::new() }
     }
 

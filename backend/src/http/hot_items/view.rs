@@ -8,9 +8,9 @@ use cartgate_policy::Sku;
 use cartgate_policy::gcra::Limit;
 use serde::Serialize;
 
+use crate::control::ItemView;
 use crate::hot_items::{ChangeKind, HistoryEntry, HotItem, Origin, Reason};
 use crate::http::answer::Rfc3339;
-use crate::http::edges::ItemAtEdgesView;
 use crate::lanes::HotLaneState;
 use crate::window::Rates;
 
@@ -44,7 +44,7 @@ pub(super) struct HotItemView {
     #[serde(flatten)]
     pub(super) rates: Option<Rates>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) edges: Option<ItemAtEdgesView>,
+    pub(super) edges: Option<ItemView>,
 }
 
 impl HotItemView {
