@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod doctor;
 pub mod engine;
+mod grouped;
 pub mod hot_items;
 pub mod http;
 pub mod lanes;

@@ -17,6 +17,7 @@ use cartgate_policy::Sku;
 use cartgate_policy::fleet::Heavy;
 
 use super::config::DetectionConfig;
+use crate::grouped::Grouped;
 use candidate::{Candidate, Past, slot_of};
 
 mod candidate;
@@ -244,21 +245,5 @@ impl fmt::Display for Calmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (below, for_s) = (Grouped(self.below_per_s), self.for_ms as f64 / 1_000.0);
         write!(f, "below {below}/s for {for_s:.1} s")
-    }
-}
-
-/// A number as people read it: 1,840.
-struct Grouped(u64);
-
-impl fmt::Display for Grouped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        for (n, digit) in digits.chars().enumerate() {
-            if n > 0 && (digits.len() - n).is_multiple_of(3) {
-                f.write_str(",")?;
-            }
-            write!(f, "{digit}")?;
-        }
-        Ok(())
     }
 }

@@ -95,14 +95,9 @@ fn change(before: Option<&Value>, asked: &RegisterArguments, reason: &str, now: 
             return Change::LeaveAlone { origin: origin.to_owned() };
         }
     }
-    let is_kept = |name: &&str| before.is_some_and(|before| !before[*name].is_null());
-    let mut body: Map<String, Value> = KEPT
-        .iter()
-        .filter(|name| is_kept(name))
-        .map(|name| {
-            ((*name).to_owned(), before.map_or(Value::Null, |before| before[*name].clone()))
-        })
-        .collect();
+    let kept = |name: &str| before?.get(name).filter(|value| !value.is_null()).cloned();
+    let kept = KEPT.into_iter().filter_map(|name| Some((name.to_owned(), kept(name)?)));
+    let mut body: Map<String, Value> = kept.collect();
     if let Some(per_second) = asked.limit_per_second {
         let burst = asked.limit_burst.unwrap_or(per_second);
         body.insert("limit".to_owned(), json!({ "per_second": per_second, "burst": burst }));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::logs::Lines;
 use super::peaks::Found;
 use super::register::Registration;
+use crate::grouped::Grouped;
 use crate::http::Rfc3339;
 
 /// How many SKUs below the threshold are shown, for whoever looks for a better one.
@@ -244,15 +245,7 @@ fn rate(per_s: f64) -> String {
     }
 }
 
-/// `1,234,567`
+/// Fills columns, which what has a `Display` of its own does not.
 fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    Grouped(number).to_string()
 }
