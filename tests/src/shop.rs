@@ -47,6 +47,17 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Sends a request and reads what comes back.
+    ///
+    /// # Errors
+    /// There is no answer, or it was lost on the way.
+    pub async fn to(request: RequestBuilder) -> Called {
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+        Ok(Self { status, headers, body })
+    }
+
     /// A header's value, if it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -84,7 +95,7 @@ impl Shop {
     /// No answer.
     pub async fn set_stock(&self, sku: &str, quantity: u64) -> Called {
         let url = self.url(&format!("/v1/skus/{sku}/stock"));
-        call(self.client.put(url).json(&json!({ "quantity": quantity }))).await
+        Answer::to(self.client.put(url).json(&json!({ "quantity": quantity }))).await
     }
 
     /// Asks for a reservation, in JSON.
@@ -95,7 +106,7 @@ impl Shop {
         let body = json!({
             "sku": order.sku, "quantity": order.quantity, "customer_id": order.customer,
         });
-        call(self.reservation(order).json(&body)).await
+        Answer::to(self.reservation(order).json(&body)).await
     }
 
     /// Asks for a reservation, as a browser posts a form.
@@ -106,7 +117,7 @@ impl Shop {
         let quantity = order.quantity.to_string();
         let fields =
             [("sku", &order.sku), ("quantity", &quantity), ("customer_id", &order.customer)];
-        call(self.reservation(order).form(&fields)).await
+        Answer::to(self.reservation(order).form(&fields)).await
     }
 
     /// `confirm`s or `release`s a reservation.
@@ -114,7 +125,7 @@ impl Shop {
     /// # Errors
     /// No answer.
     pub async fn settle(&self, id: &str, how: &str) -> Called {
-        call(self.client.post(self.url(&format!("/v1/reservations/{id}/{how}")))).await
+        Answer::to(self.client.post(self.url(&format!("/v1/reservations/{id}/{how}")))).await
     }
 
     /// Makes a SKU a hot item, with a pace of its own if one is given.
@@ -126,7 +137,7 @@ impl Shop {
             Some(reserves_per_s) => json!({ "reserves_per_s": reserves_per_s }),
             None => json!({}),
         };
-        call(self.client.put(self.url(&format!("/v1/hot-items/{sku}"))).json(&body)).await
+        Answer::to(self.client.put(self.url(&format!("/v1/hot-items/{sku}"))).json(&body)).await
     }
 
     /// Makes a hot item a SKU like any other.
@@ -134,7 +145,7 @@ impl Shop {
     /// # Errors
     /// No answer.
     pub async fn demote(&self, sku: &str) -> Called {
-        call(self.client.delete(self.url(&format!("/v1/hot-items/{sku}")))).await
+        Answer::to(self.client.delete(self.url(&format!("/v1/hot-items/{sku}")))).await
     }
 
     /// Gets `path`.
@@ -142,7 +153,7 @@ impl Shop {
     /// # Errors
     /// No answer.
     pub async fn get(&self, path: &str) -> Called {
-        call(self.client.get(self.url(path))).await
+        Answer::to(self.client.get(self.url(path))).await
     }
 
     /// What the service counts, as text.
@@ -191,11 +202,4 @@ impl Shop {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
-}
-
-async fn call(request: RequestBuilder) -> Called {
-    let response = request.send().await?;
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
-    Ok(Answer { status, headers, body })
 }

@@ -73,6 +73,16 @@ fn limited(per_second: u32) -> Value {
     json!({"limit": {"per_second": per_second}})
 }
 
+/// By whom each edge was told what it knows.
+async fn incarnations(edges: &Mutex<Vec<Edge>>) -> Vec<u64> {
+    let edges = edges.lock().await;
+    edges.iter().map(|edge| edge.reporter.table().version.unwrap().incarnation).collect()
+}
+
+fn have_changed(before: &[u64], now: &[u64]) -> Option<()> {
+    before.iter().zip(now).all(|(before, now)| before != now).then_some(())
+}
+
 /// Each edge reports to a process of its own, and to another when that does not answer. They have never
 /// more than the limit.
 async fn until(edges: &Mutex<Vec<Edge>>, services: &[Service], is_so: impl Fn(&[u32]) -> bool) {
@@ -106,7 +116,7 @@ async fn a_leader_that_is_killed_costs_nobody_a_share() {
         assert_eq!(fleet.json::<Value>().await.unwrap()["edges"], 3);
     }
     let leader = site.leader().await;
-    let before = edges.lock().await[0].reporter.table().version.unwrap();
+    let before = incarnations(&edges).await;
     site.services[leader].process.kill().await.unwrap();
     let killed = Instant::now();
     // The one that has nothing gets nothing until the new leader has learnt; the others keep what they have.
@@ -117,9 +127,7 @@ async fn a_leader_that_is_killed_costs_nobody_a_share() {
             true
         })
         .await;
-        let edges = edges.lock().await;
-        let mut known = edges.iter().map(|edge| edge.reporter.table().version.unwrap());
-        known.all(|version| version.incarnation != before.incarnation).then_some(())
+        have_changed(&before, &incarnations(&edges).await)
     })
     .await;
     let answered_s = killed.elapsed().as_secs_f64();
@@ -135,22 +143,17 @@ async fn a_leader_that_hung_leads_no_more() {
     let edges = Mutex::new(Edge::fleet(2));
     until(&edges, site.apis(), |held| held == [50, 50]).await;
     let hung = &site.services[site.leader().await];
-    let before = edges.lock().await[0].reporter.table().version.unwrap();
+    let before = incarnations(&edges).await;
     hung.process.pause();
-    let all_know_another = || async {
-        let edges = edges.lock().await;
-        let mut known = edges.iter().map(|edge| edge.reporter.table().version.unwrap());
-        known.all(|version| version.incarnation != before.incarnation).then_some(())
-    };
     eventually("the answers of another leader", || async {
         until(&edges, site.apis(), |_| true).await;
-        all_know_another().await
+        have_changed(&before, &incarnations(&edges).await)
     })
     .await;
     hung.process.resume();
     edges.lock().await[0].ask(SKU, 500);
     until(&edges, site.apis(), |held| held == [100, 0]).await;
-    assert_eq!(all_know_another().await, Some(()));
+    assert_eq!(have_changed(&before, &incarnations(&edges).await), Some(()));
     site.leader().await;
 }
 

@@ -1,4 +1,4 @@
-//! What is left of many measurements: medians, and ratios of what was measured side by side.
+//! What is left of many measurements: medians, 99th percentiles, and ratios of what was measured side by side.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,16 @@ pub fn median(values: &[f64]) -> f64 {
         0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
         _ => sorted[middle],
     }
+}
+
+/// The smallest that at least 99 in 100 of them do not exceed: the largest of less than a hundred.
+///
+/// # Panics
+/// There is none.
+pub fn p99(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[(sorted.len() * 99).div_ceil(100) - 1]
 }
 
 /// What was measured, and what of it: `("hot", "per_s")`.
@@ -61,6 +71,14 @@ mod tests {
     fn the_median_is_in_the_middle() {
         for (values, expected) in [(&[3.0, 1.0, 9.0][..], 3.0), (&[4.0, 1.0], 2.5), (&[7.0], 7.0)] {
             assert_eq!(median(values), expected);
+        }
+    }
+
+    #[test]
+    fn one_in_a_hundred_may_be_above_p99() {
+        let up_to = |last: u32| (1..=last).rev().map(f64::from).collect::<Vec<_>>();
+        for (last, expected) in [(1, 1.0), (40, 40.0), (100, 99.0), (200, 198.0), (201, 199.0)] {
+            assert_eq!(p99(&up_to(last)), expected, "{last}");
         }
     }
 

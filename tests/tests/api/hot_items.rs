@@ -6,9 +6,7 @@ use cartgate_tests::{Answer, Order, Service, Shop, StoreKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{
-    SKU, answer_of, assert_problem, call, counters, keyed, metrics, options, post, put, service,
-};
+use super::{SKU, assert_problem, call, counters, keyed, metrics, options, post, put, service};
 
 async fn register(service: &Service, sku: &str, terms: Value) -> Answer {
     put(service, &format!("/v1/hot-items/{sku}"), terms).await
@@ -136,12 +134,12 @@ async fn history(service: &Service, sku: &str, query: &str) -> Vec<Value> {
 
 async fn remove_with(service: &Service, query: &str, if_match: &str) -> Answer {
     let url = service.url(&format!("/v1/hot-items/{SKU}{query}"));
-    answer_of(http().delete(url).header("if-match", if_match)).await
+    Answer::to(http().delete(url).header("if-match", if_match)).await.unwrap()
 }
 
 async fn register_if(service: &Service, if_match: &str, terms: &Value) -> Answer {
     let url = service.url(&format!("/v1/hot-items/{SKU}"));
-    answer_of(http().put(url).header("if-match", if_match).json(terms)).await
+    Answer::to(http().put(url).header("if-match", if_match).json(terms)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

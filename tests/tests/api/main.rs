@@ -16,7 +16,7 @@ mod tickets;
 
 use cartgate_tests::client::http;
 use cartgate_tests::{Answer, Order, Service, ServiceOptions, Shop, StoreKind};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -51,14 +51,7 @@ async fn call(
     if body != Value::Null {
         request = request.json(&body);
     }
-    answer_of(request).await
-}
-
-async fn answer_of(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
-    Answer { status, headers, body }
+    Answer::to(request).await.unwrap()
 }
 
 async fn post(service: &Service, path: &str, body: Value) -> Answer {

@@ -37,10 +37,7 @@ async fn call(service: &Service, method: Method, path: &str, body: Value) -> Ans
     if body != Value::Null {
         request = request.json(&body);
     }
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
-    Answer { status, headers, body }
+    Answer::to(request).await.unwrap()
 }
 
 /// Makes a SKU a hot item, or changes it.

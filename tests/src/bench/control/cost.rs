@@ -45,27 +45,27 @@ pub(super) async fn measure(run: &mut Run) {
             .await;
     }
     fleet.until_known(&sku_name(items)).await;
-    let idle = of_the_service(run, &fleet).await;
-    of_requests(run, &fleet).await;
+    let idle = of_the_service(run, &fleet, items).await;
+    of_requests(run, &fleet, items).await;
     reports(run, &fleet, idle).await;
     fleet.stop().await;
 }
 
 /// The service's CPU while edges report and nobody asks for anything: the part of a core that it takes.
-async fn of_the_service(run: &mut Run, fleet: &Fleet) -> f64 {
+async fn of_the_service(run: &mut Run, fleet: &Fleet, items: u32) -> f64 {
     let (service, began) = (pid(&fleet.service), Instant::now());
     let before = cpu::of_process(service);
     tokio::time::sleep(run.extent.phase).await;
     let used = cpu::of_process(service).saturating_sub(before);
     let ms = used.as_secs_f64() * 1e3 / began.elapsed().as_secs_f64();
     let note =
-        format!("a second: {ITEMS} hot items looked after, {EDGES} edges that report, nobody asks");
+        format!("a second: {items} hot items looked after, {EDGES} edges that report, nobody asks");
     run.add(Figure::new("service_cpu_ms_per_s", ms, "ms").note(note));
     ms / 1e3
 }
 
 /// The CPU of a request at an edge that knows hot items and reports, beside one that does neither.
-async fn of_requests(run: &mut Run, fleet: &Fleet) {
+async fn of_requests(run: &mut Run, fleet: &Fleet, items: u32) {
     let mut series = Series::default();
     let rounds = if run.extent.is_smoke { 1 } else { ROUNDS };
     for round in 0..rounds {
@@ -80,7 +80,7 @@ async fn of_requests(run: &mut Run, fleet: &Fleet) {
     }
     let [with, without] = ["with", "without"].map(|name| series.median((name, "us")));
     let note = format!(
-        "{with:.1} us of Envoy's CPU a request with {ITEMS} hot items, {without:.1} without a service"
+        "{with:.1} us of Envoy's CPU a request with {items} hot items, {without:.1} without a service"
     );
     run.add(Figure::new("edge_cpu_us_delta", with - without, "us").at_most(1.0).note(note));
 }

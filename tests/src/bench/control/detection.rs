@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::figures::Figure;
 use super::super::run::Run;
+use super::super::statistics::{median, p99};
 use super::edges::{EDGES, Fleet};
 use super::load::{ask_all, first};
 
@@ -39,13 +40,10 @@ pub(super) async fn measure(run: &mut Run) {
         took_s.push(enforced.expect("every edge denies").duration_since(began).as_secs_f64());
     }
     fleet.stop().await;
-    took_s.sort_by(f64::total_cmp);
     let note = format!(
-        "{steps} steps from nothing to {:.0}/s at four edges, threshold 500/s; median {:.2} s, least {:.2} s",
+        "{steps} steps from nothing to {:.0}/s at four edges, threshold 500/s; median {:.2} s",
         PER_S * EDGES as f64,
-        took_s[took_s.len() / 2],
-        took_s[0],
+        median(&took_s),
     );
-    let p99 = took_s[(took_s.len() * 99).div_ceil(100) - 1];
-    run.add(Figure::new("detect_to_enforce_s_p99", p99, "s").at_most(1.0).note(note));
+    run.add(Figure::new("detect_to_enforce_s_p99", p99(&took_s), "s").at_most(1.0).note(note));
 }

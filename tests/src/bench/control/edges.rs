@@ -53,7 +53,8 @@ impl Fleet {
 
     /// Registers a hot item, or changes it.
     pub(super) async fn register(&self, sku: &str, item: Value) {
-        let answer = self.put(&format!("/v1/hot-items/{sku}"), item).await;
+        let url = self.service.url(&format!("/v1/hot-items/{sku}"));
+        let answer = Answer::to(client::http().put(url).json(&item)).await.expect("an answer");
         assert!((200..300).contains(&answer.status), "{answer:?}");
     }
 
@@ -89,13 +90,6 @@ impl Fleet {
             (edges.body["edges"] == EDGES).then_some(())
         })
         .await;
-    }
-
-    async fn put(&self, path: &str, body: Value) -> Answer {
-        let url = self.service.url(path);
-        let answer = client::http().put(url).json(&body).send().await.expect("an answer");
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Answer { status, headers, body: answer.json().await.unwrap_or_default() }
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::figures::Figure;
 use super::super::run::Run;
+use super::super::statistics::{median, p99};
 use super::edges::{EDGES, Fleet};
 use super::load::{ask_all, first};
 use crate::Order;
@@ -35,23 +36,21 @@ pub(super) async fn measure(run: &mut Run) {
         skew_s.push(open(&fleet, &format!("OPEN-{opening}")).await);
     }
     fleet.stop().await;
-    let last = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        (values[(values.len() * 99).div_ceil(100) - 1], values[values.len() / 2])
-    };
-    let (p99, median) = last(&mut sold_out_s);
     let note = format!(
-        "from the answer that sold the last unit to 409 at all four edges; median {median:.2} s"
+        "from the answer that sold the last unit to 409 at all four edges; median {:.2} s",
+        median(&sold_out_s)
     );
-    run.add(Figure::new("soldout_push_s_p99", p99, "s").at_most(1.0).note(note));
-    let (p99, median) = last(&mut back_s);
-    let note = format!("from the release of a unit to 200 at all four edges; median {median:.2} s");
-    run.add(Figure::new("back_push_s_p99", p99, "s").at_most(1.0).note(note));
-    let (most, median) = last(&mut skew_s);
+    run.add(Figure::new("soldout_push_s_p99", p99(&sold_out_s), "s").at_most(1.0).note(note));
     let note = format!(
-        "between the first and the last edge to open, the worst of {OPENINGS}; median {median:.3} s"
+        "from the release of a unit to 200 at all four edges; median {:.2} s",
+        median(&back_s)
     );
-    run.add(Figure::new("open_skew_s", most, "s").at_most(0.3).note(note));
+    run.add(Figure::new("back_push_s_p99", p99(&back_s), "s").at_most(1.0).note(note));
+    let note = format!(
+        "between the first and the last edge to open, the worst of {OPENINGS}; median {:.3} s",
+        median(&skew_s)
+    );
+    run.add(Figure::new("open_skew_s", p99(&skew_s), "s").at_most(0.3).note(note));
 }
 
 /// Sells the only unit, and gives it back. How long it took until all edges knew either.

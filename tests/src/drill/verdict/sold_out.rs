@@ -17,6 +17,8 @@
 //! Cannot see: a word that is kept too long, as long as it is not kept for longer than a hold; of a SKU of
 //! which no client was told of a hold, anything but that there was such a moment.
 
+use std::collections::HashMap;
+
 use super::super::record::{Answer, Call, Record};
 use super::book::{Book, Books, at_ms};
 use super::calls::Calls;
@@ -30,16 +32,13 @@ const SLACK_US: u64 = 1_000_000;
 const SAID_FOR_US_MIN: u64 = 2_000_000;
 
 pub(super) fn check(case: &Case<'_>, calls: &Calls<'_>, books: &Books<'_>, verdict: &mut Verdict) {
-    let orders = calls.by_sku();
+    let (orders, said) = (calls.by_sku(), said_by_sku(case.records));
     for book in books.iter() {
-        let said: Vec<_> = case.records.iter().filter_map(|call| said_of(book, call)).collect();
-        if said.is_empty() {
-            continue;
-        }
+        let Some(said) = said.get(book.sku()) else { continue };
         let orders = orders.get(book.sku()).map_or(&[][..], Vec::as_slice);
         let known = Known::new(&[], &decided(book, orders, calls));
         let (shelf, said_for_us) = (Shelf::read(book), said_for_us(book, calls));
-        for (call, recheck_in_us) in said {
+        for &(call, recheck_in_us) in said {
             verdict.count(Check::SoldOut, 1);
             let ends_us = call.sent_us.saturating_add(recheck_in_us);
             let since_us = ends_us.saturating_sub(said_for_us).min(call.sent_us);
@@ -59,16 +58,18 @@ pub(super) fn check(case: &Case<'_>, calls: &Calls<'_>, books: &Books<'_>, verdi
     }
 }
 
-/// For how long the edge said that a SKU is sold out, in microseconds, if it was asked for it and said so.
-fn said_of<'a>(book: &Book<'_>, call: &'a Record) -> Option<(&'a Record, u64)> {
-    match (&call.call, &call.answer) {
-        (Call::Reserve(order), Answer::SoldOutAtEdge { recheck_in_ms })
-            if order.sku == book.sku() =>
+/// Of each SKU, the calls that the edge answered by sold-out, and for how long it said so, in microseconds.
+fn said_by_sku(records: &[Record]) -> HashMap<&str, Vec<(&Record, u64)>> {
+    let mut said: HashMap<_, Vec<_>> = HashMap::new();
+    for record in records {
+        if let (Call::Reserve(order), Answer::SoldOutAtEdge { recheck_in_ms }) =
+            (&record.call, &record.answer)
         {
-            Some((call, recheck_in_ms.saturating_mul(1_000)))
+            let recheck_in_us = recheck_in_ms.saturating_mul(1_000);
+            said.entry(order.sku.as_str()).or_default().push((record, recheck_in_us));
         }
-        _ => None,
     }
+    said
 }
 
 /// The longest for which the service says so, in microseconds; for ever, if no hold is known.
