@@ -103,7 +103,7 @@ impl Edge {
         let item = view.as_ref().and_then(|view| Some((&**view, view.item(&line.sku)?)));
         match (&self.fleet, item) {
             (_, Some((view, item))) => {
-                item.ask(line.quantity.get());
+                view.ask(item, line.quantity.get());
                 let gate = if item.item.is_always_open() { Gate::Open } else { gate(view, item)? };
                 if gate != Gate::Open && !(has_key && matches!(gate, Gate::SoldOut { .. })) {
                     return Ok(Err(Refused::ByGate(gate)));

@@ -81,7 +81,15 @@ impl Edge {
 
     fn compose(&mut self, over_ms: u64, now_ms: u64) -> Report {
         // As long as all that its average is of.
-        let asked = self.asked.iter().map(|(sku, per_s)| (sku.clone(), per_s * 1_000)).collect();
+        let items = &self.reporter.table().items;
+        let mut asked = vec![0; items.len()];
+        for (sku, per_s) in &self.asked {
+            if let Some(entry) = items.get(sku) {
+                let place = usize::from(entry.place);
+                asked.resize(asked.len().max(place + 1), 0);
+                asked[place] = per_s * 1_000;
+            }
+        }
         self.reporter.ask(&asked, 1_000_000);
         let others =
             self.asked.iter().filter(|(sku, _)| !self.reporter.table().items.contains_key(*sku));

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use cartgate_policy::Sku;
 use serde::{Deserialize, Serialize};
 
-/// Units, by SKU.
+/// Units that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asked {
-    /// Of hot items.
-    pub(super) items: BTreeMap<Sku, u64>,
-    /// Of the others that are asked for most.
+    /// Of hot items, by the places of their meters, as the thread that was asked knew them. If a place has
+    /// become another item's since, they count for that one: once, and for demand alone.
+    pub(super) items: Vec<u64>,
+    /// Of the others that are asked for most, by SKU.
     pub(super) heavy: BTreeMap<Sku, u64>,
 }
 
-/// The most SKUs of each kind. Hot items are no more; of the others those with the fewest units give way.
-const SKUS_MAX: usize = 10_000;
+/// The most of the others: those with the fewest units give way.
 const HEAVY_MAX: usize = 128;
 
 impl Asked {
@@ -24,11 +24,11 @@ impl Asked {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        add(&mut self.items, &other.items);
-        add_heavy(&mut self.heavy, &other.heavy);
-        while self.items.len() > SKUS_MAX {
-            self.items.pop_last();
+        self.items.resize(self.items.len().max(other.items.len()), 0);
+        for (sum, units) in self.items.iter_mut().zip(&other.items) {
+            *sum = sum.saturating_add(*units);
         }
+        add_heavy(&mut self.heavy, &other.heavy);
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -45,7 +45,13 @@ impl Asked {
 
 /// Adds units of what is no hot item.
 pub(super) fn add_heavy(to: &mut BTreeMap<Sku, u64>, from: &BTreeMap<Sku, u64>) {
-    add(to, from);
+    for (sku, units) in from {
+        if let Some(sum) = to.get_mut(sku) {
+            *sum = sum.saturating_add(*units);
+        } else {
+            to.insert(sku.clone(), *units);
+        }
+    }
     if to.len() > HEAVY_MAX {
         *to = heaviest(std::mem::take(to), HEAVY_MAX).collect();
     }
@@ -56,16 +62,6 @@ pub(super) fn heaviest(all: BTreeMap<Sku, u64>, max: usize) -> impl Iterator<Ite
     let mut all: Vec<_> = all.into_iter().collect();
     all.sort_by_key(|(_, units)| std::cmp::Reverse(*units));
     all.into_iter().take(max)
-}
-
-fn add(to: &mut BTreeMap<Sku, u64>, from: &BTreeMap<Sku, u64>) {
-    for (sku, units) in from {
-        if let Some(sum) = to.get_mut(sku) {
-            *sum = sum.saturating_add(*units);
-        } else {
-            to.insert(sku.clone(), *units);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -79,15 +75,19 @@ mod tests {
         let mut asked = Asked::default();
         assert!(asked.is_empty());
         for n in 0..20_000 {
-            asked.add(&Asked { items: one(n, 1), heavy: one(n % 500, n) });
+            asked.add(&Asked { items: vec![n, 0, 1], heavy: one(n % 500, n) });
         }
-        assert_eq!((asked.items.len(), asked.heavy.len()), (SKUS_MAX, HEAVY_MAX));
+        asked.add(&Asked { items: vec![1], ..Asked::default() });
+        assert_eq!(
+            (&asked.items[..], asked.heavy.len()),
+            (&[199_990_001, 0, 20_000][..], HEAVY_MAX)
+        );
         let least = asked.heavy.values().min();
         assert!(least > Some(&19_000), "{least:?}");
         assert_eq!(Asked::from_bytes(&asked.to_bytes()), asked);
         assert_eq!(Asked::from_bytes(b"\xff"), Asked::default());
         let mut twice = asked.clone();
         twice.add(&asked);
-        assert_eq!(twice.items.values().next(), Some(&2));
+        assert_eq!(twice.items[2], 40_000);
     }
 }

@@ -1,7 +1,5 @@
 //! Threads of one edge that share a store, and a service.
 
-use std::collections::BTreeMap;
-
 use cartgate_policy::Quantity;
 use cartgate_policy::fleet::{self, Item, Session, Settings};
 use cartgate_policy::gcra::{Decision, Limit};
@@ -114,7 +112,7 @@ impl World {
             fleet.ask_other(&sku, 1);
             return None;
         };
-        item.ask(1);
+        view.ask(item, 1);
         let (keys, contact_until_ns) = (fleet.keys(), view.contact_until_ns);
         let subject = Subject::Hot { sku: &sku, item, keys, contact_until_ns };
         let charge = Charge { subject, limit: item.item.limit.unwrap(), cost: Quantity::ONE };
@@ -321,6 +319,5 @@ fn values_that_cannot_be_read_are_as_good_as_none() {
     world.ticks(100);
     assert_eq!(world.ask(0, "HOT").unwrap().refused, None);
     assert_eq!(world.ask(1, "HOT").unwrap().refused, None);
-    let asked: BTreeMap<_, _> = world.threads[0].fleet.view().take_asked();
-    assert_eq!(asked, [(sku("HOT"), 1)].into());
+    assert_eq!(world.threads[0].fleet.view().take_asked(), [1]);
 }

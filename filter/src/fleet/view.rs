@@ -1,7 +1,7 @@
 //! What one worker thread knows of hot items.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 use cartgate_policy::Sku;
 use cartgate_policy::fleet::{Item, Table};
@@ -13,6 +13,8 @@ use crate::count::NS_PER_MS;
 #[derive(Default)]
 pub(crate) struct View {
     items: HashMap<Sku, HotItem>,
+    /// Units asked for that the thread that reports does not know of yet, by the places of items' meters.
+    asked: RefCell<Vec<u64>>,
     /// Until when shares are good, in monotonic nanoseconds.
     pub(crate) contact_until_ns: u64,
     /// The service's time less this machine's monotonic one, in milliseconds.
@@ -33,8 +35,6 @@ pub(crate) struct HotItem {
     pub(crate) safe: Allowance,
     /// Its share, as this thread has seen it last.
     pub(crate) share: Cell<Allowance>,
-    /// Units asked for that the thread that reports does not know of yet.
-    asked: Cell<u64>,
 }
 
 impl View {
@@ -54,24 +54,25 @@ impl View {
         let mut before = std::mem::take(&mut self.items);
         for (sku, entry) in table.items {
             let safe = entry.item.safe_share(edges);
-            let known = before.remove(&sku);
-            let (asked, share) =
-                known.map_or_else(Default::default, |known| (known.asked, known.share));
+            let share = before.remove(&sku).map(|known| known.share).unwrap_or_default();
             let (item, place) = (entry.item, entry.place);
-            self.items.insert(sku, HotItem { item, place, safe, share, asked });
+            self.items.insert(sku, HotItem { item, place, safe, share });
+        }
+    }
+
+    /// Counts units of an item that were asked for.
+    pub(crate) fn ask(&self, item: &HotItem, units: u32) {
+        let (mut asked, place) = (self.asked.borrow_mut(), usize::from(item.place));
+        if asked.len() <= place {
+            asked.resize(place + 1, 0);
+        }
+        if let Some(sum) = asked.get_mut(place) {
+            *sum = sum.saturating_add(units.into());
         }
     }
 
     /// Takes out what was asked for.
-    pub(super) fn take_asked(&self) -> BTreeMap<Sku, u64> {
-        let asked = self.items.iter().map(|(sku, item)| (sku, item.asked.take()));
-        asked.filter(|(_, units)| *units > 0).map(|(sku, units)| (sku.clone(), units)).collect()
-    }
-}
-
-impl HotItem {
-    /// Counts units that were asked for.
-    pub(crate) fn ask(&self, units: u32) {
-        self.asked.set(self.asked.get().saturating_add(units.into()));
+    pub(super) fn take_asked(&self) -> Vec<u64> {
+        self.asked.take()
     }
 }

@@ -43,7 +43,8 @@ pub struct Reporter {
     news: BTreeSet<Sku>,
     /// Whether the service has asked for all.
     tells_all: bool,
-    rates: BTreeMap<Sku, f64>,
+    /// Units per second that are asked for, by the place of the item's meter: 0, or [`DEMAND_MIN`] or more.
+    rates: Vec<f64>,
     on_its_way: Option<OnItsWay>,
     next_ms: u64,
     failures: u32,
@@ -111,24 +112,25 @@ impl Reporter {
         self.failures
     }
 
-    /// Notes what was asked for in the last `over_ms`: units, by item.
-    pub fn ask(&mut self, asked: &BTreeMap<Sku, u64>, over_ms: u64) {
+    /// Notes what was asked for in the last `over_ms`: units, by the place of the item's meter.
+    pub fn ask(&mut self, asked: &[u64], over_ms: u64) {
         let over_ms = over_ms.max(1) as f64;
         let part = over_ms / (AVERAGE_MS + over_ms);
-        for sku in asked.keys().filter(|sku| self.table.items.contains_key(*sku)) {
-            if !self.rates.contains_key(sku) {
-                self.rates.insert(sku.clone(), 0.0);
+        self.rates.resize(self.rates.len().max(asked.len()), 0.0);
+        for entry in self.table.items.values() {
+            let place = usize::from(entry.place);
+            let units = asked.get(place).copied().unwrap_or_default();
+            let Some(rate) = self.rates.get_mut(place) else { continue };
+            let has_some = entry.share.is_some_and(|(_, per_second)| per_second > 0);
+            if units > 0 && *rate < DEMAND_MIN && !has_some {
                 // Whoever asks for what nobody has asked for just now should not wait for its share.
-                let has_some =
-                    self.table.items[sku].share.is_some_and(|(_, per_second)| per_second > 0);
-                self.next_ms = if has_some { self.next_ms } else { 0 };
+                self.next_ms = 0;
+            }
+            *rate += (units as f64 * 1_000.0 / over_ms - *rate) * part;
+            if *rate < DEMAND_MIN {
+                *rate = 0.0;
             }
         }
-        self.rates.retain(|sku, rate| {
-            let units = asked.get(sku).copied().unwrap_or_default();
-            *rate += (units as f64 * 1_000.0 / over_ms - *rate) * part;
-            *rate >= DEMAND_MIN
-        });
     }
 
     /// Whether it is time to report.
@@ -146,7 +148,8 @@ impl Reporter {
         let is_all = holds.is_some() && self.tells_all;
         let is_news = |sku: &Sku| holds.is_some() && (is_all || self.news.contains(sku));
         let items = self.table.items.iter().filter_map(|(sku, entry)| {
-            let demand = self.rates.get(sku).map_or(0, |rate| rate.ceil() as u32);
+            let demand =
+                self.rates.get(usize::from(entry.place)).map_or(0, |rate| rate.ceil() as u32);
             let share = entry.share.filter(|_| is_news(sku));
             (demand > 0 || share.is_some()).then(|| ItemReport { sku: sku.clone(), demand, share })
         });
@@ -211,14 +214,21 @@ impl Reporter {
         let table = &mut self.table;
         change.is_table = (table.version, table.edges) != (Some(reply.version), reply.edges);
         (table.version, table.edges) = (Some(reply.version), reply.edges);
-        if reply.is_all {
-            let told: BTreeSet<_> = reply.items.iter().map(|item| &item.sku).collect();
-            table.items.retain(|sku, _| told.contains(sku));
+        let told: BTreeSet<_> = reply.items.iter().map(|item| &item.sku).collect();
+        let gone: BTreeSet<_> = reply.gone.iter().collect();
+        if reply.is_all || !gone.is_empty() {
+            table.items.retain(|sku, entry| {
+                let stays = !gone.contains(sku) && (!reply.is_all || told.contains(sku));
+                if !stays && let Some(rate) = self.rates.get_mut(usize::from(entry.place)) {
+                    *rate = 0.0;
+                }
+                stays
+            });
         }
-        reply.gone.iter().for_each(|sku| drop(table.items.remove(sku)));
-        let mut free = table.free_places();
-        for item in &reply.items {
-            change.shares.extend(table.take_item(item, &mut free));
+        if !reply.items.is_empty() {
+            let mut free = table.free_places();
+            let shares = reply.items.iter().filter_map(|item| table.take_item(item, &mut free));
+            change.shares.extend(shares);
         }
         self.news.retain(|sku| table.items.contains_key(sku));
         change

@@ -232,7 +232,8 @@ impl World {
         let edge = &mut self.edges[n];
         let now_ms = edge.now_ms(self.real_ms);
         // As long as all that its average is of.
-        edge.reporter.ask(&[(sku(), u64::from(edge.demand) * 1_000)].into(), 1_000_000);
+        // There is one item: its meter has the first place.
+        edge.reporter.ask(&[u64::from(edge.demand) * 1_000], 1_000_000);
         let report = edge.reporter.report(Vec::new(), 0, now_ms);
         edge.is_waiting = true;
         self.network.push(Message::Report { edge: edge.id, report });

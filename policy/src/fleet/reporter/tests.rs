@@ -78,7 +78,8 @@ fn demand_follows_what_is_asked_for() {
     let mut demands = Vec::new();
     for n in 0..40 {
         let units = if n < 20 { 50 } else { 0 };
-        reporter.ask(&[(sku(0), units), (sku(5), 100)].into(), 50);
+        // Nothing is known of the second.
+        reporter.ask(&[units, 100], 50);
         // The first time that somebody asks for it there is no time to lose.
         assert!(n > 0 || reporter.is_due(100));
         let report = reporter.report(Vec::new(), 0, 100);
@@ -88,9 +89,23 @@ fn demand_follows_what_is_asked_for() {
     assert!((900..=1_000).contains(&demands[12]), "{demands:?}");
     assert!((1..100).contains(&demands[32]), "{demands:?}");
     for _ in 0..20 {
-        reporter.ask(&BTreeMap::new(), 50);
+        reporter.ask(&[], 50);
     }
     assert_eq!(reporter.report(Vec::new(), 0, 100).items, []);
+}
+
+/// Its place becomes another's.
+#[test]
+fn demand_goes_with_its_item() {
+    for is_all in [false, true] {
+        let mut reporter = reporter();
+        exchange(&mut reporter, reply(vec![item(0)], Vec::new()));
+        reporter.ask(&[1_000], 1_000);
+        let gone = if is_all { Vec::new() } else { vec![sku(0)] };
+        exchange(&mut reporter, Reply { is_all, ..reply(vec![item(1)], gone) });
+        assert_eq!(reporter.table().items[&sku(1)].place, 0);
+        assert_eq!(reporter.report(Vec::new(), 0, 100).items, []);
+    }
 }
 
 #[test]
