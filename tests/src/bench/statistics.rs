@@ -57,9 +57,21 @@ impl Series {
     /// # Panics
     /// One of them has not been measured.
     pub fn ratio(&self, of: Key, over: Key) -> f64 {
-        let pairs = self.0[&of].iter().zip(&self.0[&over]);
-        let ratios: Vec<f64> = pairs.map(|(of, over)| of / over).collect();
-        median(&ratios)
+        self.compare(of, over, |of, over| of / over)
+    }
+
+    /// The median of the rounds' differences, for the same reason.
+    ///
+    /// # Panics
+    /// One of them has not been measured.
+    pub fn difference(&self, of: Key, less: Key) -> f64 {
+        self.compare(of, less, |of, less| of - less)
+    }
+
+    fn compare(&self, one: Key, other: Key, compare: impl Fn(f64, f64) -> f64) -> f64 {
+        let pairs = self.0[&one].iter().zip(&self.0[&other]);
+        let compared: Vec<f64> = pairs.map(|(one, other)| compare(*one, *other)).collect();
+        median(&compared)
     }
 }
 
@@ -83,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_compares_within_rounds() {
+    fn rounds_are_compared_one_by_one() {
         let (mut series, one, other) = (Series::default(), ("one", "x"), ("other", "x"));
         for (a, b) in [(100.0, 50.0), (10.0, 5.0), (30.0, 10.0)] {
             series.note(one, a);
             series.note(other, b);
         }
-        assert_eq!(series.ratio(one, other), 2.0);
+        assert_eq!((series.ratio(one, other), series.difference(one, other)), (2.0, 20.0));
         // The ratio of the medians would be 3.
         assert_eq!((series.median(one), series.median(other)), (30.0, 10.0));
     }

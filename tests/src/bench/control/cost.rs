@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -29,7 +30,10 @@ const CONNECTIONS: usize = 32;
 /// A product in a shop's catalogue is one of so many. The first thousand of them are hot.
 const CATALOGUE: Skus = Skus::Zipf(10_000);
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 12;
+
+/// Until an edge knows the items and its threads have leases, and demand shows.
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// How many edges report, to see what that costs the service.
 const REPORTERS: u64 = 64;
@@ -64,43 +68,65 @@ async fn of_the_service(run: &mut Run, fleet: &Fleet, items: u32) -> f64 {
     ms / 1e3
 }
 
-/// The CPU of a request at an edge that knows hot items and reports, beside one that does neither.
+/// The CPU of a request at an edge that knows hot items and reports, beside one that does neither. They are
+/// asked at the same time and share a core: what slows the machine slows both.
 async fn of_requests(run: &mut Run, fleet: &Fleet, items: u32) {
+    let cores = run.cores.apart();
+    let mut envoys = Vec::new();
+    for (name, reports) in [("without", false), ("with", true)] {
+        let dir = run.dir().join(format!("cost-{name}"));
+        let config = config(fleet.service.address(), NEVER, reports);
+        envoys.push(cores.for_server(Envoy::start(&dir, config, 1)).await.expect("Envoy"));
+    }
+    let [without, with] = &envoys[..] else { unreachable!("two were started") };
     let mut series = Series::default();
     let rounds = if run.extent.is_smoke { 1 } else { ROUNDS };
-    for round in 0..rounds {
-        for (name, reports) in [("without", false), ("with", true)] {
-            let dir = run.dir().join(format!("cost-{round}-{name}"));
-            let config = config(fleet.service.address(), NEVER, reports);
-            let envoy = run.cores.for_server(Envoy::start(&dir, config, 1)).await.expect("Envoy");
-            let us = us_per_request(run, &envoy).await;
-            series.note((name, "us"), us);
-            stop(envoy).await;
+    for _ in 0..rounds {
+        let phase = run.extent.phase;
+        let (without, with) = join(of_a_request(without, phase), of_a_request(with, phase)).await;
+        for (name, cost) in [("without", without), ("with", with)] {
+            series.note((name, "us"), cost.us);
+            series.note((name, "per_s"), cost.per_s);
         }
     }
-    let [with, without] = ["with", "without"].map(|name| series.median((name, "us")));
+    for envoy in envoys {
+        stop(envoy).await;
+    }
+    let (with, without) = (("with", "us"), ("without", "us"));
     let note = format!(
-        "{with:.1} us of Envoy's CPU a request with {items} hot items, {without:.1} without a service"
+        "{:.1} us of Envoy's CPU a request with {items} hot items, {:.1} without a service, at {:.0} a second",
+        series.median(with),
+        series.median(without),
+        series.median(("with", "per_s")),
     );
-    run.add(Figure::new("edge_cpu_us_delta", with - without, "us").at_most(1.0).note(note));
+    let delta = series.difference(with, without);
+    run.add(Figure::new("edge_cpu_us_delta", delta, "us").at_most(1.0).note(note));
 }
 
-async fn us_per_request(run: &Run, envoy: &Envoy) -> f64 {
+/// What requests cost an Envoy.
+struct Cost {
+    /// CPU of one, in microseconds.
+    us: f64,
+    /// How many there were in a second.
+    per_s: f64,
+}
+
+async fn of_a_request(envoy: &Envoy, phase: Duration) -> Cost {
     let text = format!(
         "POST /by-header HTTP/1.1\r\nhost: {}\r\nx-sku: SKU-$$$$$\r\ncontent-length: 0\r\n\r\n",
         envoy.address()
     );
     let template = Template::new(&text, CATALOGUE);
-    let callers = Caller::connect_all(envoy.address(), CONNECTIONS).await;
-    // Until it knows the items and what its threads lease.
     let numbers = Arc::new(AtomicU64::new(0));
-    closed::run(callers, &template, &numbers, Duration::from_secs(2)).await;
+    let callers = Caller::connect_all(envoy.address(), CONNECTIONS).await;
+    closed::run(callers, &template, &numbers, WARM_UP).await;
     let callers = Caller::connect_all(envoy.address(), CONNECTIONS).await;
     let before = cpu::of_process(envoy_pid(envoy));
-    let tally = closed::run(callers, &template, &numbers, run.extent.phase).await;
+    let tally = closed::run(callers, &template, &numbers, phase).await;
     let used = cpu::of_process(envoy_pid(envoy)).saturating_sub(before);
     assert_eq!(tally.count(200), tally.total(), "{:?}", tally.statuses);
-    used.as_secs_f64() * 1e6 / tally.total() as f64
+    let requests = tally.total() as f64;
+    Cost { us: used.as_secs_f64() * 1e6 / requests, per_s: requests / phase.as_secs_f64() }
 }
 
 async fn stop(mut envoy: Envoy) {
