@@ -380,7 +380,8 @@ mod tests {
         check("confirm = 0.5", "confirm = 0.9", "holders.release");
         check("again_ms = [50, 500]", "again_ms = [9, 1]", "cast.again_ms is [9, 1]");
         check("again_ms = [50, 500]", "again_ms = [9, 90000]", "cast.again_ms (the longer)");
-        check("duration_s = 10", "duration_s = 3600", "requests_per_s, all together, * duration_s");
+        let all = "requests_per_s, all together, * duration_s";
+        check_in("sale", "duration_s = 60", "duration_s = 3600", all);
         check("sku = \"SNEAKER\"", "sku = \"S N\"", "hot.sku is \"S N\"");
         check(
             "jump_factor",
