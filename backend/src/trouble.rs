@@ -1,4 +1,4 @@
-//! Trouble that lasts, of something that is tried again and again: it is told once.
+//! Trouble that lasts, of something that is tried again and again: it is told once, and when it is over.
 
 use std::error::Error;
 
@@ -15,19 +15,19 @@ impl Trouble {
         Self { what, is_told: false }
     }
 
-    /// What an attempt has come to. That it failed is told, if the one before did not.
+    /// What an attempt has come to. That it failed is told, if the one before did not; that it did not, if
+    /// the one before did.
     pub(crate) fn tell<T>(&mut self, tried: Result<T, impl Error + 'static>) -> Option<T> {
-        let is_told = std::mem::replace(&mut self.is_told, tried.is_err());
-        tried.map_or_else(
-            |error| {
-                if !is_told {
-                    let error: &dyn Error = &error;
-                    tracing::warn!(error, "{}", self.what);
-                }
-                None
-            },
-            Some,
-        )
+        let was_told = std::mem::replace(&mut self.is_told, tried.is_err());
+        match &tried {
+            Err(error) if !was_told => {
+                let error: &dyn Error = error;
+                tracing::warn!(error, "{}", self.what);
+            }
+            Ok(_) if was_told => tracing::info!("no more: {}", self.what),
+            _ => {}
+        }
+        tried.ok()
     }
 }
 
@@ -67,6 +67,8 @@ mod tests {
             assert_eq!(trouble.tell(failed()), None);
         });
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(log.matches("nobody is there error=gone").count(), 2, "{log}");
+        assert_eq!(log.matches("WARN").count(), 2, "{log}");
+        assert_eq!(log.matches(": nobody is there error=gone").count(), 2, "{log}");
+        assert_eq!(log.matches("no more: nobody is there").count(), 1, "{log}");
     }
 }
