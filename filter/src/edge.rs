@@ -201,6 +201,8 @@ impl Edge {
             Ok(ticked) => ticked,
             Err(error) => {
                 fleet.start_over();
+                // Shares may have changed: that is said but once.
+                self.counter.forget_denials();
                 return self.debug(|| format!("cannot tick error=\"{}\"", EdgeError::from(error)));
             }
         };

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use cartgate_policy::Sku;
+use cartgate_policy::fleet::Reporter;
 use serde::{Deserialize, Serialize};
 
 /// Units that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asked {
     /// Of hot items, by the places of their meters, as the thread that was asked knew them. If a place has
-    /// become another item's since, they count for that one: once, and for demand alone.
+    /// become another item's since then, less than two ticks ago, they count for that one.
     pub(super) items: Vec<u64>,
     /// Of the others that are asked for most, by SKU.
     pub(super) heavy: BTreeMap<Sku, u64>,
@@ -24,7 +25,8 @@ impl Asked {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        self.items.resize(self.items.len().max(other.items.len()), 0);
+        let places = self.items.len().max(other.items.len());
+        self.items.resize(places.min(Reporter::PLACES_MAX.into()), 0);
         for (sum, units) in self.items.iter_mut().zip(&other.items) {
             *sum = sum.saturating_add(*units);
         }
@@ -78,6 +80,9 @@ mod tests {
             asked.add(&Asked { items: vec![n, 0, 1], heavy: one(n % 500, n) });
         }
         asked.add(&Asked { items: vec![1], ..Asked::default() });
+        let mut full = asked.clone();
+        full.add(&Asked { items: vec![1; 70_000], ..Asked::default() });
+        assert_eq!(full.items.len(), usize::from(Reporter::PLACES_MAX));
         assert_eq!(
             (&asked.items[..], asked.heavy.len()),
             (&[199_990_001, 0, 20_000][..], HEAVY_MAX)

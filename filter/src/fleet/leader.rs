@@ -21,6 +21,8 @@ pub(super) struct Leader {
     /// The call that the last report was sent with, and when.
     call: Option<u32>,
     sent_ns: u64,
+    /// Whether it has written a table. The thread before may have written one and told nobody.
+    has_written: bool,
 }
 
 /// What an answer has changed, to be written where all threads find it.
@@ -50,7 +52,8 @@ impl Leader {
         // What threads were asked for since somebody last took it.
         let since_ns = if pulse.leader == 0 { now_ns } else { pulse.beat_ns.min(now_ns) };
         let (asked_ns, heavy_since_ns, sent_ns) = (since_ns, since_ns, now_ns);
-        Self { reporter, asked_ns, heavy: BTreeMap::new(), heavy_since_ns, call: None, sent_ns }
+        let (heavy, call, has_written) = Default::default();
+        Self { reporter, asked_ns, heavy, heavy_since_ns, call, sent_ns, has_written }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -123,7 +126,9 @@ impl Leader {
             Share { place, fingerprint: Slot::of(&sku, None, seed, 1).fingerprint, share, safe }
         });
         let shares: Vec<_> = shares.collect();
-        let is_written = change.is_table || !shares.is_empty();
+        let is_table_new = change.is_table || !self.has_written;
+        self.has_written = true;
+        let is_written = is_table_new || !shares.is_empty();
         Some(Answered {
             // No failure is possible, as with what was asked for.
             table: if is_written {
@@ -131,7 +136,7 @@ impl Leader {
             } else {
                 Vec::new()
             },
-            is_table_new: change.is_table,
+            is_table_new,
             shares,
             contact_until_ns: self.reporter.contact_until_ms() * NS_PER_MS,
             holds: self.reporter.holds(),

@@ -97,8 +97,9 @@ pub(crate) struct Keys {
 impl Keys {
     /// Those for filters that report to this cluster.
     fn new(cluster: &str) -> Self {
-        // The number is that of the values' layout, as in `counter`.
-        let key = |name: &str| [b"cartgate/1/", name.as_bytes(), b"/", cluster.as_bytes()].concat();
+        // The number is that of the values' layout, as in `counter`: all have one, so that a filter whose
+        // layout is another is another edge.
+        let key = |name: &str| [b"cartgate/2/", name.as_bytes(), b"/", cluster.as_bytes()].concat();
         Self {
             pulse: key("pulse"),
             table: key("table"),

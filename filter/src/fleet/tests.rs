@@ -307,6 +307,22 @@ fn a_place_that_has_become_anothers_admits_nobody() {
 }
 
 #[test]
+fn what_an_item_was_asked_for_is_not_the_next_ones_demand() {
+    let mut world = World::new(2);
+    world.service.set(item("HOT", Some((1_000, 1_000))));
+    world.ticks(80);
+    world.service.remove(&sku("HOT"));
+    world.service.set(item("NEXT", Some((1_000, 1_000))));
+    for _ in 0..20 {
+        (0..100).for_each(|_| _ = world.ask(0, "HOT"));
+        world.tick(&[]);
+    }
+    assert!(world.threads[0].fleet.view().item(&sku("NEXT")).is_some_and(|item| item.place == 0));
+    let named = world.reports.iter().flat_map(|(_, report)| &report.items);
+    assert_eq!(named.filter(|item| item.sku == sku("NEXT") && item.demand > 0).count(), 0);
+}
+
+#[test]
 fn values_that_cannot_be_read_are_as_good_as_none() {
     let mut world = World::new(1);
     world.service.set(item("HOT", Some((1_000, 1_000))));

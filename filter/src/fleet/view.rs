@@ -51,12 +51,19 @@ impl View {
     /// Takes over what a table says.
     pub(super) fn read(&mut self, table: Table) {
         let edges = table.edges;
-        let mut before = std::mem::take(&mut self.items);
+        let before = std::mem::take(&mut self.items);
         for (sku, entry) in table.items {
             let safe = entry.item.safe_share(edges);
-            let share = before.remove(&sku).map(|known| known.share).unwrap_or_default();
+            let share = before.get(&sku).map(|known| known.share.clone()).unwrap_or_default();
             let (item, place) = (entry.item, entry.place);
             self.items.insert(sku, HotItem { item, place, safe, share });
+        }
+        // What was asked for at a place that an item has left is not the next one's demand.
+        for (sku, HotItem { place, .. }) in before {
+            let stays = self.items.get(&sku).is_some_and(|item| item.place == place);
+            if !stays && let Some(units) = self.asked.get_mut().get_mut(usize::from(place)) {
+                *units = 0;
+            }
         }
     }
 

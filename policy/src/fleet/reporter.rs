@@ -74,10 +74,10 @@ const DEMAND_MIN: f64 = 0.5;
 /// How long after failures the next report is sent at the latest.
 const AFTER_FAILURES_MS_MAX: u64 = 5_000;
 
-/// The most items that an edge takes note of.
-const PLACES_MAX: u16 = 10_000;
-
 impl Reporter {
+    /// The most items that an edge takes note of.
+    pub const PLACES_MAX: u16 = 10_000;
+
     /// Goes on from what another worker thread of this edge has left: the table; the number of its last
     /// report; the incarnation that the shares are of, and until when they are good.
     pub fn resume(table: Table, number: u64, holds: Option<u64>, contact_until_ms: u64) -> Self {
@@ -116,7 +116,8 @@ impl Reporter {
     pub fn ask(&mut self, asked: &[u64], over_ms: u64) {
         let over_ms = over_ms.max(1) as f64;
         let part = over_ms / (AVERAGE_MS + over_ms);
-        self.rates.resize(self.rates.len().max(asked.len()), 0.0);
+        let places = asked.len().min(Self::PLACES_MAX.into());
+        self.rates.resize(self.rates.len().max(places), 0.0);
         for entry in self.table.items.values() {
             let place = usize::from(entry.place);
             let units = asked.get(place).copied().unwrap_or_default();
@@ -260,7 +261,7 @@ impl Table {
     /// Lowest first.
     fn free_places(&self) -> impl Iterator<Item = u16> + use<> {
         let taken: BTreeSet<_> = self.items.values().map(|entry| entry.place).collect();
-        (0..PLACES_MAX).filter(move |place| !taken.contains(place))
+        (0..Reporter::PLACES_MAX).filter(move |place| !taken.contains(place))
     }
 }
 

@@ -354,7 +354,7 @@ fn a_little_less_demand_moves_no_shares() {
         world.held()
     };
     assert_eq!([held(40), held(38), held(36), held(35)], [[60, 40], [60, 40], [60, 40], [65, 35]]);
-    assert_eq!([held(36), held(0), held(1)], [[64, 36], [100, 0], [99, 1]]);
+    assert_eq!([held(36), held(0), held(1), held(0)], [[64, 36], [100, 0], [99, 1], [100, 0]]);
 }
 
 #[test]

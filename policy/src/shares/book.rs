@@ -64,8 +64,8 @@ impl Book {
         let is_new = !self.edges.contains_key(&edge);
         let booking = self.edges.entry(edge).or_default();
         let is_covered = !self.is_short && demand <= booking.has();
-        let least = u64::from(booking.demand) * 9 / 10;
-        let is_steady = demand <= booking.demand && u64::from(demand) >= least;
+        let is_a_tenth_less = u64::from(demand) * 10 >= u64::from(booking.demand) * 9;
+        let is_steady = demand <= booking.demand && is_a_tenth_less;
         if is_new || !is_steady {
             booking.demand = demand;
             self.planned = self.planned.filter(|_| is_covered && !is_new);

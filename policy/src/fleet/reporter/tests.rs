@@ -51,7 +51,7 @@ fn places_are_used_again_and_bounded() {
     assert_eq!(places(change), [1, 3]);
     let many = (10..20_000).map(item).collect();
     exchange(&mut reporter, reply(many, Vec::new()));
-    assert_eq!(reporter.table().items.len(), usize::from(PLACES_MAX));
+    assert_eq!(reporter.table().items.len(), usize::from(Reporter::PLACES_MAX));
 }
 
 #[test]

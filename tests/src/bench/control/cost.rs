@@ -14,6 +14,7 @@ use super::super::figures::Figure;
 use super::super::request::{Skus, Template, sku_name};
 use super::super::run::Run;
 use super::super::statistics::Series;
+use super::super::tally::Tally;
 use super::super::watch::{envoy_pid, pid};
 use super::edges::{EDGES, Fleet, config};
 use crate::Envoy;
@@ -32,7 +33,10 @@ const CATALOGUE: Skus = Skus::Zipf(10_000);
 
 const ROUNDS: usize = 12;
 
-/// Until an edge knows the items and its threads have leases, and demand shows.
+/// Until an edge that is new knows the items and has shares: others have to give up some for it.
+const UNTIL_SHARES: Duration = Duration::from_secs(2);
+
+/// Until threads have leases, and demand shows.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// How many edges report, to see what that costs the service.
@@ -79,6 +83,9 @@ async fn of_requests(run: &mut Run, fleet: &Fleet, items: u32) {
         envoys.push(cores.for_server(Envoy::start(&dir, config, 1)).await.expect("Envoy"));
     }
     let [without, with] = &envoys[..] else { unreachable!("two were started") };
+    for envoy in [without, with] {
+        ask(envoy, UNTIL_SHARES).await;
+    }
     let mut series = Series::default();
     let rounds = if run.extent.is_smoke { 1 } else { ROUNDS };
     for _ in 0..rounds {
@@ -112,6 +119,16 @@ struct Cost {
 }
 
 async fn of_a_request(envoy: &Envoy, phase: Duration) -> Cost {
+    ask(envoy, WARM_UP).await;
+    let before = cpu::of_process(envoy_pid(envoy));
+    let tally = ask(envoy, phase).await;
+    let used = cpu::of_process(envoy_pid(envoy)).saturating_sub(before);
+    assert_eq!(tally.count(200), tally.total(), "{:?}", tally.statuses);
+    let requests = tally.total() as f64;
+    Cost { us: used.as_secs_f64() * 1e6 / requests, per_s: requests / phase.as_secs_f64() }
+}
+
+async fn ask(envoy: &Envoy, lasts: Duration) -> Tally {
     let text = format!(
         "POST /by-header HTTP/1.1\r\nhost: {}\r\nx-sku: SKU-$$$$$\r\ncontent-length: 0\r\n\r\n",
         envoy.address()
@@ -119,14 +136,7 @@ async fn of_a_request(envoy: &Envoy, phase: Duration) -> Cost {
     let template = Template::new(&text, CATALOGUE);
     let numbers = Arc::new(AtomicU64::new(0));
     let callers = Caller::connect_all(envoy.address(), CONNECTIONS).await;
-    closed::run(callers, &template, &numbers, WARM_UP).await;
-    let callers = Caller::connect_all(envoy.address(), CONNECTIONS).await;
-    let before = cpu::of_process(envoy_pid(envoy));
-    let tally = closed::run(callers, &template, &numbers, phase).await;
-    let used = cpu::of_process(envoy_pid(envoy)).saturating_sub(before);
-    assert_eq!(tally.count(200), tally.total(), "{:?}", tally.statuses);
-    let requests = tally.total() as f64;
-    Cost { us: used.as_secs_f64() * 1e6 / requests, per_s: requests / phase.as_secs_f64() }
+    closed::run(callers, &template, &numbers, lasts).await
 }
 
 async fn stop(mut envoy: Envoy) {
