@@ -75,30 +75,26 @@ async fn of_the_service(run: &mut Run, fleet: &Fleet, items: u32) -> f64 {
 /// The CPU of a request at an edge that knows hot items and reports, beside one that does neither. They are
 /// asked at the same time and share a core: what slows the machine slows both.
 async fn of_requests(run: &mut Run, fleet: &Fleet, items: u32) {
-    let cores = run.cores.apart();
-    let mut envoys = Vec::new();
-    for (name, reports) in [("without", false), ("with", true)] {
-        let dir = run.dir().join(format!("cost-{name}"));
+    let (cores, phase) = (run.cores.apart(), run.extent.phase);
+    let start = async |name, reports| {
         let config = config(fleet.service.address(), NEVER, reports);
-        envoys.push(cores.for_server(Envoy::start(&dir, config, 1)).await.expect("Envoy"));
-    }
-    let [without, with] = &envoys[..] else { unreachable!("two were started") };
-    for envoy in [without, with] {
-        ask(envoy, UNTIL_SHARES).await;
-    }
+        let dir = run.dir().join(name);
+        cores.for_server(Envoy::start(&dir, config, 1)).await.expect("Envoy")
+    };
+    let without = start("cost-without", false).await;
+    let with = start("cost-with", true).await;
+    ask(&with, UNTIL_SHARES).await;
     let mut series = Series::default();
     let rounds = if run.extent.is_smoke { 1 } else { ROUNDS };
     for _ in 0..rounds {
-        let phase = run.extent.phase;
-        let (without, with) = join(of_a_request(without, phase), of_a_request(with, phase)).await;
-        for (name, cost) in [("without", without), ("with", with)] {
+        let costs = join(of_a_request(&without, phase), of_a_request(&with, phase)).await;
+        for (name, cost) in [("without", costs.0), ("with", costs.1)] {
             series.note((name, "us"), cost.us);
             series.note((name, "per_s"), cost.per_s);
         }
     }
-    for envoy in envoys {
-        stop(envoy).await;
-    }
+    stop(without).await;
+    stop(with).await;
     let (with, without) = (("with", "us"), ("without", "us"));
     let note = format!(
         "{:.1} us of Envoy's CPU a request with {items} hot items, {:.1} without a service, at {:.0} a second",

@@ -47,7 +47,8 @@ pub(super) async fn measure(run: &mut Run) {
     );
     run.add(Figure::new("back_push_s_p99", p99(&back_s), "s").at_most(1.0).note(note));
     let note = format!(
-        "between the first and the last edge to open, the worst of {OPENINGS}; median {:.3} s",
+        "between the first and the last edge to open, the worst of {}; median {:.3} s",
+        skew_s.len(),
         median(&skew_s)
     );
     run.add(Figure::new("open_skew_s", p99(&skew_s), "s").at_most(0.3).note(note));
