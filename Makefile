@@ -16,7 +16,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run drill test lint clean test-envoy-versions test-simulation test-crash test-faults \
+.PHONY: help run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
     test-browser test-bare-root bench-engine bench-redis bench-edge bench-edge-memory \
     bench-control bench-smoke \
     prerequisites test-prerequisites bench-prerequisites bench-programs wasm envoy ratelimit cargo-deny
@@ -43,6 +43,10 @@ test: wasm envoy ## every test, with a real Envoy; parts with the oldest, too, a
 	CARTGATE_TEST_STORE=redis cargo test --locked --package cartgate-tests \
 	    --test api --test edges --test sale --test linearizability
 	@$(if $(ENVOY),,$(MAKE) --no-print-directory test-envoy-$(firstword $(ENVOY_VERSIONS)))
+
+schema: ## the JSON Schema of the filter's configuration, anew from the types
+	cargo run --quiet --locked --package cartgate-policy --features schema --example schema \
+	    >target/schema.json && cp target/schema.json filter/configuration.schema.json
 
 lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configurations, scripts
 	cargo fmt --all --check

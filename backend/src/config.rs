@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cartgate_policy::SkuForm;
 use clap::ValueEnum;
 use serde::Deserialize;
 use thiserror::Error;
@@ -72,6 +73,10 @@ pub struct Config {
     pub edges: EdgesConfig,
     /// When SKUs are hot without anybody having said so.
     pub detection: DetectionConfig,
+    /// How the shop spells its SKUs, in paths and bodies alike: `trim`, `case` (`keep`, `upper`, `lower`),
+    /// `unicode` (`keep`, `nfkc`), `len_max`, `pattern`. The filter's configuration must have the same. With
+    /// another, SKUs that are there already may not be found any more.
+    pub sku: SkuForm,
 }
 
 /// Bounds and pace of each lane.
@@ -182,6 +187,7 @@ impl Default for Config {
             retention: Retention::default(),
             edges: EdgesConfig::default(),
             detection: DetectionConfig::default(),
+            sku: SkuForm::default(),
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Charge<'a> {
     pub(crate) limit: Limit,
     /// What the request costs.
     pub(crate) cost: Quantity,
+    /// Whether a request that it does not admit passes all the same. For whoever reads the verdict.
+    pub(crate) is_shadow: bool,
 }
 
 /// Whose limit it is, and how many sets of slots such subjects share.
@@ -54,6 +56,18 @@ pub(crate) enum Subject<'a> {
     /// A client of a SKU. Each source of clients has a table of its own, wherever it stands in the
     /// configuration.
     Client { sku: &'a Sku, client: Client, source: &'a ClientSource, sets_count: u32 },
+}
+
+impl<'a> Subject<'a> {
+    /// The SKU.
+    pub(crate) fn sku(&self) -> &'a Sku {
+        match self {
+            Self::Listed { sku, .. }
+            | Self::Hot { sku, .. }
+            | Self::Sku { sku, .. }
+            | Self::Client { sku, .. } => sku,
+        }
+    }
 }
 
 /// What came of charging a request.

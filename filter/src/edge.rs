@@ -2,17 +2,16 @@
 
 use std::cell::Cell;
 
-use cartgate_policy::Sku;
 use cartgate_policy::client::{Client, ClientSource};
 use cartgate_policy::config::{ClientLimit, Config, Service};
-use cartgate_policy::extract::{ExtractError, Head, Line};
-use cartgate_policy::fleet::{Gate, Report};
-use cartgate_policy::gcra::{Decision, Limit};
+use cartgate_policy::extract::{ExtractError, Head};
+use cartgate_policy::fleet::Report;
 use thiserror::Error;
 
-use crate::count::{self, SharedStore as _, UpdateError};
-use crate::counter::{Charge, Counter, Subject};
-use crate::fleet::{Fleet, HotItem, View};
+use crate::bodies::Bodies;
+use crate::count::{self, UpdateError};
+use crate::counter::Counter;
+use crate::fleet::Fleet;
 use crate::host::{self, HostError, LogLevel, SharedData};
 use crate::metrics::Metrics;
 
@@ -29,28 +28,14 @@ pub(crate) struct Edge {
     /// The counters.
     pub(crate) metrics: Metrics,
     seed: [u8; 16],
-    counter: Counter<SharedData>,
+    pub(crate) counter: Counter<SharedData>,
     /// `None`: there is no service to report to.
     pub(crate) fleet: Option<Fleet<SharedData>>,
+    /// Whether bodies come to those that wait for one.
+    pub(crate) bodies: Bodies,
     jitter: Cell<u64>,
     ticks: Cell<u32>,
     is_debug: Cell<bool>,
-}
-
-/// Why a request is not admitted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Refused {
-    /// Its SKU cannot be asked for now: never that it is open.
-    ByGate(Gate),
-    /// A limit does not admit it.
-    ByLimit {
-        /// Never that it is admitted.
-        decision: Decision,
-        /// The limit.
-        limit: Limit,
-        /// Whether it is one per client.
-        is_per_client: bool,
-    },
 }
 
 impl Edge {
@@ -69,7 +54,9 @@ impl Edge {
         let jitter = Cell::new(u64::from_le_bytes(host::random()?));
         let is_debug = Cell::new(host::is_debug());
         let (metrics, counter) = (Metrics::define(), Counter::new(SharedData, seed));
-        Ok(Self { config, metrics, seed, counter, fleet, jitter, ticks: Cell::new(0), is_debug })
+        metrics.show_config(config.version());
+        let (bodies, ticks) = (Bodies::default(), Cell::new(0));
+        Ok(Self { config, metrics, seed, counter, fleet, bodies, jitter, ticks, is_debug })
     }
 
     /// Whose request it is, for each of the limits per client.
@@ -85,92 +72,6 @@ impl Edge {
         };
         let client = |client: &ClientSource| client.client(head, &address, &self.seed);
         Ok(limits.iter().map(|limit| client(limit.client())).collect::<Result<_, _>>()?)
-    }
-
-    /// Whether the request may have what it asks for: whether its SKU is for sale, by its limit, and by its
-    /// clients'. Whoever asks with a key may be repeating a call whose answer was lost: of what is sold out
-    /// it may have some.
-    ///
-    /// # Errors
-    /// Failure mode: deny. Without the stored state nobody knows what is admitted already.
-    pub(crate) fn admit(
-        &self,
-        line: &Line,
-        clients: &[Client],
-        has_key: bool,
-    ) -> Result<Result<(), Refused>, EdgeError> {
-        let view = self.fleet.as_ref().map(Fleet::view);
-        let item = view.as_ref().and_then(|view| Some((&**view, view.item(&line.sku)?)));
-        match (&self.fleet, item) {
-            (_, Some((view, item))) => {
-                view.ask(item, line.quantity.get());
-                let gate = if item.item.is_always_open() { Gate::Open } else { gate(view, item)? };
-                if gate != Gate::Open && !(has_key && matches!(gate, Gate::SoldOut { .. })) {
-                    return Ok(Err(Refused::ByGate(gate)));
-                }
-            }
-            (Some(fleet), None) => fleet.ask_other(&line.sku, line.quantity.get()),
-            (None, None) => {}
-        }
-        self.charge(line, clients, item)
-    }
-
-    /// Charges a request to its SKU's limit and to its clients', and counts what came of it.
-    fn charge(
-        &self,
-        line: &Line,
-        clients: &[Client],
-        item: Option<(&View, &HotItem)>,
-    ) -> Result<Result<(), Refused>, EdgeError> {
-        let charges = self.charges(line, clients, item);
-        let verdict = self.counter.charge(&charges)?;
-        if verdict.overflowed {
-            self.metrics.count_overflow();
-        }
-        Ok(verdict.refused.map_or(Ok(()), |(n, decision)| {
-            let limit = charges.get(n).map_or(self.config.default_limit(), |charge| charge.limit);
-            Err(Refused::ByLimit { decision, limit, is_per_client: n > 0 })
-        }))
-    }
-
-    /// The SKU's limit first, which most are refused by.
-    fn charges<'a>(
-        &'a self,
-        line: &'a Line,
-        clients: &[Client],
-        item: Option<(&View, &'a HotItem)>,
-    ) -> Vec<Charge<'a>> {
-        let (sku, cost) = (&line.sku, line.quantity);
-        let client_limit = item.and_then(|(_, item)| item.item.client_limit);
-        let of_sku = self.share(sku, item).unwrap_or_else(|| self.own_limit(sku));
-        let of_sku = Charge { subject: of_sku.0, limit: of_sku.1, cost };
-        let limits = self.config.client_limits().iter().zip(clients);
-        let of_clients = limits.map(|(limit, client)| {
-            let (source, client, sets_count) = (limit.client(), *client, limit.slot_sets_count());
-            let subject = Subject::Client { sku, client, source, sets_count };
-            Charge { subject, limit: client_limit.unwrap_or(limit.limit()), cost }
-        });
-        std::iter::once(of_sku).chain(of_clients).collect()
-    }
-
-    /// The share of a fleet-wide limit, if there is one.
-    fn share<'a>(
-        &'a self,
-        sku: &'a Sku,
-        item: Option<(&View, &'a HotItem)>,
-    ) -> Option<(Subject<'a>, Limit)> {
-        let ((view, item), fleet) = (item?, self.fleet.as_ref()?);
-        let (keys, contact_until_ns) = (fleet.keys(), view.contact_until_ns);
-        Some((Subject::Hot { sku, item, keys, contact_until_ns }, item.item.limit?))
-    }
-
-    /// The limit by this edge's configuration.
-    fn own_limit<'a>(&'a self, sku: &'a Sku) -> (Subject<'a>, Limit) {
-        let (others, sets_count) = (self.config.default_limit(), self.config.slot_sets_count());
-        match self.config.limit_of(sku) {
-            Some(limit) => (Subject::Listed { sku, others, sets_count }, limit),
-            None => (Subject::Sku { sku, sets_count }, others),
-        }
     }
 
     /// A number to spread retries with: not secret, and without a host call.
@@ -190,6 +91,9 @@ impl Edge {
         if self.ticks.get().is_multiple_of(TELL_TICKS) {
             self.is_debug.set(host::is_debug());
             self.metrics.tell();
+        }
+        if let Some(line) = self.bodies.tick(self.config.body_mode()) {
+            host::log(LogLevel::Error, line);
         }
         if let (Some(fleet), Some(service)) = (&self.fleet, self.config.service()) {
             self.keep_in_step(fleet, service);
@@ -261,12 +165,6 @@ fn send(report: &Report, edge: u64, service: &Service) -> Result<u32, HostError>
     // No failure is possible: it has no maps but by text. If one were, the service would refuse it.
     let body = serde_json::to_vec(report).unwrap_or_default();
     host::call(service.cluster(), &headers, &body, service.timeout_ms())
-}
-
-/// Whether an item can be asked for now.
-fn gate(view: &View, item: &HotItem) -> Result<Gate, EdgeError> {
-    let now_ns = SharedData.now_ns()?;
-    Ok(item.item.gate(view.service_ms(now_ns)))
 }
 
 /// Why a request could not be counted.

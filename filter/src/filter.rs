@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use cartgate_policy::config::{Config, ConfigError};
+use cartgate_policy::answer::Answers;
+use cartgate_policy::config::{BodyMode, Config, ConfigError};
 use thiserror::Error;
 
 use crate::edge::{Edge, EdgeError};
@@ -66,17 +67,15 @@ impl Filter {
     }
 
     pub(crate) fn request_headers(&mut self, stream: u32, end_of_stream: bool) -> Action {
-        let held = match self.root_of(stream).and_then(|root| self.edge(root)) {
-            Some(edge) => request::read_head(edge, end_of_stream),
-            None => Some(refuse_unknown()),
+        let (held, mode) = match self.root_of(stream).and_then(|root| self.edge(root)) {
+            Some(edge) => (request::read_head(edge, end_of_stream), edge.config.body_mode()),
+            None => (Some(refuse_unknown()), BodyMode::Strict),
         };
-        match held {
-            None => Action::Continue,
-            Some(held) => {
-                self.held.insert(stream, held);
-                Action::Pause
-            }
-        }
+        let Some(held) = held else { return Action::Continue };
+        // In compat mode a head does not wait for its body.
+        let goes_on = mode == BodyMode::Compat && matches!(held, Held::Body(_));
+        self.held.insert(stream, held);
+        if goes_on { Action::Continue } else { Action::Pause }
     }
 
     /// Envoy gives the length of all that is held back, not only of what has just come.
@@ -90,8 +89,9 @@ impl Filter {
     }
 
     pub(crate) fn delete(&mut self, context: u32) {
-        if self.held.remove(&context).is_none() {
-            self.roots.remove(&context);
+        match self.held.remove(&context) {
+            Some(held) => held.gone(),
+            None => drop(self.roots.remove(&context)),
         }
     }
 
@@ -119,7 +119,8 @@ impl Filter {
 fn refuse_unknown() -> Held {
     let error = EdgeError::Unconfigured;
     host::log(LogLevel::Error, &error.to_string());
-    Reply::for_uncounted(&error, 0).send();
+    let answers = Answers::default();
+    Reply::for_uncounted(&error, 0).send(&answers, answers.default_voice());
     Held::Refused
 }
 

@@ -53,9 +53,10 @@ pub(crate) fn tick_every_ms(ms: u32) -> Result<(), HostError> {
     check("proxy_set_tick_period_milliseconds", status)
 }
 
+const HTTP_REQUEST_HEADERS: u32 = 0;
+
 /// All headers of the request, among them `:method` and `:path`, in the ABI's serialised form.
 pub(crate) fn request_headers() -> Result<Vec<u8>, HostError> {
-    const HTTP_REQUEST_HEADERS: u32 = 0;
     receive("proxy_get_header_map_pairs", |data, size| {
         // SAFETY: Envoy writes through the two pointers only; both outlive the call.
         unsafe { imports::proxy_get_header_map_pairs(HTTP_REQUEST_HEADERS, data, size) }
@@ -70,6 +71,34 @@ pub(crate) fn source_address() -> Result<Vec<u8>, HostError> {
         // call.
         unsafe { imports::proxy_get_property(PATH.as_ptr(), PATH.len(), data, size) }
     })
+}
+
+/// Takes all headers of this name out of the request.
+pub(crate) fn remove_request_header(name: &str) -> Result<(), HostError> {
+    // SAFETY: Envoy reads the name's bytes, which outlive the call.
+    let status = unsafe {
+        imports::proxy_remove_header_map_value(HTTP_REQUEST_HEADERS, name.as_ptr(), name.len())
+    };
+    check("proxy_remove_header_map_value", status)
+}
+
+/// Gives the request a header, in the place of all of this name.
+pub(crate) fn replace_request_header(name: &str, value: &str) -> Result<(), HostError> {
+    let (name, name_size, size) = (name.as_ptr(), name.len(), value.len());
+    let value = value.as_ptr();
+    // SAFETY: Envoy reads the name's and the value's bytes, which outlive the call, and copies.
+    let status = unsafe {
+        imports::proxy_replace_header_map_value(HTTP_REQUEST_HEADERS, name, name_size, value, size)
+    };
+    check("proxy_replace_header_map_value", status)
+}
+
+/// Leaves a value with the request, as the filter state `wasm.` and `name`.
+pub(crate) fn set_filter_state(name: &str, value: &str) -> Result<(), HostError> {
+    let (name, name_size, size) = (name.as_ptr(), name.len(), value.len());
+    // SAFETY: Envoy reads the name's and the value's bytes, which outlive the call, and copies.
+    let status = unsafe { imports::proxy_set_property(name, name_size, value.as_ptr(), size) };
+    check("proxy_set_property", status)
 }
 
 /// The body of `len` bytes that is held back.
@@ -345,6 +374,13 @@ mod imports {
         );
         fn proxy_get_header_map_value(
             map: u32, name: *const u8, name_size: usize, data: *mut *mut u8, size: *mut usize
+        );
+        fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize);
+        fn proxy_replace_header_map_value(
+            map: u32, name: *const u8, name_size: usize, value: *const u8, value_size: usize
+        );
+        fn proxy_set_property(
+            path: *const u8, path_size: usize, value: *const u8, value_size: usize
         );
         fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize);
         fn proxy_get_buffer_bytes(

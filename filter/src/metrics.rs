@@ -5,14 +5,18 @@
 
 use std::cell::Cell;
 
+use cartgate_policy::extract::Failure;
+
 use crate::fleet::Contact;
 use crate::host::{self, MetricKind};
 
 /// What became of a request on a configured route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Went on to the service.
+    /// Went on to the service, by the verdict or because nothing is refused here (shadow).
     Admitted,
+    /// Went on to the service by a failure mode: no limit was charged.
+    Allowed,
     /// 429: above its SKU's limit.
     Denied,
     /// 429: above a limit per client.
@@ -27,23 +31,17 @@ pub(crate) enum Outcome {
     Paused,
     /// 422: asks for more than the burst, of the SKU or of a client.
     OverBurst,
-    /// 400: names no SKU.
-    NoSku,
-    /// 400: could not be understood.
-    Invalid,
-    /// 413: its body is larger than is read.
-    BodyTooLarge,
-    /// 415: a kind of body, or an encoding, that is not read.
-    UnsupportedMediaType,
-    /// 429: the other threads kept changing the SKU's state.
+    /// 429: the worker threads got in each other's way [`crate::count::ATTEMPTS_MAX`] times.
     Contended,
-    /// 503: Envoy refused a call that the decision needs.
-    Failed,
+    /// 400, 413, 415 or 503: it could not be read or counted.
+    Failed(Failure),
 }
 
 impl Outcome {
-    const ALL: [(Self, &str); 14] = [
+    /// What has a name of its own: all but the failures.
+    const NAMED: [(Self, &'static str); 10] = [
         (Self::Admitted, "admitted"),
+        (Self::Allowed, "allowed"),
         (Self::Denied, "denied"),
         (Self::ClientDenied, "client_denied"),
         (Self::SoldOut, "sold_out"),
@@ -51,17 +49,18 @@ impl Outcome {
         (Self::Closed, "closed"),
         (Self::Paused, "paused"),
         (Self::OverBurst, "over_burst"),
-        (Self::NoSku, "no_sku"),
-        (Self::Invalid, "invalid"),
-        (Self::BodyTooLarge, "body_too_large"),
-        (Self::UnsupportedMediaType, "unsupported_media_type"),
         (Self::Contended, "contended"),
-        (Self::Failed, "failed"),
     ];
+
+    fn all() -> impl Iterator<Item = (Self, &'static str)> {
+        let failures =
+            Failure::ALL.into_iter().map(|(failure, name)| (Self::Failed(failure), name));
+        Self::NAMED.into_iter().chain(failures)
+    }
 
     /// The outcome's name, in counters and in the log.
     pub(crate) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(outcome, _)| *outcome == self).map_or("", |(_, name)| name)
+        Self::all().find(|(outcome, _)| *outcome == self).map_or("", |(_, name)| name)
     }
 }
 
@@ -69,6 +68,10 @@ impl Outcome {
 /// much as a look at a SKU's state: what a crash of the filter loses is what was counted since.
 pub(crate) struct Metrics {
     requests: Vec<(Outcome, Counted)>,
+    would_be: Vec<(Outcome, Counted)>,
+    allowed: Vec<(Failure, Counted)>,
+    bodies_missed: Counted,
+    config_version: Gauge,
     overflow: Counted,
     reports: Counted,
     reports_failed: Counted,
@@ -80,9 +83,22 @@ impl Metrics {
     /// Makes all counters known to Envoy, so that they show as 0 from the start.
     pub(crate) fn define() -> Self {
         let counted = |name: &str| Counted::define(&format!("cartgate_requests_{name}"));
-        let requests = Outcome::ALL.iter().map(|(outcome, name)| (*outcome, counted(name)));
+        let requests = Outcome::all().map(|(outcome, name)| (outcome, counted(name)));
+        let is_refusal =
+            |(outcome, _): &(Outcome, _)| !matches!(outcome, Outcome::Admitted | Outcome::Allowed);
+        let would_be = Outcome::all().filter(is_refusal);
+        let would_be = would_be.map(|(outcome, name)| {
+            (outcome, Counted::define(&format!("cartgate_would_be_{name}")))
+        });
+        let allowed = Failure::ALL.into_iter();
+        let allowed = allowed
+            .map(|(failure, name)| (failure, Counted::define(&format!("cartgate_allowed_{name}"))));
         Self {
             requests: requests.collect(),
+            would_be: would_be.collect(),
+            allowed: allowed.collect(),
+            bodies_missed: Counted::define("cartgate_bodies_missed"),
+            config_version: Gauge::define("cartgate_config_version"),
             overflow: counted("overflow"),
             reports: Counted::define("cartgate_reports"),
             reports_failed: Counted::define("cartgate_reports_failed"),
@@ -109,11 +125,30 @@ impl Metrics {
         self.hot_items.show(hot_items as u64);
     }
 
+    /// Says which configuration is in force.
+    pub(crate) fn show_config(&self, version: u64) {
+        self.config_version.show(version);
+    }
+
     /// Counts a request by what became of it.
     pub(crate) fn count(&self, outcome: Outcome) {
-        if let Some((_, counted)) = self.requests.iter().find(|(o, _)| *o == outcome) {
-            counted.add_one();
-        }
+        add_one(&self.requests, outcome);
+    }
+
+    /// Counts a request that passes only because nothing is refused here (shadow), by what would have become
+    /// of it.
+    pub(crate) fn count_would_be(&self, outcome: Outcome) {
+        add_one(&self.would_be, outcome);
+    }
+
+    /// Counts a request that passes by a failure mode.
+    pub(crate) fn count_allowed(&self, failure: Failure) {
+        add_one(&self.allowed, failure);
+    }
+
+    /// Counts a request that ended while it waited for a body, of which nothing had come.
+    pub(crate) fn count_missed_body(&self) {
+        self.bodies_missed.add_one();
     }
 
     /// Counts a request that was charged to the overflow of a full set of slots: a sign that more
@@ -124,8 +159,16 @@ impl Metrics {
 
     /// Tells Envoy what was counted since the last time.
     pub(crate) fn tell(&self) {
-        self.requests.iter().for_each(|(_, counted)| counted.tell());
-        [&self.overflow, &self.reports, &self.reports_failed].into_iter().for_each(Counted::tell);
+        self.requests.iter().chain(&self.would_be).for_each(|(_, counted)| counted.tell());
+        self.allowed.iter().for_each(|(_, counted)| counted.tell());
+        let others = [&self.overflow, &self.reports, &self.reports_failed, &self.bodies_missed];
+        others.into_iter().for_each(Counted::tell);
+    }
+}
+
+fn add_one<K: PartialEq>(counters: &[(K, Counted)], of: K) {
+    if let Some((_, counted)) = counters.iter().find(|(key, _)| *key == of) {
+        counted.add_one();
     }
 }
 

@@ -1,12 +1,14 @@
 //! The answers to requests that do not go on to the service.
 
-use cartgate_policy::extract::{ExtractError, Line};
+use cartgate_policy::answer::{Answers, Body, RateLimitFields, Voice};
+use cartgate_policy::extract::{ExtractError, Failure, Line};
 use cartgate_policy::fleet::Gate;
 use cartgate_policy::gcra::{Decision, Limit};
-use cartgate_policy::problem::{CONTENT_TYPE, Problem, ProblemType};
+use cartgate_policy::problem::{Problem, ProblemType};
 
+use crate::admit::Refused;
 use crate::count::NS_PER_MS;
-use crate::edge::{EdgeError, Refused};
+use crate::edge::EdgeError;
 use crate::host::{self, HostError, LogLevel};
 use crate::metrics::Outcome;
 
@@ -22,88 +24,57 @@ pub(crate) struct Reply {
     pub(crate) outcome: Outcome,
     /// The answer.
     pub(crate) problem: Problem,
+    /// What the limit is that did not admit it, and what is left of it.
+    rate_limit: Option<RateLimitFields>,
+}
+
+impl Refused {
+    /// What becomes of a request that is refused so.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::ByGate(Gate::SoldOut { .. }) => Outcome::SoldOut,
+            Self::ByGate(Gate::NotOpenYet { .. }) => Outcome::NotOpenYet,
+            Self::ByGate(Gate::Closed) => Outcome::Closed,
+            Self::ByGate(Gate::Paused | Gate::Open) => Outcome::Paused,
+            Self::ByLimit { decision: Decision::Denied { .. }, is_per_client, .. } => {
+                if *is_per_client {
+                    Outcome::ClientDenied
+                } else {
+                    Outcome::Denied
+                }
+            }
+            Self::ByLimit { .. } => Outcome::OverBurst,
+        }
+    }
 }
 
 impl Reply {
-    /// The answer to a request that is not admitted. `jitter` is any random number.
+    /// The answer to a request of which this line is not admitted. `jitter` is any random number.
     pub(crate) fn for_refused(refused: Refused, line: &Line, jitter: u64) -> Self {
-        match refused {
-            Refused::ByGate(gate) => Self::for_gate(gate, line, jitter),
-            Refused::ByLimit { decision, limit, is_per_client } => {
-                Self::for_limit(decision, limit, is_per_client, line, jitter)
-            }
-        }
-    }
-
-    fn for_gate(gate: Gate, line: &Line, jitter: u64) -> Self {
-        let problem = |of| Problem::new(of).with("sku", line.sku.as_str());
-        let again = |problem: Problem, ns| problem.retry_after_s(retry_after_s(ns, jitter));
-        let again_in = |problem: Problem, member, ms: u64| {
-            again(problem.with(member, ms), ms.saturating_mul(NS_PER_MS))
+        let outcome = refused.outcome();
+        let (problem, rate_limit) = match refused {
+            Refused::ByGate(gate) => (of_gate(gate, line, jitter), None),
+            Refused::ByLimit {
+                decision: Decision::Denied { retry_after_ns },
+                limit,
+                is_per_client,
+            } => of_limit(limit, is_per_client, retry_after_ns, line, jitter),
+            Refused::ByLimit { limit, .. } => (of_burst(limit, line), None),
         };
-        let (outcome, problem) = match gate {
-            Gate::SoldOut { recheck_in_ms } => {
-                let problem = problem(ProblemType::SoldOut);
-                (Outcome::SoldOut, again_in(problem, "recheck_in_ms", recheck_in_ms))
-            }
-            Gate::NotOpenYet { opens_in_ms } => {
-                let problem = problem(ProblemType::NotOpenYet);
-                (Outcome::NotOpenYet, again_in(problem, "opens_in_ms", opens_in_ms))
-            }
-            Gate::Closed => (Outcome::Closed, problem(ProblemType::SaleClosed)),
-            Gate::Paused | Gate::Open => {
-                (Outcome::Paused, again(problem(ProblemType::Paused), PAUSED_NS))
-            }
-        };
-        Self { outcome, problem }
-    }
-
-    fn for_limit(
-        decision: Decision,
-        limit: Limit,
-        is_per_client: bool,
-        line: &Line,
-        jitter: u64,
-    ) -> Self {
-        let (outcome, problem) = match decision {
-            Decision::Denied { retry_after_ns } => {
-                let (outcome, problem_type) = match is_per_client {
-                    true => (Outcome::ClientDenied, ProblemType::ClientOverLimit),
-                    false => (Outcome::Denied, ProblemType::OverLimit),
-                };
-                let problem = Problem::new(problem_type)
-                    .with("sku", line.sku.as_str())
-                    .with("retry_after_ms", retry_after_ns.div_ceil(NS_PER_MS))
-                    .retry_after_s(retry_after_s(retry_after_ns, jitter));
-                (outcome, problem)
-            }
-            Decision::OverBurst | Decision::Admitted => {
-                let problem = Problem::new(ProblemType::OverBurst)
-                    .with("sku", line.sku.as_str())
-                    .with("quantity", line.quantity.get())
-                    .with("quantity_max", limit.burst());
-                (Outcome::OverBurst, problem)
-            }
-        };
-        Self { outcome, problem }
+        Self { outcome, problem, rate_limit }
     }
 
     /// The answer to a request in which no SKU or quantity could be read.
     pub(crate) fn for_unreadable(error: &ExtractError) -> Self {
-        let problem_type = error.problem_type();
-        let outcome = match problem_type {
-            ProblemType::NoSku => Outcome::NoSku,
-            ProblemType::UnsupportedMediaType => Outcome::UnsupportedMediaType,
-            _ => Outcome::Invalid,
-        };
-        Self { outcome, problem: Problem::new(problem_type).detail(error.to_string()) }
+        let problem = Problem::new(error.problem_type()).detail(error.to_string());
+        Self { outcome: Outcome::Failed(error.failure()), problem, rate_limit: None }
     }
 
     /// The answer to a body of more than `max` bytes.
     pub(crate) fn for_body_too_large(max: usize) -> Self {
         let detail = format!("at most {max} bytes are read");
         let problem = Problem::new(ProblemType::BodyTooLarge).detail(detail);
-        Self { outcome: Outcome::BodyTooLarge, problem }
+        Self { outcome: Outcome::Failed(Failure::Oversize), problem, rate_limit: None }
     }
 
     /// The answer when counting failed: nobody is admitted uncounted. Clients learn no more than
@@ -112,44 +83,96 @@ impl Reply {
         let (outcome, problem_type) = match error {
             EdgeError::Contended => (Outcome::Contended, ProblemType::OverLimit),
             EdgeError::Host(_) | EdgeError::Seed | EdgeError::Headers | EdgeError::Unconfigured => {
-                (Outcome::Failed, ProblemType::Unavailable)
+                (Outcome::Failed(Failure::Uncounted), ProblemType::Unavailable)
             }
         };
         let problem = Problem::new(problem_type).retry_after_s(retry_after_s(NS_PER_S, jitter));
-        Self { outcome, problem }
+        Self { outcome, problem, rate_limit: None }
     }
 
-    /// The line that the answer leaves in a debug log.
-    pub(crate) fn log_line(&self, request_id: &str) -> String {
+    /// The line that the answer leaves in a debug log, with what is `told` of the request.
+    pub(crate) fn log_line(&self, told: &str) -> String {
         let outcome = self.outcome.name();
         let member = |name| self.problem.member(name).map_or("-".to_owned(), ToString::to_string);
         let (sku, retry_after_ms) = (member("sku"), member("retry_after_ms"));
         format!(
-            "request refused request_id={request_id} outcome={outcome} sku={sku} \
-             retry_after_ms={retry_after_ms}"
+            "request refused {told} outcome={outcome} sku={sku} retry_after_ms={retry_after_ms}"
         )
     }
 
     /// Sends the answer.
     ///
     /// Failure mode: the request stays paused, and Envoy's timeouts end it. It is not admitted.
-    pub(crate) fn send(&self) {
-        if let Err(error) = self.try_send() {
+    pub(crate) fn send(&self, answers: &Answers, voice: Voice) {
+        if let Err(error) = self.try_send(&answers.body(&self.problem, voice)) {
             host::log(LogLevel::Error, &format!("cannot answer error=\"{error}\""));
         }
     }
 
-    fn try_send(&self) -> Result<(), HostError> {
+    fn try_send(&self, body: &Body) -> Result<(), HostError> {
         let retry_after = self.problem.retry_after_s.map(|seconds| seconds.to_string());
-        let mut headers: Vec<(&[u8], &[u8])> =
-            vec![(b"content-type", CONTENT_TYPE.as_bytes()), (b"cache-control", b"no-store")];
+        let mut headers: Vec<(&[u8], &[u8])> = vec![
+            (b"content-type", body.content_type.as_bytes()),
+            (b"content-language", body.language.as_bytes()),
+            (b"cache-control", b"no-store"),
+        ];
         if let Some(seconds) = &retry_after {
             headers.push((b"retry-after", seconds.as_bytes()));
         }
+        if let Some(RateLimitFields { policy, limit }) = &self.rate_limit {
+            headers.push((b"ratelimit-policy", policy.as_bytes()));
+            headers.push((b"ratelimit", limit.as_bytes()));
+        }
         let details = format!("cartgate_{}", self.outcome.name());
         let status = self.problem.problem_type.status();
-        host::send_response(status, &details, &headers, &self.problem.body())
+        host::send_response(status, &details, &headers, &body.bytes)
     }
+}
+
+fn of_gate(gate: Gate, line: &Line, jitter: u64) -> Problem {
+    let problem = |of| Problem::new(of).with("sku", line.sku.as_str());
+    let again = |problem: Problem, ns| problem.retry_after_s(retry_after_s(ns, jitter));
+    let again_in = |problem: Problem, member, ms: u64| {
+        again(problem.with(member, ms), ms.saturating_mul(NS_PER_MS))
+    };
+    match gate {
+        Gate::SoldOut { recheck_in_ms } => {
+            again_in(problem(ProblemType::SoldOut), "recheck_in_ms", recheck_in_ms)
+        }
+        Gate::NotOpenYet { opens_in_ms } => {
+            again_in(problem(ProblemType::NotOpenYet), "opens_in_ms", opens_in_ms)
+        }
+        Gate::Closed => problem(ProblemType::SaleClosed),
+        Gate::Paused | Gate::Open => again(problem(ProblemType::Paused), PAUSED_NS),
+    }
+}
+
+fn of_limit(
+    limit: Limit,
+    is_per_client: bool,
+    retry_after_ns: u64,
+    line: &Line,
+    jitter: u64,
+) -> (Problem, Option<RateLimitFields>) {
+    let (problem_type, policy) = match is_per_client {
+        true => (ProblemType::ClientOverLimit, "client"),
+        false => (ProblemType::OverLimit, "sku"),
+    };
+    let problem = Problem::new(problem_type)
+        .with("sku", line.sku.as_str())
+        .with("retry_after_ms", retry_after_ns.div_ceil(NS_PER_MS))
+        // As in the draft's own problem type.
+        .with("violated-policies", vec![policy])
+        .retry_after_s(retry_after_s(retry_after_ns, jitter));
+    let fields = RateLimitFields::new(policy, limit, &line.sku, line.quantity, retry_after_ns);
+    (problem, Some(fields))
+}
+
+fn of_burst(limit: Limit, line: &Line) -> Problem {
+    Problem::new(ProblemType::OverBurst)
+        .with("sku", line.sku.as_str())
+        .with("quantity", line.quantity.get())
+        .with("quantity_max", limit.burst())
 }
 
 /// `Retry-After`: the true time in whole seconds, never sooner, and up to a quarter later (one
@@ -196,6 +219,7 @@ mod tests {
                 json!({
                     "type": format!("urn:cartgate:problem:{slug}"), "status": 429,
                     "sku": "A-1", "retry_after_ms": 1201,
+                    "violated-policies": [if is_per_client { "client" } else { "sku" }],
                 }),
             );
         }
@@ -242,7 +266,7 @@ mod tests {
     fn other_refusals() {
         check(
             Reply::for_unreadable(&ExtractError::NoSku),
-            Outcome::NoSku,
+            Outcome::Failed(Failure::NoSku),
             None,
             json!({
                 "type": "urn:cartgate:problem:no-sku", "status": 400,
@@ -251,7 +275,7 @@ mod tests {
         );
         check(
             Reply::for_body_too_large(10),
-            Outcome::BodyTooLarge,
+            Outcome::Failed(Failure::Oversize),
             None,
             json!({
                 "type": "urn:cartgate:problem:body-too-large", "status": 413,
@@ -266,7 +290,7 @@ mod tests {
         );
         check(
             Reply::for_uncounted(&EdgeError::Seed, 0),
-            Outcome::Failed,
+            Outcome::Failed(Failure::Uncounted),
             Some(1),
             json!({"type": "urn:cartgate:problem:unavailable", "status": 503}),
         );

@@ -1,65 +1,80 @@
-//! One request's life, in strict body mode: nothing of it reaches the service before the verdict.
+//! One request's life.
 //!
 //! ```text
-//! headers ---- no route ------------------------------------------> passed
-//!    |-------- all is known, or an error -------------------------> passed or refused
-//!    '-- pause --> body, pausing --> whole, or too large, or error -> passed or refused
+//! headers ---- no route -------------------------------------------> passed
+//!    |-------- all is known, or an error --------------------------> passed or refused
+//!    '-- wait --> body, pausing --> whole, or too large, or error --> passed or refused
 //! ```
 //!
-//! The verdict is given inside a callback and never later, since Envoy versions differ in what a
-//! late "continue" does to a body (envoyproxy/envoy#46841).
+//! In strict body mode the head waits for the body: nothing of a request reaches the service before the
+//! verdict. In compat mode it does not wait. The verdict is given inside a callback and never later, since
+//! Envoy versions differ in what a late "continue" does to a body (envoyproxy/envoy#46841).
 
 use std::rc::Rc;
 
+use cartgate_policy::answer::Voice;
 use cartgate_policy::client::Client;
-use cartgate_policy::extract::{ExtractError, Head, Line, Reading, Route};
+use cartgate_policy::extract::{ExtractError, Failure, FailureMode, Head, Line, Reading, Route};
 
+use crate::admit::{Refused, Verdict};
 use crate::edge::{ClientsError, Edge, EdgeError};
 use crate::header_map;
 use crate::host::{self, Action, HostError, LogLevel};
+use crate::mark;
 use crate::metrics::Outcome;
 use crate::reply::Reply;
 
-/// Reads a request's head. Gives what Envoy is to hold back; `None`: the request passes, by the
-/// verdict, or because it is none of our business.
+/// Reads a request's head. Gives what is to be held back; `None`: the request passes, by the verdict, or
+/// because it is none of our business.
 pub(crate) fn read_head(edge: &Rc<Edge>, end_of_stream: bool) -> Option<Held> {
+    let answers = edge.config.answers();
     let bytes = match host::request_headers() {
         Ok(bytes) => bytes,
-        Err(error) => return Some(refuse(edge, b"", error.into())),
+        Err(error) => return Some(refuse_unread(edge, error.into())),
     };
     let Some(headers) = header_map::decode(&bytes) else {
-        return Some(refuse(edge, b"", EdgeError::Headers.into()));
+        return Some(refuse_unread(edge, EdgeError::Headers));
     };
     let head = Head::new(headers);
+    if edge.config.upstream_headers()
+        && let Err(error) = mark::strip(&head)
+    {
+        return Some(refuse_unread(edge, error.into()));
+    }
     let route = edge.config.route(&head)?;
     let id = head.first("x-request-id").unwrap_or_default();
     match judge_head(edge, route, &head, end_of_stream) {
-        Ok(Judged::Admitted(line)) => {
-            note_admitted(edge, id, &line);
-            None
+        Ok(Judged::Known(judgement)) => {
+            conclude(edge, route, id, Ok(judgement), || answers.voice(&head))
         }
         Ok(Judged::Body(reading, asker)) => {
             let (route, id) = (Rc::clone(route), id[..id.len().min(ID_LEN_MAX)].to_vec());
-            let body = Body { edge: Rc::clone(edge), id, route, reading, asker, len: 0 };
+            edge.bodies.wait();
+            let edge = Rc::clone(edge);
+            let body = Body { edge, id, route, reading, asker, len: 0, has_come: false };
             Some(Held::Body(Box::new(body)))
         }
-        Err(refusal) => Some(refuse(edge, id, refusal)),
+        Err(trouble) => conclude(edge, route, id, Err(trouble), || answers.voice(&head)),
     }
 }
 
 /// What a head was enough for.
 enum Judged {
     /// The verdict.
-    Admitted(Line),
+    Known(Judgement),
     /// To know what to look for in the body.
     Body(Reading, Asker),
 }
+
+/// What a request asks for, and the verdict.
+type Judgement = (Vec<Line>, Verdict);
 
 /// Who asks.
 struct Asker {
     clients: Vec<Client>,
     /// Whether the request has a key by which it can be repeated.
     has_key: bool,
+    voice: Voice,
 }
 
 fn judge_head(
@@ -67,14 +82,15 @@ fn judge_head(
     route: &Route,
     head: &Head<'_>,
     end_of_stream: bool,
-) -> Result<Judged, Refusal> {
-    let reading = route.read_head(head)?;
+) -> Result<Judged, Trouble> {
+    let reading = route.read_head(head, edge.config.sku())?;
     let has_key = head.first("idempotency-key").is_some();
-    let asker = Asker { clients: edge.clients(head)?, has_key };
-    if end_of_stream || !route.reads_body() {
-        return judge(edge, route, reading, &asker, b"").map(Judged::Admitted);
+    let clients = edge.clients(head)?;
+    if end_of_stream || !route.needs_body(&reading) {
+        return judge(edge, route, reading, (&clients, has_key), b"").map(Judged::Known);
     }
-    Ok(Judged::Body(reading, asker))
+    let voice = edge.config.answers().voice(head);
+    Ok(Judged::Body(reading, Asker { clients, has_key, voice }))
 }
 
 /// The verdict, now that all is known that the route looks at.
@@ -82,17 +98,17 @@ fn judge(
     edge: &Edge,
     route: &Route,
     reading: Reading,
-    asker: &Asker,
+    (clients, has_key): (&[Client], bool),
     body: &[u8],
-) -> Result<Line, Refusal> {
-    let line = route.read_body(reading, body)?;
-    match edge.admit(&line, &asker.clients, asker.has_key)? {
-        Ok(()) => Ok(line),
-        Err(refused) => Err(Reply::for_refused(refused, &line, edge.jitter()).into()),
+) -> Result<Judgement, Trouble> {
+    let lines = route.read_body(reading, body, edge.config.sku())?;
+    match edge.admit(&lines, clients, has_key) {
+        Ok(verdict) => Ok((lines, verdict)),
+        Err(error) => Err(Trouble::Uncounted(error)),
     }
 }
 
-/// A request that Envoy holds back.
+/// A request that waits, or is answered.
 pub(crate) enum Held {
     /// Its body is still to come.
     Body(Box<Body>),
@@ -110,6 +126,8 @@ pub(crate) struct Body {
     asker: Asker,
     /// How much of the body is held back.
     len: usize,
+    /// Whether anything of the body, or its end, has come.
+    has_come: bool,
 }
 
 impl Held {
@@ -117,30 +135,55 @@ impl Held {
     /// is all, or too much.
     pub(crate) fn body(&mut self, len: usize, end_of_stream: bool) -> Action {
         let Self::Body(body) = self else { return Action::Pause };
+        body.come();
         match body.grow(len) {
             Ok(()) if end_of_stream => self.end(),
             Ok(()) => Action::Pause,
-            Err(refusal) => {
-                *self = refuse(&body.edge, &body.id, refusal);
-                Action::Pause
+            Err(trouble) => {
+                let held = body.conclude(Err(trouble));
+                self.replace(held)
             }
         }
     }
 
     /// Gives the verdict, now that all of the body is there.
     pub(crate) fn end(&mut self) -> Action {
-        match std::mem::replace(self, Self::Refused) {
-            Self::Body(body) => body.end(),
-            Self::Refused => Action::Pause,
+        let Self::Body(body) = self else { return Action::Pause };
+        body.come();
+        let held = body.end();
+        self.replace(held)
+    }
+
+    fn replace(&mut self, held: Option<Self>) -> Action {
+        // In the place of a body that goes on, too: nobody asks it any more.
+        let passes = held.is_none();
+        *self = held.unwrap_or(Self::Refused);
+        if passes { Action::Continue } else { Action::Pause }
+    }
+
+    /// The request has ended.
+    pub(crate) fn gone(&self) {
+        if let Self::Body(body) = self
+            && !body.has_come
+        {
+            body.edge.bodies.miss();
+            body.edge.metrics.count_missed_body();
         }
     }
 }
 
 impl Body {
-    fn grow(&mut self, len: usize) -> Result<(), Refusal> {
-        let len_max = self.edge.config.body_bytes_max();
-        if len > len_max {
-            return Err(Reply::for_body_too_large(len_max).into());
+    fn come(&mut self) {
+        if !self.has_come {
+            self.has_come = true;
+            self.edge.bodies.come();
+        }
+    }
+
+    fn grow(&mut self, len: usize) -> Result<(), Trouble> {
+        let max = self.edge.config.body_bytes_max();
+        if len > max {
+            return Err(Trouble::Oversize { max });
         }
         if self.len == 0 && len > 0 {
             self.reading.check_body_kind()?;
@@ -149,74 +192,161 @@ impl Body {
         Ok(())
     }
 
-    fn end(self) -> Action {
-        let Self { edge, id, route, reading, asker, len } = self;
-        let body = host::request_body(len).map_err(Refusal::from);
-        match body.and_then(|body| judge(&edge, &route, reading, &asker, &body)) {
-            Ok(line) => {
-                note_admitted(&edge, &id, &line);
-                Action::Continue
+    fn end(&self) -> Option<Held> {
+        let Self { edge, route, reading, asker, len, .. } = self;
+        let judgement = host::request_body(*len).map_err(Trouble::from).and_then(|body| {
+            judge(edge, route, reading.clone(), (&asker.clients, asker.has_key), &body)
+        });
+        self.conclude(judgement)
+    }
+
+    fn conclude(&self, judgement: Result<Judgement, Trouble>) -> Option<Held> {
+        conclude(&self.edge, &self.route, &self.id, judgement, || self.asker.voice)
+    }
+}
+
+/// Does what a verdict says: `None`, the request passes.
+fn conclude(
+    edge: &Edge,
+    route: &Route,
+    id: &[u8],
+    judgement: Result<Judgement, Trouble>,
+    voice: impl FnOnce() -> Voice,
+) -> Option<Held> {
+    match judgement {
+        Ok((lines, Verdict { refused: None, would_be })) => {
+            let would_be: Vec<_> = would_be.iter().map(Refused::outcome).collect();
+            pass(edge, id, &lines, &would_be);
+            None
+        }
+        Ok((lines, Verdict { refused: Some((n, refused)), .. })) => {
+            let reply = lines.get(n).map(|line| Reply::for_refused(refused, line, edge.jitter()));
+            refuse_unless_shadow(edge, route, id, &lines, reply?, voice)
+        }
+        Err(trouble) => {
+            let failure = trouble.failure();
+            if failure
+                .is_some_and(|failure| route.failure_modes().of(failure) == FailureMode::Allow)
+            {
+                allow(edge, id, failure?);
+                return None;
             }
-            Err(refusal) => {
-                refuse(&edge, &id, refusal);
-                Action::Pause
+            let reply = trouble.reply(edge, id);
+            refuse_unless_shadow(edge, route, id, &[], reply, voice)
+        }
+    }
+}
+
+/// It passes. What would have become of it is counted once for each kind.
+fn pass(edge: &Edge, id: &[u8], lines: &[Line], would_be: &[Outcome]) {
+    edge.metrics.count(Outcome::Admitted);
+    for (n, outcome) in would_be.iter().enumerate() {
+        if !would_be.iter().take(n).any(|before| before == outcome) {
+            edge.metrics.count_would_be(*outcome);
+        }
+    }
+    let verdict = match would_be {
+        [first, ..] => &format!("would_be_{}", first.name()),
+        [] => Outcome::Admitted.name(),
+    };
+    mark::passed(&edge.config, verdict, lines);
+    edge.debug(|| format!("request admitted {} verdict={verdict}", told(id, lines)));
+}
+
+/// It passes by a failure mode, and no limit is charged.
+fn allow(edge: &Edge, id: &[u8], failure: Failure) {
+    edge.metrics.count(Outcome::Allowed);
+    edge.metrics.count_allowed(failure);
+    let verdict = format!("allowed_{}", failure.name());
+    mark::passed(&edge.config, &verdict, &[]);
+    edge.debug(|| format!("request allowed {} verdict={verdict}", told(id, &[])));
+}
+
+fn refuse_unless_shadow(
+    edge: &Edge,
+    route: &Route,
+    id: &[u8],
+    lines: &[Line],
+    reply: Reply,
+    voice: impl FnOnce() -> Voice,
+) -> Option<Held> {
+    if route.is_shadow() {
+        pass(edge, id, lines, &[reply.outcome]);
+        return None;
+    }
+    edge.metrics.count(reply.outcome);
+    mark::refused(&edge.config, reply.outcome.name(), lines);
+    edge.debug(|| reply.log_line(&told(id, lines)));
+    reply.send(edge.config.answers(), voice());
+    Some(Held::Refused)
+}
+
+/// Answers a request of which not even the head is known: there is no route whose failure mode could say
+/// otherwise.
+fn refuse_unread(edge: &Edge, error: EdgeError) -> Held {
+    let answers = edge.config.answers();
+    let reply = Trouble::Uncounted(error).reply(edge, b"");
+    edge.metrics.count(reply.outcome);
+    reply.send(answers, answers.default_voice());
+    Held::Refused
+}
+
+/// What a log line says of a request.
+fn told(id: &[u8], lines: &[Line]) -> String {
+    format!("request_id={} lines={}", printable(id), mark::text(lines))
+}
+
+/// Why nobody knows whether a request is to be admitted.
+enum Trouble {
+    /// It cannot be read.
+    Unread(ExtractError),
+    /// Its body has more bytes than are read.
+    Oversize {
+        /// How many are.
+        max: usize,
+    },
+    /// Its limits cannot be asked.
+    Uncounted(EdgeError),
+}
+
+impl Trouble {
+    /// Which failure it is; `None`: contention, which is clients' doing, and no failure of ours.
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Unread(error) => Some(error.failure()),
+            Self::Oversize { .. } => Some(Failure::Oversize),
+            Self::Uncounted(EdgeError::Contended) => None,
+            Self::Uncounted(_) => Some(Failure::Uncounted),
+        }
+    }
+
+    fn reply(&self, edge: &Edge, id: &[u8]) -> Reply {
+        match self {
+            Self::Unread(error) => Reply::for_unreadable(error),
+            Self::Oversize { max } => Reply::for_body_too_large(*max),
+            Self::Uncounted(error) => {
+                log_uncounted(id, error);
+                Reply::for_uncounted(error, edge.jitter())
             }
         }
     }
 }
 
-fn note_admitted(edge: &Edge, id: &[u8], line: &Line) {
-    edge.metrics.count(Outcome::Admitted);
-    edge.debug(|| {
-        let (Line { sku, quantity }, id) = (line, printable(id));
-        format!("request admitted request_id={id} sku={sku} quantity={quantity}")
-    });
-}
-
-/// Answers a request in the service's place.
-fn refuse(edge: &Edge, id: &[u8], refusal: Refusal) -> Held {
-    let reply = match refusal {
-        Refusal::Reply(reply) => reply,
-        Refusal::Uncounted(error) => {
-            log_uncounted(id, &error);
-            Reply::for_uncounted(&error, edge.jitter())
-        }
-    };
-    edge.metrics.count(reply.outcome);
-    edge.debug(|| reply.log_line(&printable(id)));
-    reply.send();
-    Held::Refused
-}
-
 fn log_uncounted(id: &[u8], error: &EdgeError) {
-    // Contention is the clients' doing, and has a counter of its own.
+    // Contention has a counter of its own.
     if !matches!(error, EdgeError::Contended) {
         let line = format!("cannot count request_id={} error=\"{error}\"", printable(id));
         host::log(LogLevel::Error, &line);
     }
 }
 
-/// Why a request does not go on to the service.
-enum Refusal {
-    /// It gets this answer.
-    Reply(Reply),
-    /// Nobody knows whether its SKU's limit admits it.
-    Uncounted(EdgeError),
-}
-
-impl From<Reply> for Refusal {
-    fn from(reply: Reply) -> Self {
-        Self::Reply(reply)
-    }
-}
-
-impl From<ExtractError> for Refusal {
+impl From<ExtractError> for Trouble {
     fn from(error: ExtractError) -> Self {
-        Self::Reply(Reply::for_unreadable(&error))
+        Self::Unread(error)
     }
 }
 
-impl From<ClientsError> for Refusal {
+impl From<ClientsError> for Trouble {
     fn from(error: ClientsError) -> Self {
         match error {
             ClientsError::Host(error) => error.into(),
@@ -225,13 +355,7 @@ impl From<ClientsError> for Refusal {
     }
 }
 
-impl From<EdgeError> for Refusal {
-    fn from(error: EdgeError) -> Self {
-        Self::Uncounted(error)
-    }
-}
-
-impl From<HostError> for Refusal {
+impl From<HostError> for Trouble {
     fn from(error: HostError) -> Self {
         Self::Uncounted(error.into())
     }

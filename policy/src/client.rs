@@ -10,12 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use thiserror::Error;
 
-use crate::extract::{ExtractError, Head, HeaderName};
+use crate::extract::{CookieName, ExtractError, Head, HeaderName};
 
 /// What tells one client from another.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClientSource {
     /// The header of this name.
@@ -52,7 +52,7 @@ impl ClientSource {
         hasher.write(&[0]);
         match self {
             Self::Header(name) => hash_found(&mut hasher, head.single(name.as_str())?),
-            Self::Cookie(name) => hash_found(&mut hasher, name.find(head)),
+            Self::Cookie(name) => hash_found(&mut hasher, name.all(head).next()),
             Self::SourceAddress => match without_port(address) {
                 Some(IpAddr::V4(address)) => hasher.write(&address.octets()),
                 Some(IpAddr::V6(address)) => hasher.write(&address.octets()[..8]),
@@ -69,7 +69,7 @@ impl fmt::Display for ClientSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(name) => write!(f, "header/{}", name.as_str()),
-            Self::Cookie(CookieName(name)) => write!(f, "cookie/{name}"),
+            Self::Cookie(name) => write!(f, "cookie/{}", name.as_str()),
             Self::SourceAddress => f.write_str("source_address"),
         }
     }
@@ -101,40 +101,6 @@ fn without_port(address: &[u8]) -> Option<IpAddr> {
         }
         v4 => Some(v4),
     }
-}
-
-/// The name of a cookie (RFC 6265, section 4.1.1), compared exactly.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct CookieName(String);
-
-impl CookieName {
-    fn find<'a>(&self, head: &Head<'a>) -> Option<&'a [u8]> {
-        head.all("cookie").flat_map(|line| line.split(|b| *b == b';')).find_map(|pair| {
-            let value = pair.trim_ascii().strip_prefix(self.0.as_bytes())?;
-            value.strip_prefix(b"=")
-        })
-    }
-}
-
-impl TryFrom<String> for CookieName {
-    type Error = CookieNameError;
-
-    fn try_from(raw: String) -> Result<Self, CookieNameError> {
-        let is_token = |b: u8| b.is_ascii_graphic() && !br#"()<>@,;:\"/[]?={}"#.contains(&b);
-        if !raw.is_empty() && raw.bytes().all(is_token) {
-            Ok(Self(raw))
-        } else {
-            Err(CookieNameError { raw })
-        }
-    }
-}
-
-/// A text that is no cookie's name.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{raw:?} is no cookie's name: use letters, digits, - and _, such as session")]
-pub struct CookieNameError {
-    raw: String,
 }
 
 #[cfg(test)]

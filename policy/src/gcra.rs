@@ -58,6 +58,10 @@ impl Limit {
         Ok(Self { per_second: per_second.try_into()?, burst: burst.try_into()? })
     }
 
+    pub(crate) fn of(per_second: Units, burst: Units) -> Self {
+        Self { per_second, burst }
+    }
+
     /// Admitted units per second.
     pub fn per_second(self) -> u32 {
         self.per_second.0.get()
@@ -220,8 +224,10 @@ impl State {
 
 /// 1 to [`Limit::UNITS_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("minimum" = 1, "maximum" = 1_000_000)))]
 #[serde(try_from = "u64", into = "u32")]
-struct Units(NonZeroU32);
+pub(crate) struct Units(NonZeroU32);
 
 impl Units {
     /// What one unit costs at this many units per second.

@@ -7,6 +7,7 @@
 //! The crate knows no clock, no I/O, no async, no proxy-wasm: time and randomness come in as
 //! arguments. It builds natively and for wasm32.
 
+pub mod answer;
 pub mod client;
 pub mod config;
 pub mod document;
@@ -17,9 +18,10 @@ pub mod heavy;
 pub mod lease;
 pub mod problem;
 mod quantity;
+mod range;
 pub mod shares;
 mod sku;
 pub mod slots;
 
 pub use quantity::{Quantity, QuantityError};
-pub use sku::{Sku, SkuError};
+pub use sku::{Case, Sku, SkuError, SkuForm, SkuPattern, SkuPatternError, Unicode};

@@ -123,6 +123,8 @@ pub struct Problem {
     pub problem_type: ProblemType,
     /// Earliest sensible time for another try, in whole seconds from now: `Retry-After`.
     pub retry_after_s: Option<u32>,
+    /// Other words for the type's title.
+    title: Option<String>,
     /// A few at most, in the order in which they were added.
     members: Vec<(&'static str, Value)>,
 }
@@ -130,7 +132,7 @@ pub struct Problem {
 impl Problem {
     /// A problem without details.
     pub fn new(problem_type: ProblemType) -> Self {
-        Self { problem_type, retry_after_s: None, members: Vec::new() }
+        Self { problem_type, retry_after_s: None, title: None, members: Vec::new() }
     }
 
     /// Says what is particular about this occurrence: for people, not to branch on.
@@ -153,6 +155,15 @@ impl Problem {
         self
     }
 
+    /// Says it in the words of a language: the title, and what is said below, unless there is a `detail`.
+    pub fn in_words(mut self, title: &str, text: &str) -> Self {
+        self.title = Some(title.to_owned());
+        if text.is_empty() || self.member("detail").is_some() {
+            return self;
+        }
+        self.detail(text)
+    }
+
     /// An extension member that was added, or `detail`.
     pub fn member(&self, member: &str) -> Option<&Value> {
         self.members.iter().find(|(name, _)| *name == member).map(|(_, value)| value)
@@ -169,7 +180,8 @@ impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut body = serializer.serialize_map(None)?;
         body.serialize_entry("type", &self.problem_type.uri())?;
-        body.serialize_entry("title", self.problem_type.title())?;
+        let title = self.title.as_deref().unwrap_or(self.problem_type.title());
+        body.serialize_entry("title", title)?;
         body.serialize_entry("status", &self.problem_type.status())?;
         for (member, value) in &self.members {
             body.serialize_entry(member, value)?;

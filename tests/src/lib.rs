@@ -14,6 +14,7 @@
 pub mod bench;
 pub mod browser;
 pub mod client;
+pub mod decisions;
 pub mod drill;
 pub mod edges;
 pub mod envoy;

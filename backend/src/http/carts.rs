@@ -74,7 +74,7 @@ pub(super) async fn create(
     key: IdempotencyKey,
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
-    let lines = CartRequest::read(document)?.lines(&call.app, key.required()?);
+    let lines = CartRequest::read(document, &call.app.sku_form)?.lines(&call.app, key.required()?);
     let mut cart = Cart { call: &call, lines };
     cart.hold_or_give_back().await?;
     Ok(cart.view())

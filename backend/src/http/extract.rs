@@ -1,6 +1,7 @@
 //! What routes read from requests. Every extractor answers with a problem, never with the
 //! framework's plain text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -19,8 +20,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::BODY_BYTES_MAX;
 use super::refused::Refused;
+use super::{App, BODY_BYTES_MAX};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -39,12 +40,12 @@ const NAME_LEN_MAX: usize = 255;
 /// The SKU in the path.
 pub(super) struct SkuPath(pub(super) Sku);
 
-impl<S: Send + Sync> FromRequestParts<S> for SkuPath {
+impl FromRequestParts<Arc<App>> for SkuPath {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        let text = segment(parts, state).await?;
-        Sku::parse(&text).map(Self).map_err(Refused::invalid)
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let text = segment(parts, app).await?;
+        app.sku_form.parse(&text).map(Self).map_err(Refused::invalid)
     }
 }
 

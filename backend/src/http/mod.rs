@@ -51,6 +51,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post, put};
 use cartgate_ledger::UnixMs;
+use cartgate_policy::SkuForm;
 use cartgate_policy::problem::{Problem, ProblemType};
 
 use crate::clock::Clock;
@@ -77,6 +78,8 @@ pub struct App {
     clock: Clock,
     ids: CommandIds,
     in_stock: InStock,
+    /// How SKUs are spelt in requests.
+    sku_form: SkuForm,
     /// How long a hold lasts, and how long it may be made to last, in milliseconds.
     hold_ms: u64,
     hold_ms_max: u64,
@@ -94,6 +97,7 @@ impl App {
             control: Arc::new(Control::new(config, &engine, &metrics, &clock)),
             ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
+            sku_form: config.sku.clone(),
             hold_ms: config.hold_ms,
             hold_ms_max: config.hold_ms_max(),
             unclaimed_ms: config.unclaimed_ms,

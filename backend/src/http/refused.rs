@@ -124,14 +124,11 @@ impl From<StoreError> for Refused {
 impl From<DocumentError> for Refused {
     fn from(error: DocumentError) -> Self {
         match error {
-            DocumentError::NoContentType
-            | DocumentError::UnsupportedMediaType
-            | DocumentError::JsonAsForm => {
-                let problem = Problem::new(ProblemType::UnsupportedMediaType);
-                Self(problem.detail(error.to_string()))
+            // Where it stands.
+            DocumentError::Json(source) | DocumentError::DuplicateKey(source) => {
+                Self::invalid(source)
             }
-            DocumentError::Json(source) => Self::invalid(source),
-            DocumentError::Duplicate { .. } => Self::invalid(error),
+            error => ExtractError::from(error).into(),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reservation, Reserve};
-use cartgate_policy::Sku;
 use cartgate_policy::document::Document;
 use cartgate_policy::extract::{Line, line_of};
+use cartgate_policy::{Sku, SkuForm};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -30,8 +30,8 @@ struct ReservationRequest {
 }
 
 impl ReservationRequest {
-    fn read(document: &Document) -> Result<Self, Refused> {
-        let line = line_of(document)?;
+    fn read(document: &Document, form: &SkuForm) -> Result<Self, Refused> {
+        let line = line_of(document, form)?;
         let customer_id = match document {
             Document::Json(body) => {
                 check_members(body, &["sku", "quantity", "customer_id"])?;
@@ -77,7 +77,7 @@ pub(super) async fn create(
     key: IdempotencyKey,
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
-    let request = ReservationRequest::read(&document)?;
+    let request = ReservationRequest::read(&document, &call.app.sku_form)?;
     // Thousands may wait from here on: each with what it needs, and no more.
     drop(document);
     call.check_in_stock(&request.line.sku).await?;

@@ -5,10 +5,10 @@
 
 use std::str::FromStr;
 
-use cartgate_policy::Sku;
 use cartgate_policy::config::{Config, ConfigError};
 use cartgate_policy::document::Form;
 use cartgate_policy::extract::{Field, Head, Method, Pattern, Route};
+use cartgate_policy::{Sku, SkuForm};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -85,7 +85,7 @@ pub(super) enum Target {
 #[derive(Debug)]
 pub(super) enum Places {
     /// The routes of a filter's configuration.
-    Routes(Config),
+    Routes(Box<Config>),
     /// Places that were named, for requests with this method. The first in which there is something counts.
     Named { method: Method, places: Vec<Named> },
 }
@@ -116,7 +116,7 @@ impl Places {
     pub(super) fn of_routes(config: &[u8]) -> Result<Self, PlacesError> {
         let config = Config::parse(config)?;
         let is_logged = config.routes().any(Route::reads_target);
-        if is_logged { Ok(Self::Routes(config)) } else { Err(PlacesError::NotLogged) }
+        if is_logged { Ok(Self::Routes(Box::new(config))) } else { Err(PlacesError::NotLogged) }
     }
 
     /// These places, in requests with this method.
@@ -138,7 +138,7 @@ impl Places {
         match self {
             Self::Routes(config) => {
                 let route = config.route(&head).filter(|route| route.reads_target());
-                route.map_or(Target::Other, |route| by_route(route, &head))
+                route.map_or(Target::Other, |route| by_route(route, &head, config.sku()))
             }
             Self::Named { method, .. } if entry.method != method.as_bytes() => Target::Other,
             Self::Named { places, .. } => {
@@ -152,7 +152,7 @@ impl Places {
 impl Named {
     fn target(&self, entry: &Entry, head: &Head<'_>) -> Target {
         match self {
-            Self::Route(route) if route.matches(head) => by_route(route, head),
+            Self::Route(route) if route.matches(head) => by_route(route, head, &SkuForm::default()),
             Self::Route(_) => Target::Other,
             Self::Query(field) => match Form::parse(head.query()).single(field.as_str()) {
                 Ok(None) => Target::Other,
@@ -169,8 +169,11 @@ impl Named {
     }
 }
 
-fn by_route(route: &Route, head: &Head<'_>) -> Target {
-    let line = route.read_head(head).and_then(|reading| route.read_body(reading, b""));
+fn by_route(route: &Route, head: &Head<'_>, form: &SkuForm) -> Target {
+    let reading = route.read_head(head, form);
+    let lines = reading.and_then(|reading| route.read_body(reading, b"", form));
+    // What a head names is one SKU.
+    let line = lines.ok().and_then(|lines| lines.into_iter().next());
     line.map_or(Target::NoSku, |line| Target::Sku(line.sku))
 }
 

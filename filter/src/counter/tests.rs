@@ -27,7 +27,7 @@ fn client(address: &str) -> Client {
 
 fn of_sku(sku: &Sku, limit: Limit, cost: u64) -> Charge<'_> {
     let cost = Quantity::new(cost).unwrap();
-    Charge { subject: Subject::Sku { sku, sets_count: SETS }, limit, cost }
+    Charge { subject: Subject::Sku { sku, sets_count: SETS }, limit, cost, is_shadow: false }
 }
 
 fn of_listed(sku: &Sku, limit: Limit, cost: u64) -> Charge<'_> {

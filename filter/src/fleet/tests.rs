@@ -115,7 +115,12 @@ impl World {
         view.ask(item, 1);
         let (keys, contact_until_ns) = (fleet.keys(), view.contact_until_ns);
         let subject = Subject::Hot { sku: &sku, item, keys, contact_until_ns };
-        let charge = Charge { subject, limit: item.item.limit.unwrap(), cost: Quantity::ONE };
+        let charge = Charge {
+            subject,
+            limit: item.item.limit.unwrap(),
+            cost: Quantity::ONE,
+            is_shadow: false,
+        };
         Some(counter.charge(&[charge]).unwrap())
     }
 

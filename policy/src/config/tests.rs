@@ -1,6 +1,9 @@
 //! What the strict configuration accepts, and how it says what is wrong.
 
+use super::numbers::SetsCount;
 use super::*;
+use crate::client::ClientSource;
+use crate::gcra::Limit;
 use serde_json::{Value, json};
 
 fn sample() -> Value {
@@ -52,12 +55,16 @@ fn check(pointer: &str, value: Value, expected: Result<(), &str>) {
 fn sample_and_defaults() {
     let config = Config::parse(sample().to_string().as_bytes()).unwrap();
     let sku = |raw| Sku::parse(raw).unwrap();
-    assert_eq!(config.limit_of(&sku("LIMITED-SNEAKER")), Limit::new(5, 5).ok());
+    let limit = config.limit_of(&sku("LIMITED-SNEAKER")).map(Rule::limit);
+    assert_eq!(limit, Limit::new(5, 5).ok());
     assert_eq!(config.limit_of(&sku("OTHER")), None);
-    assert_eq!(config.default_limit(), Limit::new(50, 100).unwrap());
+    assert_eq!(config.default_limit().limit(), Limit::new(50, 100).unwrap());
     assert_eq!((config.body_bytes_max(), config.slot_sets_count()), (1024, 16));
     let [session, address] = config.client_limits() else { panic!("two limits") };
-    assert_eq!((session.limit(), session.slot_sets_count()), (Limit::new(1, 2).unwrap(), 4096));
+    assert_eq!(
+        (session.rule().limit(), session.slot_sets_count()),
+        (Limit::new(1, 2).unwrap(), 4096)
+    );
     assert_eq!((address.client(), address.slot_sets_count()), (&ClientSource::SourceAddress, 32));
     let service = config.service().unwrap();
     assert_eq!((service.cluster(), service.timeout_ms()), ("cartgate", 500));
@@ -88,18 +95,18 @@ fn errors_name_the_field() {
     refused("/default_limit", Value::Null, missing);
     refused(
         "/body_mode",
-        json!("compat"),
-        "body_mode: unknown variant `compat`, expected `strict`",
+        json!("lax"),
+        "body_mode: unknown variant `lax`, expected `strict` or `compat`",
     );
     refused(
         "/body_mod",
         json!(1),
-        "body_mod: unknown field `body_mod`, expected one of `body_mode`, `body_bytes_max`, `default_limit`, `limits`, `slots`, `client_limits`, `service`, `routes`",
+        "body_mod: unknown field `body_mod`, expected one of `version`, `body_mode`, `body_bytes_max`, `default_limit`, `limits`, `slots`, `client_limits`, `service`, `sku`, `answers`, `access_log`, `upstream_headers`, `routes`",
     );
     refused(
         "/routes/0/burst",
         json!(1),
-        "routes[0].burst: unknown field `burst`, expected one of `method`, `path`, `sku`, `quantity`",
+        "routes[0].burst: unknown field `burst`, expected one of `method`, `path`, `sku`, `quantity`, `several`, `lines_max`, `failure_modes`, `shadow`",
     );
     refused(
         "/routes/0/method",
@@ -123,8 +130,8 @@ fn errors_name_the_field() {
     );
     refused(
         "/routes/0/sku/1",
-        json!({"cookie": "a"}),
-        "routes[0].sku[1]: unknown variant `cookie`, expected one of `path`, `query`, `header`, `json`, `form`",
+        json!({"trailer": "a"}),
+        "routes[0].sku[1]: unknown variant `trailer`, expected one of `path`, `query`, `header`, `cookie`, `json`, `form`",
     );
     refused(
         "/routes/0/sku/1",
@@ -240,7 +247,7 @@ fn what_is_no_json() {
     for (json, reason) in [
         ("", "EOF while parsing a value at line 1 column 0"),
         ("{} {}", "trailing characters at line 1 column 4"),
-        (r#"{"slots":{},"slots":{}}"#, "duplicate key \"slots\" at line 1 column 23"),
+        (r#"{"slots":{},"slots":{}}"#, "duplicate key \"slots\" at line 1 column 19"),
     ] {
         let error = Config::parse(json.as_bytes()).unwrap_err().to_string();
         assert_eq!(
@@ -248,4 +255,54 @@ fn what_is_no_json() {
             format!("configuration: not a JSON object in a google.protobuf.StringValue: {reason}")
         );
     }
+}
+
+#[test]
+fn limits_are_listed_in_the_shops_own_spelling() {
+    check("/sku", json!({"case": "upper"}), Ok(()));
+    let written = "limits.LIMITED-SNEAKER: by the form in `sku` this is written limited-sneaker";
+    refused("/sku", json!({"case": "lower"}), written);
+    let not_of_form = "limits.LIMITED-SNEAKER: this is not the form of this shop's SKUs";
+    refused("/sku", json!({"pattern": "[0-9]+"}), not_of_form);
+    refused(
+        "/sku",
+        json!({"len_max": 65}),
+        "sku.len_max: must be a whole number from 1 to 64, not 65",
+    );
+}
+
+#[test]
+fn quantities_stand_beside_their_skus() {
+    let sku = json!([{"json": "/lines/*/sku"}]);
+    let route = |quantity: &str| {
+        json!({
+            "method": "POST", "path": "/cart", "sku": sku, "quantity": [{"json": quantity}],
+        })
+    };
+    check("/routes/1", route("/lines/*/quantity"), Ok(()));
+    check("/routes/1", route("/quantity"), Ok(()));
+    let stray = "routes[1].quantity[0].json: no SKU is looked for in this array: name the same one in sku, up to \
+                 its *";
+    refused("/routes/1", route("/items/*/quantity"), stray);
+}
+
+#[test]
+fn modes() {
+    check("/body_mode", json!("compat"), Ok(()));
+    check("/upstream_headers", json!(true), Ok(()));
+    let mut both = sample();
+    both["body_mode"] = json!("compat");
+    both["upstream_headers"] = json!(true);
+    let error = Config::parse(both.to_string().as_bytes()).unwrap_err();
+    assert_eq!(error.field(), "upstream_headers");
+    refused("/version", json!(-1), "version: invalid value: integer `-1`, expected u64");
+    let limit = json!({"per_second": 5, "burst": 5, "shadow": true});
+    check("/limits/LIMITED-SNEAKER", limit.clone(), Ok(()));
+    check("/client_limits/0/limit", limit, Ok(()));
+    check("/routes/0/failure_modes", json!({"no_sku": "allow"}), Ok(()));
+    refused(
+        "/routes/0/failure_modes",
+        json!({"no_sku": "pass"}),
+        "routes[0].failure_modes.no_sku: unknown variant `pass`, expected `deny` or `allow`",
+    );
 }

@@ -13,6 +13,8 @@ use thiserror::Error;
 /// the segment they are in. Percent-encoded bytes are compared decoded, so that `/c%61rt` is
 /// `/cart`, as most servers see it; an encoded slash stays within its segment.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[serde(try_from = "String")]
 pub struct Pattern {
     segments: Vec<Segment>,

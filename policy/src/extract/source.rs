@@ -7,13 +7,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::cookie::CookieName;
 use super::path::Captures;
+use super::pointer::{NotPointed, Pointed, Pointer};
+use super::wanted::Wanted;
 use super::{ExtractError, Head};
 use crate::document::{Document, DocumentError, Form};
-use crate::{Quantity, QuantityError, Sku};
 
 /// A place in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The path segment where the route's path has this `{name}`.
@@ -22,9 +25,12 @@ pub enum Source {
     Query(Field),
     /// The header of this name.
     Header(HeaderName),
-    /// The value at this JSON Pointer, of a JSON body.
+    /// The cookie of this name.
+    Cookie(CookieName),
+    /// The value at this JSON Pointer, of a JSON body; with a `*` in it, the values in all items of an
+    /// array: `/lines/*/sku`.
     Json(Pointer),
-    /// The field of this name, of a urlencoded form.
+    /// The field of this name, of a form, urlencoded or multipart.
     Form(Field),
 }
 
@@ -32,69 +38,94 @@ impl Source {
     /// The member or field `name` of a body.
     pub(super) fn at_top_of(body: &Document, name: &str) -> Self {
         match body {
-            Document::Json(_) => Self::Json(Pointer(format!("/{name}"))),
+            Document::Json(_) => Self::Json(Pointer::to_member(name)),
             Document::Form(_) => Self::Form(Field(name.to_owned())),
         }
     }
 
-    pub(super) fn is_in_body(&self) -> bool {
+    /// Whether it is in the body.
+    pub(crate) fn is_in_body(&self) -> bool {
         matches!(self, Self::Json(_) | Self::Form(_))
     }
 
-    pub(super) fn sku_in_head(
-        &self,
-        head: &Head<'_>,
-        captures: &Captures<'_>,
-    ) -> Result<Option<Sku>, ExtractError> {
-        self.text_in_head(head, captures)?.map(|text| self.sku(&text)).transpose()
-    }
-
-    pub(super) fn quantity_in_head(
-        &self,
-        head: &Head<'_>,
-        captures: &Captures<'_>,
-    ) -> Result<Option<Quantity>, ExtractError> {
-        let text = self.text_in_head(head, captures)?;
-        text.map(|text| self.quantity(Quantity::parse(&text))).transpose()
-    }
-
-    pub(super) fn sku_in_body(&self, body: &Document) -> Result<Option<Sku>, ExtractError> {
-        match (self, body) {
-            (Self::Json(pointer), Document::Json(value)) => match pointer.find(value) {
-                None | Some(Value::Null) => Ok(None),
-                Some(Value::String(text)) => self.sku(text).map(Some),
-                // Shops that number their products send numbers. A whole number has one spelling.
-                Some(Value::Number(number)) if number.is_u64() => {
-                    self.sku(&number.to_string()).map(Some)
-                }
-                Some(_) => Err(self.wrong_kind("a string or a whole number")),
-            },
-            (Self::Form(field), Document::Form(form)) => {
-                self.field(form, field)?.map(|text| self.sku(&text)).transpose()
-            }
-            _ => Ok(None),
+    /// The array whose items it looks at.
+    pub(crate) fn array(&self) -> Option<&[String]> {
+        match self {
+            Self::Json(pointer) => pointer.array(),
+            _ => None,
         }
     }
 
-    pub(super) fn quantity_in_body(
+    /// What is wanted, if it is here, in a request's head.
+    pub(super) fn in_head<W: Wanted>(
+        &self,
+        head: &Head<'_>,
+        captures: &Captures<'_>,
+        wanted: &W,
+    ) -> Result<Option<W::Found>, ExtractError> {
+        let text = self.text_in_head(head, captures)?;
+        text.map(|text| self.read(wanted.text(&text), wanted)).transpose()
+    }
+
+    /// What is wanted, as often as it is here, in a body; nothing, if it is not.
+    pub(super) fn in_body<W: Wanted>(
         &self,
         body: &Document,
-    ) -> Result<Option<Quantity>, ExtractError> {
+        wanted: &W,
+    ) -> Result<Vec<W::Found>, ExtractError> {
         match (self, body) {
-            (Self::Json(pointer), Document::Json(value)) => match pointer.find(value) {
-                None | Some(Value::Null) => Ok(None),
-                Some(Value::String(text)) => self.quantity(Quantity::parse(text)).map(Some),
-                Some(Value::Number(number)) => {
-                    let units = number.as_u64().ok_or(QuantityError::NotANumber);
-                    self.quantity(units.and_then(Quantity::new)).map(Some)
+            (Self::Json(pointer), Document::Json(value)) => {
+                match pointer.find(value).map_err(|error| self.not_pointed(&error))? {
+                    Pointed::One(value) => Ok(self.value(value, wanted)?.into_iter().collect()),
+                    Pointed::Each(values) => {
+                        values.into_iter().map(|value| self.line(value, wanted)).collect()
+                    }
                 }
-                Some(_) => Err(self.wrong_kind("a whole number")),
-            },
-            (Self::Form(field), Document::Form(form)) => self
-                .field(form, field)?
-                .map(|text| self.quantity(Quantity::parse(&text)))
-                .transpose(),
-            _ => Ok(None),
+            }
+            (Self::Form(field), Document::Form(form)) => {
+                let text = self.field(form, field)?;
+                let found = text.map(|text| self.read(wanted.text(&text), wanted)).transpose()?;
+                Ok(found.into_iter().collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn line<W: Wanted>(&self, value: Option<&Value>, wanted: &W) -> Result<W::Found, ExtractError> {
+        let found = self.value(value, wanted)?.or_else(|| wanted.left_out());
+        found.ok_or_else(|| ExtractError::LineWithout { place: self.place(), what: W::NAME })
+    }
+
+    fn value<W: Wanted>(
+        &self,
+        value: Option<&Value>,
+        wanted: &W,
+    ) -> Result<Option<W::Found>, ExtractError> {
+        let read = match value {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => Some(wanted.text(text)),
+            Some(Value::Number(number)) => wanted.number(number),
+            Some(_) => None,
+        };
+        match read {
+            Some(read) => self.read(read, wanted).map(Some),
+            None => Err(ExtractError::WrongKind { place: self.place(), expected: W::KIND }),
+        }
+    }
+
+    fn read<W: Wanted>(
+        &self,
+        read: Result<W::Found, W::Wrong>,
+        _: &W,
+    ) -> Result<W::Found, ExtractError> {
+        read.map_err(|reason| W::wrong(self.place(), reason))
+    }
+
+    fn not_pointed(&self, error: &NotPointed) -> ExtractError {
+        let place = self.place();
+        match error {
+            NotPointed::Ambiguous => ExtractError::Duplicate { place },
+            NotPointed::NoArray => ExtractError::WrongKind { place, expected: "in an array" },
         }
     }
 
@@ -113,6 +144,13 @@ impl Source {
             }
             Self::Header(HeaderName(name)) => {
                 head.single(name)?.map(|value| self.utf8(value.into())).transpose()
+            }
+            Self::Cookie(name) => {
+                let mut values = name.all(head);
+                match (values.next(), values.next()) {
+                    (value, None) => value.map(|value| self.utf8(value.into())).transpose(),
+                    (_, Some(_)) => Err(ExtractError::Duplicate { place: self.place() }),
+                }
             }
             Self::Json(_) | Self::Form(_) => Ok(None),
         }
@@ -136,25 +174,14 @@ impl Source {
         text.ok_or_else(|| ExtractError::NotUtf8 { place: self.place() })
     }
 
-    fn sku(&self, text: &str) -> Result<Sku, ExtractError> {
-        Sku::parse(text).map_err(|reason| ExtractError::Sku { place: self.place(), reason })
-    }
-
-    fn quantity(&self, parsed: Result<Quantity, QuantityError>) -> Result<Quantity, ExtractError> {
-        parsed.map_err(|reason| ExtractError::Quantity { place: self.place(), reason })
-    }
-
-    fn wrong_kind(&self, expected: &'static str) -> ExtractError {
-        ExtractError::WrongKind { place: self.place(), expected }
-    }
-
     /// Names the place in an answer. What it names is configuration, nothing that a client sent.
     fn place(&self) -> String {
         match self {
             Self::Path(Field(name)) => format!("the path segment {{{name}}}"),
             Self::Query(Field(name)) => format!("the query parameter {name}"),
             Self::Header(HeaderName(name)) => format!("the header {name}"),
-            Self::Json(Pointer(pointer)) => format!("the JSON value at {pointer:?}"),
+            Self::Cookie(name) => format!("the cookie {}", name.as_str()),
+            Self::Json(pointer) => format!("the JSON value at {:?}", pointer.as_str()),
             Self::Form(Field(name)) => format!("the form field {name}"),
         }
     }
@@ -162,6 +189,8 @@ impl Source {
 
 /// The name of a path segment, query parameter or form field. It is compared decoded and exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[serde(try_from = "String")]
 pub struct Field(String);
 
@@ -187,6 +216,8 @@ pub struct FieldError;
 
 /// The name of a header (RFC 9110, section 5.1), in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[serde(try_from = "String")]
 pub struct HeaderName(String);
 
@@ -223,48 +254,4 @@ pub enum HeaderNameError {
     /// found.
     #[error("host never comes under this name: let clients send another header, such as x-sku")]
     Host,
-}
-
-/// A JSON Pointer (RFC 6901): `/sku`, `/lines/0/sku`, with `~0` for `~` and `~1` for `/`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Pointer(String);
-
-impl Pointer {
-    fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        match (value, self.0.strip_prefix('/')) {
-            // One member, as it mostly is: that is there without taking the pointer apart.
-            (Value::Object(object), Some(name)) if !name.contains(['/', '~']) => object.get(name),
-            _ => value.pointer(&self.0),
-        }
-    }
-}
-
-impl TryFrom<String> for Pointer {
-    type Error = PointerError;
-
-    fn try_from(raw: String) -> Result<Self, PointerError> {
-        if !raw.is_empty() && !raw.starts_with('/') {
-            return Err(PointerError::NoSlash { raw });
-        }
-        let escapes_are_known = raw.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-        if escapes_are_known { Ok(Self(raw)) } else { Err(PointerError::Escape { raw }) }
-    }
-}
-
-/// Why a text is no JSON Pointer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum PointerError {
-    /// It does not start with a slash.
-    #[error("{raw:?} is no JSON Pointer: it starts with /, such as /sku")]
-    NoSlash {
-        /// The text.
-        raw: String,
-    },
-    /// A `~` that is neither `~0` nor `~1`.
-    #[error("{raw:?} is no JSON Pointer: write ~ as ~0")]
-    Escape {
-        /// The text.
-        raw: String,
-    },
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::problem::ProblemType;
 
 /// Finds SKU and quantity in the query, a header, JSON and a form, and in the path if it has one.
 fn route(path: &str) -> Route {
@@ -56,12 +57,18 @@ impl<'a> Request<'a> {
     }
 
     fn read(&self, route: &Route) -> Result<Line, ExtractError> {
+        let mut lines = self.read_all(route, &SkuForm::default())?;
+        assert_eq!(lines.len(), 1);
+        Ok(lines.remove(0))
+    }
+
+    fn read_all(&self, route: &Route, form: &SkuForm) -> Result<Vec<Line>, ExtractError> {
         let mut headers = vec![(&b":method"[..], &b"POST"[..]), (b":path", self.target)];
         headers.extend(self.headers.iter().map(|(name, value)| (name.as_bytes(), *value)));
         let head = Head::new(headers);
         assert!(route.matches(&head));
-        let reading = route.read_head(&head)?;
-        route.read_body(reading, self.body)
+        let reading = route.read_head(&head, form)?;
+        route.read_body(reading, self.body, form)
     }
 }
 
@@ -89,14 +96,13 @@ fn each_source() {
 fn nothing_found() {
     let none = Err("the request names no SKU");
     check(get("/add"), none);
-    check(get("/add?Sku=A&sku2=A#sku=A"), none);
+    check(get("/add?sku2=A#sku=A"), none);
     check(get("/add#?sku=A"), none);
     check(get("/add").json("{}"), none);
     check(get("/add").json("[]"), none);
     check(get("/add").json("null"), none);
     check(get("/add").json(r#"{"sku":null,"lines":[]}"#), none);
     check(get("/add").json(r#"{"lines":{"00":{"sku":"A"}}}"#), none);
-    check(get("/add").form("SKU=A"), none);
     check(get("/add").form(""), none);
     // An empty body has no kind.
     check(get("/add").body("text/plain", b""), none);
@@ -129,8 +135,13 @@ fn nothing_is_there_twice() {
     check(get("/add").form("sku=A&qty=1&qty=9"), Err("the form field qty is there more than once"));
     let content_type = Err("the header content-type is there more than once");
     check(get("/add").json("{}").header("content-type", &b"text/plain"[..]), content_type);
-    check(get("/add").json(r#"{"sku":"A","sku":"A"}"#), Err("the body is not valid JSON"));
-    check(get("/add").json(r#"{"sku":"A","s\u006bu":"B"}"#), Err("the body is not valid JSON"));
+    let key = Err("the body has a JSON key twice");
+    check(get("/add").json(r#"{"sku":"A","sku":"A"}"#), key);
+    check(get("/add").json(r#"{"sku":"A","s\u006bu":"B"}"#), key);
+    let member = Err("the JSON value at \"/sku\" is there more than once");
+    check(get("/add").json(r#"{"sku":"A","SKU":"B"}"#), member);
+    check(get("/add").json(r#"{"\u017fku":"B"}"#), member);
+    check(get("/add").form("sku=A&SKU=B"), Err("the form field sku is there more than once"));
 }
 
 #[test]
@@ -183,9 +194,11 @@ fn quantities() {
 
 #[test]
 fn bodies_that_are_not_read() {
-    let kind = Err("the body must be application/json or application/x-www-form-urlencoded");
+    let kind = Err("the body must be application/json, application/x-www-form-urlencoded or \
+                    multipart/form-data");
     check(get("/add").body("text/plain", b"{}"), kind);
-    check(get("/add?sku=A").body("multipart/form-data; boundary=x", b"--x--"), kind);
+    check(get("/add?sku=A").body("multipart/form-data; boundary=x", b"--x--"), Ok("A*1"));
+    check(get("/add?sku=A").body("multipart/mixed; boundary=x", b"--x--"), kind);
     let plain = Request { body: b"{}", ..get("/add") };
     check(plain, Err("the request has a body, but no Content-Type"));
     let encoded = Err("the body must come without Content-Encoding");
@@ -209,7 +222,7 @@ fn a_reading_keeps_nothing_of_the_content_type() {
     let route = route("/add");
     for content_type in [vec![b'x'; 50_000], [b"application/json;".repeat(3_000)].concat()] {
         let head = Head::new(vec![(b":path", b"/add"), (b"content-type", &content_type)]);
-        let reading = route.read_head(&head).unwrap();
+        let reading = route.read_head(&head, &SkuForm::default()).unwrap();
         assert!(format!("{reading:?}").len() < 500, "{reading:?}");
     }
 }
@@ -244,7 +257,7 @@ fn the_service_reads_what_the_edge_reads() {
             read.map_err(|error| error.to_string())
         };
         let document = Document::parse(Some(content_type.as_bytes()), body.as_bytes()).unwrap();
-        let service = words(line_of(&document));
+        let service = words(line_of(&document, &SkuForm::default()));
         assert_eq!(service.as_deref().map_err(String::as_str), expected, "{body}");
         let edge = words(get("/add").body(content_type, body.as_bytes()).read(&route));
         if edge != Err(ExtractError::NoSku.to_string()) {
@@ -262,11 +275,16 @@ fn the_service_reads_what_the_edge_reads() {
     let kind = "must be a string or a whole number";
     both(JSON, r#"{"sku":["A"]}"#, Err(&format!("the JSON value at \"/sku\" {kind}")));
     both(JSON, r#"{"sku":null}"#, Err("the request names no SKU"));
-    both(FORM, "SKU=A", Err("the request names no SKU"));
+    both(FORM, "SKU=A", Err("the form field sku is there more than once"));
+    both(
+        "multipart/form-data; boundary=x",
+        "--x\r\ncontent-disposition: form-data; name=sku\r\n\r\nA\r\n--x--",
+        Ok("A*1"),
+    );
     for body in ["null", "1", "\"sku\"", "[]", r#"[{"sku":"A"}]"#] {
         both(JSON, body, Err("the body must be a JSON object"));
         let document = Document::parse(Some(JSON.as_bytes()), body.as_bytes()).unwrap();
-        let problem = line_of(&document).unwrap_err().problem_type();
+        let problem = line_of(&document, &SkuForm::default()).unwrap_err().problem_type();
         assert_eq!(problem, ProblemType::InvalidRequest);
     }
 }
@@ -292,6 +310,141 @@ fn problem_types() {
     assert_eq!(problem(get("/add").body("a/b", b"x")), ProblemType::UnsupportedMediaType);
     let encoded = get("/add").json("{}").header("content-encoding", &b"br"[..]);
     assert_eq!(problem(encoded), ProblemType::UnsupportedMediaType);
+}
+
+fn route_of(json: serde_json::Value) -> Route {
+    serde_json::from_value(json).unwrap()
+}
+
+/// `expected`: `SKU*quantity` of each line, or the error.
+fn check_lines(route: &Route, request: Request<'_>, expected: Result<&str, &str>) {
+    let read = request.read_all(route, &SkuForm::default());
+    let lines = read.map(|lines| {
+        let lines = lines.iter().map(|line| format!("{}*{}", line.sku, line.quantity));
+        lines.collect::<Vec<_>>().join(" ")
+    });
+    let lines = lines.map_err(|error| error.to_string());
+    assert_eq!(lines.as_deref().map_err(String::as_str), expected);
+}
+
+#[test]
+fn several_lines_of_one_cart() {
+    let route = route_of(json!({
+        "method": "POST", "path": "/cart", "lines_max": 3,
+        "sku": [{"json": "/lines/*/sku"}, {"query": "sku"}],
+        "quantity": [{"json": "/lines/*/quantity"}],
+    }));
+    let check = |body: &str, expected| check_lines(&route, get("/cart").json(body), expected);
+    check(r#"{"lines":[{"sku":"A","quantity":2},{"sku":"B"}]}"#, Ok("A*2 B*1"));
+    check(r#"{"lines":[{"sku":"A"},{"sku":"B"},{"sku":"A","quantity":4}]}"#, Ok("A*5 B*1"));
+    check(r#"{"lines":[]}"#, Err("the request names no SKU"));
+    check(r#"{"lines":null}"#, Err("the request names no SKU"));
+    let at = |what: &str| format!("the JSON value at \"/lines/*/sku\"{what}");
+    let (without, no_array) = (at(": a line names no SKU"), at(" must be in an array"));
+    let twice = at(" is there more than once");
+    check(r#"{"lines":[{"sku":"A"},{"x":1}]}"#, Err(&without));
+    check(r#"{"lines":[{"sku":"A"},{"sku":null}]}"#, Err(&without));
+    check(r#"{"lines":[{"sku":"A"},"B"]}"#, Err(&without));
+    check(r#"{"lines":"A"}"#, Err(&no_array));
+    let double = r#"{"lines":[{"sku":"A","SKU":"B"}]}"#;
+    check(double, Err(&twice));
+    let four = format!(r#"{{"lines":[{}]}}"#, [r#"{"sku":"A"}"#; 4].join(","));
+    check(&four, Err("the request has more than 3 lines"));
+    let sum = "the lines of A: a quantity is 1 to 1000000";
+    check(r#"{"lines":[{"sku":"A","quantity":1000000},{"sku":"A"}]}"#, Err(sum));
+    // One line, named in the query as well.
+    let both = |body| get("/cart?sku=A").json(body);
+    check_lines(&route, both(r#"{"lines":[{"sku":"A"}]}"#), Ok("A*1"));
+    let two = Err("the request names more than one SKU");
+    check_lines(&route, both(r#"{"lines":[{"sku":"A"},{"sku":"B"}]}"#), two);
+}
+
+#[test]
+fn one_quantity_is_not_for_several_lines() {
+    let route = route_of(json!({
+        "method": "POST", "path": "/cart",
+        "sku": [{"json": "/lines/*/sku"}], "quantity": [{"json": "/quantity"}],
+    }));
+    let check = |body: &str, expected| check_lines(&route, get("/cart").json(body), expected);
+    check(r#"{"lines":[{"sku":"A"}],"quantity":2}"#, Ok("A*2"));
+    check(r#"{"lines":[{"sku":"A"},{"sku":"B"}]}"#, Ok("A*1 B*1"));
+    let uneven = "the request names 2 SKUs and 1 quantities";
+    check(r#"{"lines":[{"sku":"A"},{"sku":"B"}],"quantity":2}"#, Err(uneven));
+}
+
+#[test]
+fn cookies() {
+    let route = route_of(json!({"method": "POST", "path": "/add", "sku": [{"cookie": "item"}]}));
+    let check = |cookies: &[&'static str], expected| {
+        let request = cookies
+            .iter()
+            .fold(get("/add"), |request, cookie| request.header("cookie", cookie.as_bytes()));
+        check_lines(&route, request, expected);
+    };
+    check(&["a=b; item=A-1; c=d"], Ok("A-1*1"));
+    check(&["a=b", "item=A-1"], Ok("A-1*1"));
+    let twice = Err("the cookie item is there more than once");
+    check(&["item=A; item=B"], twice);
+    check(&["item=A", "item=A"], twice);
+    check(&["Item=A; items=A"], Err("the request names no SKU"));
+    check(&["item="], Err("the cookie item: a SKU must not be empty"));
+}
+
+#[test]
+fn the_first_source_counts_where_the_shop_says_so() {
+    let route = route_of(json!({
+        "method": "POST", "path": "/add", "several": "first",
+        "sku": [{"header": "x-sku"}, {"json": "/sku"}, {"query": "sku"}],
+    }));
+    let json = r#"{"sku":"B"}"#;
+    let all = || get("/add?sku=C").header("x-sku", &b"A"[..]);
+    check_lines(&route, all().json(json), Ok("A*1"));
+    check_lines(&route, get("/add?sku=C").json(json), Ok("B*1"));
+    check_lines(&route, get("/add?sku=C").json("{}"), Ok("C*1"));
+    check_lines(&route, get("/add"), Err("the request names no SKU"));
+    // What is not looked at need not be readable, nor even there.
+    check_lines(&route, all().json("{"), Ok("A*1"));
+    check_lines(&route, get("/add?sku=+").header("x-sku", &b"A"[..]), Ok("A*1"));
+    let needs_body = |request: Request<'_>| {
+        let mut headers = vec![(&b":method"[..], &b"POST"[..]), (b":path", request.target)];
+        headers.extend(request.headers.iter().map(|(n, v)| (n.as_bytes(), *v)));
+        let reading = route.read_head(&Head::new(headers), &SkuForm::default()).unwrap();
+        route.needs_body(&reading)
+    };
+    assert!(!needs_body(all()));
+    assert!(needs_body(get("/add?sku=C")));
+}
+
+#[test]
+fn what_a_shop_spells_alike_is_one_sku() {
+    let form: SkuForm =
+        serde_json::from_value(json!({"case": "upper", "unicode": "nfkc"})).unwrap();
+    let wide = get("/add?sku=%EF%BD%81-1").header("x-sku", &b"a-1"[..]);
+    assert_eq!(wide.read_all(&route("/add"), &form).unwrap()[0].sku.as_str(), "A-1");
+    let document =
+        Document::parse(Some(b"application/json"), r#"{"sku":"ａ-1"}"#.as_bytes()).unwrap();
+    assert_eq!(line_of(&document, &form).unwrap().sku.as_str(), "A-1");
+}
+
+#[test]
+fn failures() {
+    let failure = |request: Request<'_>| request.read(&route("/add")).unwrap_err().failure();
+    assert_eq!(failure(get("/add")), Failure::NoSku);
+    assert_eq!(failure(get("/add?sku=A&sku=B")), Failure::Conflict);
+    assert_eq!(failure(get("/add?sku=A").json(r#"{"sku":"B"}"#)), Failure::Conflict);
+    assert_eq!(failure(get("/add").json(r#"{"sku":"A","sku":"A"}"#)), Failure::Conflict);
+    assert_eq!(failure(get("/add").json(r#"{"Sku":"A"}"#)), Failure::Conflict);
+    assert_eq!(failure(get("/add?sku=")), Failure::Malformed);
+    assert_eq!(failure(get("/add").json("{")), Failure::Malformed);
+    assert_eq!(
+        failure(get("/add").body("multipart/form-data; boundary=x", b"x")),
+        Failure::Malformed
+    );
+    assert_eq!(failure(get("/add").body("a/b", b"x")), Failure::Unsupported);
+    let utf7 = "application/x-www-form-urlencoded; charset=utf-7";
+    assert_eq!(failure(get("/add").body(utf7, b"sku=A")), Failure::Unsupported);
+    let encoded = get("/add").json("{}").header("content-encoding", &b"br"[..]);
+    assert_eq!(failure(encoded), Failure::Encoded);
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cartgate_ledger::Reserve;
 use cartgate_policy::document::Document;
 use cartgate_policy::extract::line_of;
-use cartgate_policy::{Quantity, Sku};
+use cartgate_policy::{Quantity, Sku, SkuForm};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ struct Wish {
 }
 
 impl CartRequest {
-    pub(super) fn read(document: Document) -> Result<Self, Refused> {
+    pub(super) fn read(document: Document, form: &SkuForm) -> Result<Self, Refused> {
         let CartBody { customer_id, lines } = from_json(document)?;
         customer_id.as_deref().map(|name| check_name("customer_id", name)).transpose()?;
         if !(1..=LINES_MAX).contains(&lines.len()) {
@@ -47,15 +47,15 @@ impl CartRequest {
         }
         let mut cart = Self { customer_id, lines: Vec::new() };
         for (index, line) in lines.into_iter().enumerate() {
-            cart.add(index, line).map_err(|refused| refused.with("line", index))?;
+            cart.add(index, line, form).map_err(|refused| refused.with("line", index))?;
         }
         Ok(cart)
     }
 
     /// Adds a line; the units of one SKU are summed.
-    fn add(&mut self, index: usize, line: Value) -> Result<(), Refused> {
+    fn add(&mut self, index: usize, line: Value, form: &SkuForm) -> Result<(), Refused> {
         check_members(&line, &["sku", "quantity"])?;
-        let line = line_of(&Document::Json(line))?;
+        let line = line_of(&Document::Json(line), form)?;
         match self.lines.iter_mut().find(|wish| wish.sku == line.sku) {
             Some(wish) => {
                 let sum = u64::from(wish.quantity.get()) + u64::from(line.quantity.get());

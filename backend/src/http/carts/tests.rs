@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cartgate_ledger::{Claim, CommandId};
+use cartgate_policy::SkuForm;
 use cartgate_policy::document::Document;
 use cartgate_policy::problem::ProblemType;
 use serde_json::json;
@@ -43,7 +44,8 @@ async fn call_on(store: Arc<Memory>, a: u64, b: u64) -> Call {
 /// One unit of A and one of B.
 fn cart<'a>(call: &'a Call, key: &str) -> Cart<'a> {
     let body = json!({"lines": [{"sku": "A"}, {"sku": "B"}]});
-    let request = CartRequest::read(Document::Json(body)).map_err(|refused| refused.0);
+    let request =
+        CartRequest::read(Document::Json(body), &SkuForm::default()).map_err(|refused| refused.0);
     Cart { call, lines: request.unwrap().lines(&call.app, key) }
 }
 

@@ -1,10 +1,14 @@
 //! The canonical form of a product's identifier.
 
+mod form;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use form::{Case, SkuForm, SkuPattern, SkuPatternError, Unicode};
 
 /// A product's identifier in its one canonical form.
 ///
@@ -14,6 +18,8 @@ use thiserror::Error;
 /// in a path, a form or a log line, and a spelling variant is an error, never a second SKU.
 /// Cloning it copies no text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[serde(try_from = "String", into = "String")]
 pub struct Sku(Arc<str>);
 
@@ -21,12 +27,16 @@ impl Sku {
     /// The longest SKU, in bytes.
     pub const LEN_MAX: usize = 64;
 
-    /// Reads a SKU from what a client sent, and makes it canonical.
+    /// Reads a SKU that is canonical, but for white space around it, whatever the shop's [`SkuForm`].
     ///
     /// # Errors
     /// Says what keeps `raw` from being a SKU.
     pub fn parse(raw: &str) -> Result<Self, SkuError> {
         let trimmed = raw.trim_matches(|c: char| c.is_ascii_whitespace());
+        Self::parse_exactly(trimmed)
+    }
+
+    fn parse_exactly(trimmed: &str) -> Result<Self, SkuError> {
         if trimmed.is_empty() {
             return Err(SkuError::Empty);
         }
@@ -91,6 +101,17 @@ pub enum SkuError {
         /// The first such character.
         character: char,
     },
+    /// Longer than this shop's SKUs.
+    #[error("a SKU of this shop has at most {len_max} bytes, this one has {len}")]
+    LongerThanForm {
+        /// Length in bytes.
+        len: usize,
+        /// The shop's [`SkuForm`] has it.
+        len_max: usize,
+    },
+    /// Not of the pattern of this shop's SKUs.
+    #[error("this is not the form of this shop's SKUs")]
+    NotOfForm,
 }
 
 #[cfg(test)]

@@ -1,0 +1,149 @@
+//! What kind of body a request says that it has.
+
+use super::parameters::{Parameterised, ParametersError};
+use super::{Document, DocumentError, Form, multipart, parse_json};
+
+/// The kinds of body that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaType {
+    /// `application/json`, or any `application/*+json`.
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+    /// `multipart/form-data`, with its boundary.
+    Multipart(Box<[u8]>),
+}
+
+/// The charsets in which every ASCII character is its own byte, wherever it stands between others. In
+/// any other a server could read another SKU from the same bytes (UTF-7, UTF-16, ISO-2022-JP). Names as
+/// in the IANA's registry, the WHATWG's Encoding standard, and Java.
+const CHARSETS: [&str; 14] = [
+    "utf-8",
+    "utf8",
+    "us-ascii",
+    "ascii",
+    "iso-8859-1",
+    "windows-1252",
+    "shift_jis",
+    "shift-jis",
+    "x-sjis",
+    "sjis",
+    "windows-31j",
+    "cp932",
+    "ms932",
+    "euc-jp",
+];
+
+impl MediaType {
+    /// Tells the kind from a `Content-Type` header.
+    ///
+    /// # Errors
+    /// The header is missing, names a kind or a charset that we do not read, or is ambiguous.
+    pub fn of(content_type: Option<&[u8]>) -> Result<Self, DocumentError> {
+        let header = content_type.ok_or(DocumentError::NoContentType)?;
+        let parsed = Parameterised::parse(header).map_err(|error| match error {
+            ParametersError::Malformed => DocumentError::UnsupportedMediaType,
+            ParametersError::Twice => DocumentError::Ambiguous { place: "the Content-Type" },
+        })?;
+        let is = |name: &[u8]| parsed.value.eq_ignore_ascii_case(name);
+        let charset = parsed.get("charset").unwrap_or(b"utf-8");
+        if is_json(parsed.value) {
+            // JSON is UTF-8 (RFC 8259, section 8.1).
+            check_charset(charset, &CHARSETS[..4])?;
+            Ok(Self::Json)
+        } else if is(b"application/x-www-form-urlencoded") {
+            check_charset(charset, &CHARSETS)?;
+            Ok(Self::Form)
+        } else if is(b"multipart/form-data") {
+            check_charset(charset, &CHARSETS)?;
+            let boundary = parsed.get("boundary").filter(|raw| multipart::is_boundary(raw));
+            boundary.map(|raw| Self::Multipart(raw.into())).ok_or(DocumentError::Boundary)
+        } else {
+            Err(DocumentError::UnsupportedMediaType)
+        }
+    }
+
+    /// Reads `body` as a document of this kind.
+    ///
+    /// # Errors
+    /// The body is not what the kind says.
+    pub fn parse(&self, body: &[u8]) -> Result<Document, DocumentError> {
+        match self {
+            Self::Json => Ok(Document::Json(parse_json(body)?)),
+            // A client that leaves the content type to its library; nobody else has a field that begins so.
+            Self::Form if body.trim_ascii_start().starts_with(b"{") => {
+                Err(DocumentError::JsonAsForm)
+            }
+            Self::Form => Ok(Document::Form(Form::parse(body))),
+            Self::Multipart(boundary) => Ok(Document::Form(multipart::parse(boundary, body)?)),
+        }
+    }
+}
+
+fn is_json(essence: &[u8]) -> bool {
+    let essence = essence.to_ascii_lowercase();
+    essence == b"application/json"
+        || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+}
+
+fn check_charset(charset: &[u8], known: &[&str]) -> Result<(), DocumentError> {
+    match known.iter().any(|name| charset.eq_ignore_ascii_case(name.as_bytes())) {
+        true => Ok(()),
+        false => Err(DocumentError::Charset),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(header: &str, expected: Result<MediaType, &str>) {
+        let found = MediaType::of(Some(header.as_bytes())).map_err(|error| error.to_string());
+        assert_eq!(found.as_ref().map_err(String::as_str), expected.as_ref().map_err(|e| *e));
+    }
+
+    #[test]
+    fn kinds() {
+        check("application/json", Ok(MediaType::Json));
+        check("APPLICATION/Problem+JSON;q=1", Ok(MediaType::Json));
+        check("application/x-www-form-urlencoded", Ok(MediaType::Form));
+        let multipart = MediaType::Multipart(b"x y".as_slice().into());
+        check("multipart/form-data; boundary=\"x y\"", Ok(multipart));
+        let none = "the body must be application/json, application/x-www-form-urlencoded or \
+                    multipart/form-data";
+        for other in ["text/json", "application/json, text/plain", "", "application/jsonp", "json"]
+        {
+            check(other, Err(none));
+        }
+        assert!(matches!(MediaType::of(None), Err(DocumentError::NoContentType)));
+    }
+
+    #[test]
+    fn charsets() {
+        for charset in CHARSETS {
+            check(
+                &format!("application/x-www-form-urlencoded; charset={charset}"),
+                Ok(MediaType::Form),
+            );
+        }
+        check("application/json; charset=\"UTF-8\"", Ok(MediaType::Json));
+        let charset = "the body's charset is none in which a SKU has one spelling: send UTF-8";
+        for other in ["utf-7", "utf-16", "iso-2022-jp", "hz-gb-2312", ""] {
+            check(&format!("application/x-www-form-urlencoded; charset=\"{other}\""), Err(charset));
+        }
+        check("application/json; charset=shift_jis", Err(charset));
+        let twice = "the Content-Type is ambiguous";
+        check("application/x-www-form-urlencoded; charset=utf-8; charset=utf-7", Err(twice));
+    }
+
+    #[test]
+    fn boundaries() {
+        let wrong = "a multipart body needs a boundary of 1 to 70 characters in its Content-Type";
+        check("multipart/form-data", Err(wrong));
+        check("multipart/form-data; boundary=\"\"", Err(wrong));
+        check(&format!("multipart/form-data; boundary={}", "x".repeat(71)), Err(wrong));
+        check("multipart/form-data; boundary=\"x \"", Err(wrong));
+        check("multipart/form-data; boundary=\"x@y\"", Err(wrong));
+        check("multipart/form-data; boundary=a; boundary=b", Err("the Content-Type is ambiguous"));
+    }
+}
