@@ -76,27 +76,29 @@ async fn every_metric_is_there_from_the_start() {
     let of_ours = |line: &str| line.strip_prefix("# TYPE cartgate_").map(str::to_owned);
     let mut metrics: Vec<_> = metrics.lines().filter_map(of_ours).collect();
     metrics.sort_unstable();
-    let outcomes = [
-        "admitted",
-        "body_too_large",
+    let failures =
+        ["conflict", "encoded", "malformed", "no_sku", "oversize", "uncounted", "unsupported"];
+    let refused = [
         "client_denied",
         "closed",
         "contended",
         "denied",
-        "failed",
-        "invalid",
-        "no_sku",
         "not_open_yet",
         "over_burst",
-        "overflow",
         "paused",
         "sold_out",
-        "unsupported_media_type",
     ];
-    let of_the_fleet =
-        ["contact gauge", "hot_items gauge", "reports counter", "reports_failed counter"];
-    let outcomes = outcomes.map(|name| format!("requests_{name} counter"));
-    let expected: Vec<_> = of_the_fleet.map(str::to_owned).into_iter().chain(outcomes).collect();
+    let counter = |prefix: &'static str| move |name: &&str| format!("{prefix}_{name} counter");
+    let others = ["bodies_missed counter", "reports counter", "reports_failed counter"];
+    let gauges = ["config_version gauge", "contact gauge", "hot_items gauge"];
+    let passed = ["admitted", "allowed", "overflow"];
+    let mut expected: Vec<_> = others.iter().chain(&gauges).map(|&name| name.to_owned()).collect();
+    expected.extend(failures.iter().map(counter("allowed")));
+    for prefix in ["requests", "would_be"] {
+        expected.extend(failures.iter().chain(&refused).map(counter(prefix)));
+    }
+    expected.extend(passed.iter().map(counter("requests")));
+    expected.sort_unstable();
     assert_eq!(metrics, expected);
 }
 
