@@ -6,9 +6,11 @@
 //! - [`store`] keeps everything;
 //! - [`control`] keeps edges in step, and notices what turns hot;
 //! - [`window`] counts what is asked of hot items;
+//! - [`check_config`] checks what Envoy or Istio is told of the filter;
 //! - [`scan`] finds hot items in access logs;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
 
+pub mod check_config;
 pub mod clock;
 mod command_id;
 pub mod config;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cartgate_backend::check_config;
 use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
 use cartgate_backend::scan::{self, ScanArguments};
@@ -34,6 +35,10 @@ enum Action {
     /// Examine the Redis that is, or is to be, the store, and say what to change. Ends with 0 if
     /// nothing is bad, 1 if something is, 2 if no server of it can be asked.
     Doctor(DoctorArguments),
+    /// Check Envoy's or Istio's configuration of the filter before it goes out, and say what to change.
+    /// Ends with 0 if nothing is bad, 1 if something is, 2 if a file cannot be read, or no filter of
+    /// cartgate is in any.
+    CheckConfig(CheckConfigArguments),
     /// Hot items: products that everybody wants at once.
     #[command(subcommand)]
     HotItems(HotItemsAction),
@@ -81,6 +86,17 @@ struct DoctorArguments {
     json: bool,
 }
 
+#[derive(clap::Args)]
+struct CheckConfigArguments {
+    /// YAML or JSON: Envoy's bootstrap, or Istio's EnvoyFilter, WasmPlugin or TrafficExtension. Several
+    /// files are taken together.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Write JSON, for machines.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people.
@@ -92,7 +108,8 @@ enum LogFormat {
 fn main() -> ExitCode {
     let (result, failure) = match Arguments::parse().command {
         Action::Serve(arguments) => (run(arguments), ExitCode::FAILURE),
-        Action::Doctor(arguments) => (examine(&arguments), ExitCode::from(UNREACHABLE)),
+        Action::Doctor(arguments) => (examine(&arguments), ExitCode::from(NOT_EXAMINED)),
+        Action::CheckConfig(arguments) => (check(&arguments), ExitCode::from(NOT_EXAMINED)),
         Action::HotItems(HotItemsAction::Scan(arguments)) => {
             (find_hot_items(&arguments), ExitCode::FAILURE)
         }
@@ -103,8 +120,9 @@ fn main() -> ExitCode {
     })
 }
 
-/// How the doctor ends when it could ask nobody.
-const UNREACHABLE: u8 = 2;
+/// How a command that examines ends when there was nothing to examine: no server that could be asked, no
+/// file that could be read.
+const NOT_EXAMINED: u8 = 2;
 
 fn examine(arguments: &DoctorArguments) -> Result<ExitCode, Box<dyn Error>> {
     let report = doctor::examine(&arguments.store.parse()?, &arguments.prefix)?;
@@ -114,6 +132,17 @@ fn examine(arguments: &DoctorArguments) -> Result<ExitCode, Box<dyn Error>> {
         print!("{report}");
     }
     let is_bad = report.level() == Level::Bad;
+    Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn check(arguments: &CheckConfigArguments) -> Result<ExitCode, Box<dyn Error>> {
+    let report = check_config::examine(&arguments.files)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    let is_bad = report.level() == check_config::Level::Bad;
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
