@@ -84,34 +84,24 @@ impl Edge {
         }
     }
 
-    /// Charges a request to its SKUs' limits and to its clients', and counts what came of it. A limit in shadow
-    /// that does not admit it is left out, and the others are asked again.
+    /// Charges a request to its SKUs' limits and to its clients', and counts what came of it.
     fn charge(
         &self,
         view: Option<&View>,
         asked: &[Asked<'_>],
         clients: &[Client],
     ) -> Result<Verdict, EdgeError> {
-        let mut charges: Vec<_> =
+        let charges: Vec<_> =
             asked.iter().flat_map(|asked| self.charges(view, asked, clients)).collect();
-        let mut would_be = Vec::new();
-        loop {
-            let verdict = self.counter.charge(&charges)?;
-            if verdict.overflowed {
-                self.metrics.count_overflow();
-            }
-            let Some((n, decision)) = verdict.refused else {
-                return Ok(Verdict { refused: None, would_be });
-            };
-            // One of those that were given: it would have to be charged, if there were none.
-            let Some(charge) = charges.get(n) else { return Err(EdgeError::Contended) };
-            let refused = refused_by(charge, decision, asked);
-            if !charge.is_shadow {
-                return Ok(Verdict { refused: Some(refused), would_be });
-            }
-            would_be.push(refused.1);
-            charges.remove(n);
+        let verdict = self.counter.charge(&charges)?;
+        if verdict.overflowed {
+            self.metrics.count_overflow();
         }
+        let by =
+            |(n, decision): (usize, Decision)| Some(refused_by(charges.get(n)?, decision, asked));
+        let would_be = verdict.would_be.into_iter().filter_map(by).map(|(_, refused)| refused);
+        let would_be = would_be.collect();
+        Ok(Verdict { refused: verdict.refused.and_then(by), would_be })
     }
 
     /// What a line is charged to: its SKU's limit first, which most are refused by.

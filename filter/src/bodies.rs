@@ -27,7 +27,7 @@ pub(crate) struct Bodies {
     /// Whether one has ever come.
     has_come: Cell<bool>,
     waiting: Cell<u32>,
-    /// For how many ticks there has been one that waits.
+    /// For how many ticks in all there has been one that waits: clients give up, and others come.
     ticks: Cell<u32>,
 }
 
@@ -51,7 +51,6 @@ impl Bodies {
     /// Some time has passed. Gives a line for the log, if it is time for one.
     pub(crate) fn tick(&self, mode: BodyMode) -> Option<&'static str> {
         if self.has_come.get() || self.waiting.get() == 0 || mode != BodyMode::Strict {
-            self.ticks.set(0);
             return None;
         }
         let ticks = self.ticks.get().saturating_add(1);
@@ -77,8 +76,9 @@ mod tests {
         assert_eq!(lines(&bodies, BodyMode::Strict, 1), 1);
         assert_eq!(lines(&bodies, BodyMode::Strict, AGAIN_TICKS - 1), 0);
         // Others come and go as the first does, and it is the same trouble.
-        bodies.wait();
         bodies.miss();
+        assert_eq!(lines(&bodies, BodyMode::Strict, 10), 0);
+        bodies.wait();
         assert_eq!(lines(&bodies, BodyMode::Strict, 1), 1);
     }
 

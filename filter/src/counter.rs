@@ -38,7 +38,7 @@ pub(crate) struct Charge<'a> {
     pub(crate) limit: Limit,
     /// What the request costs.
     pub(crate) cost: Quantity,
-    /// Whether a request that it does not admit passes all the same. For whoever reads the verdict.
+    /// Whether a request that it does not admit passes all the same.
     pub(crate) is_shadow: bool,
 }
 
@@ -71,12 +71,30 @@ impl<'a> Subject<'a> {
 }
 
 /// What came of charging a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// Which charge was refused and how, if one was: then nothing is admitted.
     pub(crate) refused: Option<(usize, Decision)>,
+    /// Which would have been, but for being in shadow.
+    pub(crate) would_be: Vec<(usize, Decision)>,
     /// Whether something was charged to the overflow of a full set of slots.
     pub(crate) overflowed: bool,
+}
+
+impl Verdict {
+    fn would_be(&self, n: usize) -> bool {
+        self.would_be.iter().any(|(before, _)| *before == n)
+    }
+
+    /// A limit does not admit the request. Whether that is the end of it.
+    fn refuse(&mut self, n: usize, charge: &Charge<'_>, decision: Decision) -> bool {
+        if charge.is_shadow {
+            self.would_be.push((n, decision));
+        } else {
+            self.refused = Some((n, decision));
+        }
+        !charge.is_shadow
+    }
 }
 
 /// One worker thread's part of the counting.
@@ -93,54 +111,83 @@ impl<S: SharedStore> Counter<S> {
         Self { store, seed, leases: RefCell::default() }
     }
 
-    /// Charges a request to all of its limits, of which no two are the same.
+    /// Charges a request to all of its limits, of which no two are the same. One in shadow refuses nothing: it
+    /// is charged for what it would have admitted, and says so of the rest.
     ///
     /// # Errors
-    /// Nothing is admitted.
+    /// Nothing is admitted. One in shadow fails in silence.
     pub(crate) fn charge(&self, charges: &[Charge<'_>]) -> Result<Verdict, UpdateError<S::Error>> {
-        if let Some(n) = charges.iter().position(|c| c.cost.get() > c.limit.burst()) {
-            // Whoever else refuses it now: no time to come will admit it.
-            return Ok(Verdict { refused: Some((n, Decision::OverBurst)), overflowed: false });
-        }
-        if let [first, others @ ..] = charges
-            && !others.is_empty()
-            && let Some(refused) = self.look_at_all(first, others)?
-        {
-            return Ok(Verdict { refused: Some(refused), overflowed: false });
-        }
-        let mut overflowed = false;
+        let mut verdict = Verdict::default();
         for (n, charge) in charges.iter().enumerate() {
-            let taken = self.take(charge, &mut overflowed);
-            if !matches!(taken, Ok(Decision::Admitted)) {
-                self.put_back(&charges[..n]);
-                let refused = Some((n, taken?));
-                return Ok(Verdict { refused, overflowed });
+            // Whoever else refuses it now: no time to come will admit it.
+            if charge.cost.get() > charge.limit.burst()
+                && verdict.refuse(n, charge, Decision::OverBurst)
+            {
+                return Ok(verdict);
             }
         }
-        Ok(Verdict { refused: None, overflowed })
+        if charges.len() < 2 || !self.look_at_all(charges, &mut verdict)? {
+            self.take_all(charges, &mut verdict)?;
+        }
+        Ok(verdict)
     }
 
-    /// The first refusal among several limits. Of the first of them this is only what the thread knows
-    /// by itself: it is the one to be taken from next.
+    /// Whether one of several limits refuses. Of the first of them this is only what the thread knows by
+    /// itself: it is the one to be taken from next.
     fn look_at_all(
         &self,
-        first: &Charge<'_>,
-        others: &[Charge<'_>],
-    ) -> Result<Option<(usize, Decision)>, UpdateError<S::Error>> {
-        let refused = |decision: &Decision| *decision != Decision::Admitted;
-        let local = self.look_local(first, self.slot(first.subject)).map_err(UpdateError::Store)?;
-        if let Local::Decided(decision) = local
-            && refused(&decision)
-        {
-            return Ok(Some((0, decision)));
-        }
-        for (n, charge) in (1..).zip(others) {
-            let decision = self.look(charge)?;
-            if refused(&decision) {
-                return Ok(Some((n, decision)));
+        charges: &[Charge<'_>],
+        verdict: &mut Verdict,
+    ) -> Result<bool, UpdateError<S::Error>> {
+        for (n, charge) in charges.iter().enumerate() {
+            if verdict.would_be(n) {
+                continue;
+            }
+            let looked = match n {
+                0 => self.look_local(charge, self.slot(charge.subject)).map_err(UpdateError::Store),
+                _ => self.look(charge).map(Local::Decided),
+            };
+            let decision = match looked {
+                Ok(Local::Decided(decision)) => decision,
+                Ok(Local::Ask { .. }) => Decision::Admitted,
+                Err(_) if charge.is_shadow => Decision::Admitted,
+                Err(error) => return Err(error),
+            };
+            if decision != Decision::Admitted && verdict.refuse(n, charge, decision) {
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    fn take_all(
+        &self,
+        charges: &[Charge<'_>],
+        verdict: &mut Verdict,
+    ) -> Result<(), UpdateError<S::Error>> {
+        // Of a single charge there is nothing to put back.
+        let mut taken = Vec::new();
+        for (n, charge) in charges.iter().enumerate() {
+            if verdict.would_be(n) {
+                continue;
+            }
+            match self.take(charge, &mut verdict.overflowed) {
+                Ok(Decision::Admitted) if charges.len() > 1 => taken.push(charge),
+                Ok(Decision::Admitted) => {}
+                Ok(decision) => {
+                    if verdict.refuse(n, charge, decision) {
+                        self.put_back(&taken);
+                        return Ok(());
+                    }
+                }
+                Err(_) if charge.is_shadow => {}
+                Err(error) => {
+                    self.put_back(&taken);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What taking would say now. A refusal is stored as if it had been taken: what is owed goes on at
@@ -253,7 +300,7 @@ impl<S: SharedStore> Counter<S> {
     }
 
     /// Keeps what was taken for a request that is not admitted after all.
-    fn put_back(&self, charges: &[Charge<'_>]) {
+    fn put_back(&self, charges: &[&Charge<'_>]) {
         for charge in charges {
             let fingerprint = self.slot(charge.subject).fingerprint;
             self.leases.borrow_mut().put_back(fingerprint, charge.cost);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use cartgate_policy::client::{Client, ClientSource};
 use cartgate_policy::config::{ClientLimit, Config, Service};
-use cartgate_policy::extract::{ExtractError, Head};
+use cartgate_policy::extract::Head;
 use cartgate_policy::fleet::Report;
 use thiserror::Error;
 
@@ -62,8 +62,8 @@ impl Edge {
     /// Whose request it is, for each of the limits per client.
     ///
     /// # Errors
-    /// Failure mode: the request is refused, since nobody knows whose limit it is to be charged to.
-    pub(crate) fn clients(&self, head: &Head<'_>) -> Result<Vec<Client>, ClientsError> {
+    /// Failure mode: the route's, for `uncounted`: nobody knows whose limit it is to be charged to.
+    pub(crate) fn clients(&self, head: &Head<'_>) -> Result<Vec<Client>, HostError> {
         let limits = self.config.client_limits();
         let is_by_address = |limit: &ClientLimit| *limit.client() == ClientSource::SourceAddress;
         let address = match limits.iter().any(is_by_address) {
@@ -71,7 +71,7 @@ impl Edge {
             false => Vec::new(),
         };
         let client = |client: &ClientSource| client.client(head, &address, &self.seed);
-        Ok(limits.iter().map(|limit| client(limit.client())).collect::<Result<_, _>>()?)
+        Ok(limits.iter().map(|limit| client(limit.client())).collect())
     }
 
     /// A number to spread retries with: not secret, and without a host call.
@@ -194,15 +194,4 @@ impl From<UpdateError<HostError>> for EdgeError {
             UpdateError::Store(error) => Self::Host(error),
         }
     }
-}
-
-/// Why nobody knows whose request it is.
-#[derive(Debug, Error)]
-pub(crate) enum ClientsError {
-    /// Envoy did not say where it came from.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The request is ambiguous.
-    #[error(transparent)]
-    Extract(#[from] ExtractError),
 }

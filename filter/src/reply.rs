@@ -77,7 +77,7 @@ impl Reply {
         Self { outcome: Outcome::Failed(Failure::Oversize), problem, rate_limit: None }
     }
 
-    /// The answer when counting failed: nobody is admitted uncounted. Clients learn no more than
+    /// The answer when counting failed: by its failure mode the request is refused. Clients learn no more than
     /// when to come again; the log says why.
     pub(crate) fn for_uncounted(error: &EdgeError, jitter: u64) -> Self {
         let (outcome, problem_type) = match error {

@@ -17,7 +17,7 @@ use cartgate_policy::client::Client;
 use cartgate_policy::extract::{ExtractError, Failure, FailureMode, Head, Line, Reading, Route};
 
 use crate::admit::{Refused, Verdict};
-use crate::edge::{ClientsError, Edge, EdgeError};
+use crate::edge::{Edge, EdgeError};
 use crate::header_map;
 use crate::host::{self, Action, HostError, LogLevel};
 use crate::mark;
@@ -36,9 +36,7 @@ pub(crate) fn read_head(edge: &Rc<Edge>, end_of_stream: bool) -> Option<Held> {
         return Some(refuse_unread(edge, EdgeError::Headers));
     };
     let head = Head::new(headers);
-    if edge.config.upstream_headers()
-        && let Err(error) = mark::strip(&head)
-    {
+    if let Err(error) = mark::strip(&head) {
         return Some(refuse_unread(edge, error.into()));
     }
     let route = edge.config.route(&head)?;
@@ -186,7 +184,7 @@ impl Body {
             return Err(Trouble::Oversize { max });
         }
         if self.len == 0 && len > 0 {
-            self.reading.check_body_kind()?;
+            self.route.check_body_kind(&self.reading)?;
         }
         self.len = len;
         Ok(())
@@ -214,16 +212,26 @@ fn conclude(
     voice: impl FnOnce() -> Voice,
 ) -> Option<Held> {
     match judgement {
-        Ok((lines, Verdict { refused: None, would_be })) => {
-            let would_be: Vec<_> = would_be.iter().map(Refused::outcome).collect();
-            pass(edge, id, &lines, &would_be);
-            None
-        }
-        Ok((lines, Verdict { refused: Some((n, refused)), .. })) => {
-            let reply = lines.get(n).map(|line| Reply::for_refused(refused, line, edge.jitter()));
-            refuse_unless_shadow(edge, route, id, &lines, reply?, voice)
+        Ok((lines, Verdict { refused, would_be })) => {
+            let mut would_be: Vec<_> = would_be.iter().map(Refused::outcome).collect();
+            let Some((n, refused)) = refused else {
+                pass(edge, id, &lines, &would_be);
+                return None;
+            };
+            if route.is_shadow() {
+                would_be.push(refused.outcome());
+                pass(edge, id, &lines, &would_be);
+                return None;
+            }
+            let reply = match lines.get(n) {
+                Some(line) => Reply::for_refused(refused, line, edge.jitter()),
+                // There is no such line: nobody is admitted for that.
+                None => Reply::for_uncounted(&EdgeError::Contended, edge.jitter()),
+            };
+            Some(refuse(edge, id, &lines, &reply, voice))
         }
         Err(trouble) => {
+            trouble.log(id);
             let failure = trouble.failure();
             if failure
                 .is_some_and(|failure| route.failure_modes().of(failure) == FailureMode::Allow)
@@ -231,8 +239,12 @@ fn conclude(
                 allow(edge, id, failure?);
                 return None;
             }
-            let reply = trouble.reply(edge, id);
-            refuse_unless_shadow(edge, route, id, &[], reply, voice)
+            let reply = trouble.reply(edge);
+            if route.is_shadow() {
+                pass(edge, id, &[], &[reply.outcome]);
+                return None;
+            }
+            Some(refuse(edge, id, &[], &reply, voice))
         }
     }
 }
@@ -262,30 +274,28 @@ fn allow(edge: &Edge, id: &[u8], failure: Failure) {
     edge.debug(|| format!("request allowed {} verdict={verdict}", told(id, &[])));
 }
 
-fn refuse_unless_shadow(
+/// It is answered here.
+fn refuse(
     edge: &Edge,
-    route: &Route,
     id: &[u8],
     lines: &[Line],
-    reply: Reply,
+    reply: &Reply,
     voice: impl FnOnce() -> Voice,
-) -> Option<Held> {
-    if route.is_shadow() {
-        pass(edge, id, lines, &[reply.outcome]);
-        return None;
-    }
+) -> Held {
     edge.metrics.count(reply.outcome);
     mark::refused(&edge.config, reply.outcome.name(), lines);
     edge.debug(|| reply.log_line(&told(id, lines)));
     reply.send(edge.config.answers(), voice());
-    Some(Held::Refused)
+    Held::Refused
 }
 
 /// Answers a request of which not even the head is known: there is no route whose failure mode could say
 /// otherwise.
 fn refuse_unread(edge: &Edge, error: EdgeError) -> Held {
     let answers = edge.config.answers();
-    let reply = Trouble::Uncounted(error).reply(edge, b"");
+    let trouble = Trouble::Uncounted(error);
+    trouble.log(b"");
+    let reply = trouble.reply(edge);
     edge.metrics.count(reply.outcome);
     reply.send(answers, answers.default_voice());
     Held::Refused
@@ -320,38 +330,29 @@ impl Trouble {
         }
     }
 
-    fn reply(&self, edge: &Edge, id: &[u8]) -> Reply {
+    fn reply(&self, edge: &Edge) -> Reply {
         match self {
             Self::Unread(error) => Reply::for_unreadable(error),
             Self::Oversize { max } => Reply::for_body_too_large(*max),
-            Self::Uncounted(error) => {
-                log_uncounted(id, error);
-                Reply::for_uncounted(error, edge.jitter())
-            }
+            Self::Uncounted(error) => Reply::for_uncounted(error, edge.jitter()),
         }
     }
-}
 
-fn log_uncounted(id: &[u8], error: &EdgeError) {
-    // Contention has a counter of its own.
-    if !matches!(error, EdgeError::Contended) {
-        let line = format!("cannot count request_id={} error=\"{error}\"", printable(id));
-        host::log(LogLevel::Error, &line);
+    /// What is Envoy's trouble, or ours, is told, whatever becomes of the request. Contention has a counter of
+    /// its own.
+    fn log(&self, id: &[u8]) {
+        if let Self::Uncounted(error) = self
+            && !matches!(error, EdgeError::Contended)
+        {
+            let line = format!("cannot count request_id={} error=\"{error}\"", printable(id));
+            host::log(LogLevel::Error, &line);
+        }
     }
 }
 
 impl From<ExtractError> for Trouble {
     fn from(error: ExtractError) -> Self {
         Self::Unread(error)
-    }
-}
-
-impl From<ClientsError> for Trouble {
-    fn from(error: ClientsError) -> Self {
-        match error {
-            ClientsError::Host(error) => error.into(),
-            ClientsError::Extract(error) => error.into(),
-        }
     }
 }
 

@@ -101,7 +101,7 @@ problem_types! {
     ReportOutdated, "report-outdated", 409, "A newer report of this edge was taken";
     /// Service: the SKU's lane holds as many commands as it may.
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
-    /// Service: it is stopping, or its store failed.
+    /// Edge and service: it is stopping, or its store failed; the edge cannot count.
     Unavailable, "unavailable", 503, "The service cannot take reservations now";
     /// Edge and service: no such route.
     NotFound, "not-found", 404, "There is nothing here";

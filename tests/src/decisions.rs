@@ -121,6 +121,10 @@ fn heads() -> Vec<Case> {
         Case::new("query twice", "/any?sku=A&sku=A", Err("conflict")),
         Case::new("query in another case", "/any?sku=A&SKU=B", Err("conflict")),
         Case::new("query as an array", "/any?sku=A&sku[]=B", Err("conflict")),
+        Case::new("behind a semicolon", "/any?sku=A&x=1;sku=B", Err("conflict")),
+        Case::new("in brackets", "/any?sku=A&[sku]=B", Err("conflict")),
+        Case::new("cookie with a space", "/any", Err("conflict"))
+            .header("cookie", b"sku =B; sku=A"),
         Case::new("header twice", "/any", Err("conflict"))
             .header("x-sku", b"A")
             .header("x-sku", b"A"),
@@ -155,6 +159,9 @@ fn bodies() -> Vec<Case> {
             .header("content-encoding", b"gzip")
             .body(JSON, r#"{"sku": "A"}"#),
         Case::new("text", "/any", Err("unsupported")).body("text/plain", r#"{"sku": "A"}"#),
+        Case::new("a kind that is not looked into", "/first?sku=C", Err("unsupported"))
+            .body(FORM, "sku=B"),
+        Case::new("a list as a form", "/any?sku=A", Err("unsupported")).body(FORM, r#"["B"]"#),
         Case::new("UTF-7", "/any", Err("unsupported"))
             .body("application/x-www-form-urlencoded; charset=utf-7", "sku=A"),
         Case::new("JSON as a form", "/any", Err("unsupported")).body(FORM, r#"{"sku": "A"}"#),
@@ -188,6 +195,23 @@ fn multipart() -> Vec<Case> {
         Case::new("no end", "/any", Err("malformed")).body(MULTIPART, sku.clone()),
         Case::new("text in front", "/any", Err("malformed"))
             .body(MULTIPART, format!("x\r\n{sku}--XX--")),
+        Case::new("a boundary inside", "/any", Err("malformed")).body(
+            MULTIPART,
+            format!(
+                "{sku}{}--XX--",
+                part(
+                    "form-data; name=\"x\"",
+                    "y\n--XX\nContent-Disposition: \
+                     form-data; name=\"sku\"\n\nB"
+                )
+            ),
+        ),
+        Case::new("a boundary in a line", "/any", Err("malformed"))
+            .body(MULTIPART, format!("{sku}{}--XX--", part("form-data; name=x", "y--XX\r\nz"))),
+        Case::new("a name in encoded words", "/any", Err("malformed")).body(
+            MULTIPART,
+            format!("{}{sku}--XX--", part("form-data; name=\"=?utf-8?Q?sku?=\"", "B")),
+        ),
         Case::new("no boundary", "/any", Err("unsupported"))
             .body("multipart/form-data", format!("{sku}--XX--")),
         Case::new("two boundaries", "/any", Err("conflict"))
@@ -202,7 +226,7 @@ fn carts() -> Vec<Case> {
     vec![
         Case::new("lines", "/cart", Ok("A=2,B=1")).body(JSON, two),
         Case::new("lines of one SKU", "/cart", Ok("A=5,B=1")).body(JSON, same),
-        Case::new("too many lines", "/cart", Err("malformed")).body(JSON, four),
+        Case::new("too many lines", "/cart", Err("oversize")).body(JSON, four),
         Case::new("no lines", "/cart", Err("no_sku")).body(JSON, r#"{"lines": []}"#),
         Case::new("a line without", "/cart", Err("malformed"))
             .body(JSON, r#"{"lines": [{"sku": "A"}, {}]}"#),

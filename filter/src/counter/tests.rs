@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::count::SetError;
 use crate::count::tests::{Store, Timed};
 
 const S: u64 = 1_000_000_000;
@@ -22,7 +23,7 @@ fn sku(name: &str) -> Sku {
 fn client(address: &str) -> Client {
     use cartgate_policy::extract::Head;
     let head = Head::new(vec![]);
-    ClientSource::SourceAddress.client(&head, address.as_bytes(), &[1; 16]).unwrap()
+    ClientSource::SourceAddress.client(&head, address.as_bytes(), &[1; 16])
 }
 
 fn of_sku(sku: &Sku, limit: Limit, cost: u64) -> Charge<'_> {
@@ -146,7 +147,7 @@ fn no_limit_is_spent_from_what_is_leased_of_another() {
         let counter = Counter::new(clock.clone(), [0; 16]);
         let (a, plenty, few) = (sku("A"), limit((100_000, 10_000)), limit((1, 2)));
         let of = |source, limit| {
-            let client = ClientSource::client(source, &head, b"", &[1; 16]).unwrap();
+            let client = ClientSource::client(source, &head, b"", &[1; 16]);
             let subject = Subject::Client { sku: &a, client, source, sets_count: SETS };
             Charge { subject, ..of_sku(&a, limit, 1) }
         };
@@ -353,4 +354,69 @@ fn threads_at_once_admit_no_more_than_the_limits() {
         assert!(of_client(who) <= most(person), "{} of {}", of_client(who), most(person));
     }
     assert!(all >= 0.5 * most(person), "{all}: the test proves nothing");
+}
+
+fn in_shadow(charge: Charge<'_>) -> Charge<'_> {
+    Charge { is_shadow: true, ..charge }
+}
+
+/// What is enforced is charged once, whatever those in shadow say, and they are charged for what they would
+/// have admitted.
+#[test]
+fn a_limit_in_shadow_refuses_nothing_and_costs_the_others_nothing() {
+    let clock = Timed::default();
+    clock.now_ns.set(S);
+    let counter = Counter::new(clock, [0; 16]);
+    let (a, b, one) = (sku("A"), sku("B"), client("192.0.2.1"));
+    let denied_by =
+        |verdict: &Verdict| verdict.would_be.iter().map(|(n, _)| *n).collect::<Vec<_>>();
+    let ask = || {
+        let charges = [
+            in_shadow(of_listed(&a, limit((1, 1)), 1)),
+            of_client(&a, one, limit((1, 4)), 1),
+            in_shadow(of_listed(&b, limit((1, 2)), 1)),
+        ];
+        counter.charge(&charges).unwrap()
+    };
+    for expected in [&[][..], &[0], &[0, 2], &[0, 2]] {
+        let verdict = ask();
+        assert_eq!((verdict.refused, denied_by(&verdict)), (None, expected.to_vec()));
+    }
+    // The four units that are enforced were charged once each.
+    let verdict = ask();
+    assert_eq!(denied(verdict.clone()), 1);
+    // One that can never be admitted would be refused as such, and the rest goes on.
+    let c = sku("C");
+    let charges = [in_shadow(of_listed(&a, limit((1, 1)), 2)), of_listed(&c, limit((1, 2)), 2)];
+    let verdict = counter.charge(&charges).unwrap();
+    assert_eq!((verdict.refused, verdict.would_be), (None, vec![(0, Decision::OverBurst)]));
+}
+
+/// A store that fails for what is in shadow, which nobody must notice.
+#[test]
+fn what_fails_in_shadow_refuses_nothing() {
+    let (a, one) = (sku("A"), client("192.0.2.1"));
+    let counter = Counter::new(Failing, [0; 16]);
+    let shadow = in_shadow(of_sku(&a, limit((1, 1)), 1));
+    let verdict = counter.charge(&[shadow]).unwrap();
+    assert_eq!((verdict.refused, verdict.would_be), (None, vec![]));
+    assert!(counter.charge(&[shadow, of_client(&a, one, limit((1, 1)), 1)]).is_err());
+}
+
+struct Failing;
+
+impl SharedStore for Failing {
+    type Error = ();
+
+    fn get(&self, _: &[u8]) -> Result<Option<(Vec<u8>, u32)>, ()> {
+        Err(())
+    }
+
+    fn set(&self, _: &[u8], _: &[u8], _: Option<u32>) -> Result<(), SetError<()>> {
+        Err(SetError::Store(()))
+    }
+
+    fn now_ns(&self) -> Result<u64, ()> {
+        Ok(1)
+    }
 }

@@ -89,14 +89,18 @@ fn check_sources(route: &Route, sources: &[Source], field: &str) -> Result<(), C
     Ok(())
 }
 
-/// Quantities belong to the SKUs beside them.
+/// Lines are the items of one array: quantities belong to the SKUs beside them.
 fn check_arrays(route: &Route, n: usize) -> Result<(), ConfigError> {
-    let is_of_sku = |array: &[String]| route.sku.iter().any(|source| source.array() == Some(array));
-    let stray = route.quantity.iter().position(|q| q.array().is_some_and(|a| !is_of_sku(a)));
-    stray.map_or(Ok(()), |m| {
-        let reason = "no SKU is looked for in this array: name the same one in sku, up to its *";
-        Err(ConfigError::at(format!("routes[{n}].quantity[{m}].json"), reason))
-    })
+    let array = route.sku.iter().find_map(Source::array);
+    for (field, sources) in [("sku", &route.sku), ("quantity", &route.quantity)] {
+        let is_other = |source: &Source| source.array().is_some() && source.array() != array;
+        if let Some(m) = sources.iter().position(is_other) {
+            let reason = "lines are the items of one array, in which their SKUs are: name the same one as \
+                          in sku, up to its *";
+            return Err(ConfigError::at(format!("routes[{n}].{field}[{m}].json"), reason));
+        }
+    }
+    Ok(())
 }
 
 impl Route {

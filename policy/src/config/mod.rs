@@ -46,8 +46,8 @@ pub struct Config {
     /// How requests wait for the verdict on their body.
     #[serde(default)]
     body_mode: BodyMode,
-    /// The largest body that is read, in bytes: 1 to 1 MiB. Larger ones are refused, on routes that
-    /// need the body. Envoy's own buffer limit must be above it.
+    /// The largest body that is read, in bytes: 1 to 1 MiB. Larger ones have the failure mode `oversize`, on
+    /// routes that need the body. Envoy's own buffer limit must be above it.
     #[serde(default)]
     body_bytes_max: BodyBytes,
     /// The limit of each SKU that is not listed in `limits`.
@@ -80,7 +80,7 @@ pub struct Config {
     #[serde(default)]
     access_log: bool,
     /// Whether the service is told them, in the headers `x-cartgate-verdict` and `x-cartgate-lines`. From
-    /// clients these are taken away, on every route.
+    /// clients these are taken away in any case, on every route.
     #[serde(default)]
     upstream_headers: bool,
     /// The requests that are limited. Of several that match, the first counts; what none matches

@@ -281,9 +281,13 @@ fn quantities_stand_beside_their_skus() {
     };
     check("/routes/1", route("/lines/*/quantity"), Ok(()));
     check("/routes/1", route("/quantity"), Ok(()));
-    let stray = "routes[1].quantity[0].json: no SKU is looked for in this array: name the same one in sku, up to \
+    let other = "lines are the items of one array, in which their SKUs are: name the same one as in sku, up to \
                  its *";
-    refused("/routes/1", route("/items/*/quantity"), stray);
+    let stray = format!("routes[1].quantity[0].json: {other}");
+    refused("/routes/1", route("/items/*/quantity"), &stray);
+    let two = json!([{"json": "/lines/*/sku"}, {"json": "/items/*/sku"}]);
+    let two = json!({"method": "POST", "path": "/cart", "sku": two});
+    refused("/routes/1", two, &format!("routes[1].sku[1].json: {other}"));
 }
 
 #[test]

@@ -14,9 +14,10 @@ pub enum MediaType {
     Multipart(Box<[u8]>),
 }
 
-/// The charsets in which every ASCII character is its own byte, wherever it stands between others. In
-/// any other a server could read another SKU from the same bytes (UTF-7, UTF-16, ISO-2022-JP). Names as
-/// in the IANA's registry, the WHATWG's Encoding standard, and Java.
+/// The charsets in which what is ASCII alone has one spelling, its own bytes. In any other a server could read
+/// another SKU from the same bytes (UTF-7, UTF-16, ISO-2022-JP). In Shift_JIS some ASCII bytes also end other
+/// characters; but the byte before is none of UTF-8's, and so in no SKU. Names as in the IANA's registry, the
+/// WHATWG's Encoding standard, and Java.
 const CHARSETS: [&str; 14] = [
     "utf-8",
     "utf8",
@@ -70,14 +71,17 @@ impl MediaType {
     pub fn parse(&self, body: &[u8]) -> Result<Document, DocumentError> {
         match self {
             Self::Json => Ok(Document::Json(parse_json(body)?)),
-            // A client that leaves the content type to its library; nobody else has a field that begins so.
-            Self::Form if body.trim_ascii_start().starts_with(b"{") => {
-                Err(DocumentError::JsonAsForm)
-            }
+            Self::Form if looks_like_json(body) => Err(DocumentError::JsonAsForm),
             Self::Form => Ok(Document::Form(Form::parse(body))),
             Self::Multipart(boundary) => Ok(Document::Form(multipart::parse(boundary, body)?)),
         }
     }
+}
+
+/// As of a client that leaves the content type to its library; nobody else has a field that begins so.
+fn looks_like_json(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    body.starts_with(b"{") || body.starts_with(b"[")
 }
 
 fn is_json(essence: &[u8]) -> bool {

@@ -36,7 +36,7 @@ pub(super) fn parse(boundary: &[u8], body: &[u8]) -> Result<Form, DocumentError>
     loop {
         if let Some(end) = rest.strip_prefix(b"--") {
             return match end {
-                b"" | b"\r\n" => Ok(Form(fields)),
+                b"" | b"\r\n" => Ok(Form::of(fields)),
                 _ => Err(malformed("something follows its end")),
             };
         }
@@ -44,6 +44,10 @@ pub(super) fn parse(boundary: &[u8], body: &[u8]) -> Result<Form, DocumentError>
             rest.strip_prefix(b"\r\n").ok_or(malformed("a boundary is not alone in its line"))?;
         // A part without headers begins with the empty line that ends them: it has no name either.
         let end = find.find(part).ok_or(malformed("it is cut short"))?;
+        // Some servers end a part at its boundary wherever that stands in a line, others at a bare line feed.
+        if memmem::find(&part[..end], &delimiter[2..]).is_some() {
+            return Err(malformed("its boundary stands inside of a part"));
+        }
         fields.push(field(&part[..end])?);
         rest = &part[end + delimiter.len()..];
     }
@@ -75,13 +79,13 @@ fn field(part: &[u8]) -> Result<(String, String), DocumentError> {
     let disposition = disposition.ok_or(malformed("a part does not say what it is"))?;
     let disposition = Parameterised::parse(disposition)
         .map_err(|_| malformed("what a part is called is malformed"))?;
-    let name = disposition.get("name").filter(|name| is_plain_name(name));
-    let name = name.ok_or(malformed("a part's name is missing, or can be read in two ways"))?;
-    let is_form_data = disposition.value.eq_ignore_ascii_case(b"form-data");
-    if !is_form_data || disposition.get("name*").is_some() || disposition.get("filename*").is_some()
-    {
+    // What browsers write, in lower case: servers differ in what they make of `Name`, `name*` and `name*0`.
+    let is_plain = disposition.names().all(|name| [&b"name"[..], b"filename"].contains(&name));
+    if !disposition.value.eq_ignore_ascii_case(b"form-data") || !is_plain {
         return Err(malformed("a part is no plain form-data"));
     }
+    let name = disposition.get("name").filter(|name| is_plain_name(name));
+    let name = name.ok_or(malformed("a part's name is missing, or can be read in two ways"))?;
     let text = if disposition.get("filename").is_some() { &[] } else { text };
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((lossy(name), lossy(text)))
@@ -112,9 +116,12 @@ fn is_plain(encoding: &[u8]) -> bool {
     [&b"7bit"[..], b"8bit", b"binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain))
 }
 
-/// Whether all servers read this name alike: some strip single quotes, some decode percent signs.
+/// Whether all servers read this name alike: some strip single quotes, some decode percent signs, some the
+/// encoded words of mail (`=?utf-8?Q?sku?=`).
 fn is_plain_name(name: &[u8]) -> bool {
-    !name.is_empty() && !name.iter().any(|b| matches!(b, b'\'' | b'%' | b'\\' | b'"'))
+    !name.is_empty()
+        && memmem::find(name, b"=?").is_none()
+        && !name.iter().any(|b| matches!(b, b'\'' | b'%' | b'\\' | b'"'))
 }
 
 #[cfg(test)]
@@ -126,7 +133,8 @@ mod tests {
         let body = body.replace('\n', "\r\n");
         match (parse(b"XX", body.as_bytes()), expected) {
             (Ok(form), Ok(expected)) => {
-                let fields: Vec<_> = form.0.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+                let fields: Vec<_> =
+                    form.fields.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
                 assert_eq!(fields, expected, "{body}");
             }
             (Err(DocumentError::Multipart(reason)), Err(expected)) => {
@@ -175,11 +183,18 @@ mod tests {
         check(two, Err("a part says twice what it is"));
         let folded = "--XX\nContent-Disposition: form-data;\n name=\"sku\"\n\nA\n--XX--";
         check(folded, Err("a part's header is malformed"));
+        for text in ["y\r--XX\rx", "y--XX", "y\n--XX\n"] {
+            let body = format!("{sku}{}--XX--", part("form-data; name=x; filename=f", "@"));
+            let body = body.replace('\n', "\r\n").replace('@', text);
+            let found = parse(b"XX", body.as_bytes());
+            let reason = "its boundary stands inside of a part";
+            assert!(matches!(found, Err(DocumentError::Multipart(r)) if r == reason), "{found:?}");
+        }
         let encoded = sku.replace("\n\nA", "\nContent-Transfer-Encoding: base64\n\nA");
         check(&format!("{encoded}--XX--"), Err("a part is encoded"));
         let many = sku.replace("\n\nA", &format!("{}\n\nA", "\nx: y".repeat(8)));
         check(&format!("{many}--XX--"), Err("a part has too many headers"));
-        for name in ["", "\"\"", "'sku'", "\"s%6bu\""] {
+        for name in ["", "\"\"", "'sku'", "\"s%6bu\"", "\"=?utf-8?Q?sku?=\""] {
             let reason = match name {
                 "" => "what a part is called is malformed",
                 _ => "a part's name is missing, or can be read in two ways",
@@ -196,6 +211,8 @@ mod tests {
             "attachment; name=sku",
             "form-data; name=sku; filename*=UTF-8''x",
             "form-data; name=sku; name*=x",
+            "form-data; name*0=sku; name=x",
+            "form-data; Name=sku",
         ] {
             check(
                 &format!("{}--XX--", part(disposition, "A")),

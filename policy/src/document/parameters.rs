@@ -40,6 +40,11 @@ impl<'a> Parameterised<'a> {
         self.get_ignoring_case(name.as_bytes())
     }
 
+    /// The parameters' names, as they are written.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.parameters.iter().map(|(name, _)| *name)
+    }
+
     fn get_ignoring_case(&self, name: &[u8]) -> Option<&'a [u8]> {
         let mut named = self.parameters.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         named.next().map(|(_, value)| *value)

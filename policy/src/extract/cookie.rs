@@ -28,6 +28,26 @@ impl CookieName {
     }
 }
 
+impl CookieName {
+    /// The value of the one cookie of this name; `None`: there is none.
+    ///
+    /// # Errors
+    /// There is another, or one that some server takes for it: with white space before its `=`, or in
+    /// another case.
+    pub(super) fn single<'a>(&self, head: &Head<'a>) -> Result<Option<&'a [u8]>, ()> {
+        let looks_like = |pair: &&[u8]| {
+            let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(self.0.as_bytes())
+        };
+        let pairs = head.all("cookie").flat_map(|line| line.split(|b| *b == b';'));
+        match (pairs.filter(looks_like).count(), self.all(head).next()) {
+            (0, _) => Ok(None),
+            (1, Some(value)) => Ok(Some(value)),
+            _ => Err(()),
+        }
+    }
+}
+
 impl TryFrom<String> for CookieName {
     type Error = CookieNameError;
 

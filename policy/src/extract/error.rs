@@ -77,6 +77,9 @@ pub enum ExtractError {
         /// How many quantities it names.
         quantities: usize,
     },
+    /// The body is of a kind that no source of the route looks into.
+    #[error("nothing is looked for in a body of this kind here")]
+    NoPlaceInBody,
     /// The body has a `Content-Encoding`.
     #[error("the body must come without Content-Encoding")]
     Encoded,
@@ -111,7 +114,9 @@ impl ExtractError {
                 | DocumentError::Duplicate { .. },
             ) => Failure::Conflict,
             Self::Encoded => Failure::Encoded,
-            Self::Document(
+            Self::TooManyLines { .. } => Failure::Oversize,
+            Self::NoPlaceInBody
+            | Self::Document(
                 DocumentError::NoContentType
                 | DocumentError::UnsupportedMediaType
                 | DocumentError::Charset
@@ -123,7 +128,6 @@ impl ExtractError {
             | Self::Sku { .. }
             | Self::Quantity { .. }
             | Self::LineWithout { .. }
-            | Self::TooManyLines { .. }
             | Self::Document(DocumentError::Json(_) | DocumentError::Multipart(_)) => {
                 Failure::Malformed
             }

@@ -15,7 +15,7 @@ pub enum Failure {
     Encoded,
     /// Its body is of a kind or a charset that is not read.
     Unsupported,
-    /// Its body is larger than is read.
+    /// Its body is larger than is read, or has more lines.
     Oversize,
     /// The limit could not be asked: Envoy refused a call.
     Uncounted,
@@ -66,7 +66,7 @@ pub struct FailureModes {
     encoded: FailureMode,
     /// Its body is of a kind or a charset that is not read.
     unsupported: FailureMode,
-    /// Its body is larger than `body_bytes_max`.
+    /// Its body is larger than `body_bytes_max`, or has more lines than `lines_max`.
     oversize: FailureMode,
     /// The limit could not be asked: Envoy refused a call.
     uncounted: FailureMode,

@@ -62,8 +62,8 @@ pub struct Route {
     /// What it means that there are several sources.
     #[serde(default)]
     several: Several,
-    /// The most lines of one request, 1 to 100, as many as a cart of the service has unless given: a source with a `*` finds as many as a client sends, and
-    /// each is charged to limits of its own.
+    /// The most lines of one request, 1 to 100: each is charged to limits of its own. Unless given 50, as many
+    /// as a cart of the service has.
     #[serde(default)]
     lines_max: LinesMax,
     /// What becomes of requests that cannot be read or counted.

@@ -40,6 +40,26 @@ impl Route {
         reading.sku.wants_body(&self.sku) || reading.quantity.wants_body(&self.quantity)
     }
 
+    /// Says at once what would be said of any body that came: that its kind is not read.
+    ///
+    /// # Errors
+    /// The body's content type or encoding is none that we read, or none that any source of this route looks
+    /// into: what it says there would count for nothing.
+    pub fn check_body_kind(&self, reading: &Reading) -> Result<(), ExtractError> {
+        self.body_kind(reading).map(|_| ())
+    }
+
+    fn body_kind<'r>(&self, reading: &'r Reading) -> Result<&'r MediaType, ExtractError> {
+        if reading.encoded {
+            return Err(ExtractError::Encoded);
+        }
+        let kind = reading.media_type.as_ref().map_err(|error| error.clone())?;
+        match self.sku.iter().chain(&self.quantity).any(|source| source.reads(kind)) {
+            true => Ok(kind),
+            false => Err(ExtractError::NoPlaceInBody),
+        }
+    }
+
     /// Completes the reading with the whole body; `b""` if there is none, or if it is not needed. Gives at
     /// least one line, and no two of one SKU.
     ///
@@ -52,28 +72,11 @@ impl Route {
         form: &SkuForm,
     ) -> Result<Vec<Line>, ExtractError> {
         if !body.is_empty() && self.needs_body(&reading) {
-            let document = reading.media_type()?.parse(body)?;
+            let document = self.body_kind(&reading)?.parse(body)?;
             reading.sku.add_body(&self.sku, &document, form)?;
             reading.quantity.add_body(&self.quantity, &document, &Quantities)?;
         }
         lines(reading.sku.found, &reading.quantity.found, self.lines_max.0)
-    }
-}
-
-impl Reading {
-    /// Says at once what would be said of any body that came: that its kind is not read.
-    ///
-    /// # Errors
-    /// The body's content type or encoding is none that we read.
-    pub fn check_body_kind(&self) -> Result<(), ExtractError> {
-        self.media_type().map(|_| ())
-    }
-
-    fn media_type(&self) -> Result<&MediaType, ExtractError> {
-        if self.encoded {
-            return Err(ExtractError::Encoded);
-        }
-        self.media_type.as_ref().map_err(|error| error.clone().into())
     }
 }
 

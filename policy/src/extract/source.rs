@@ -12,7 +12,7 @@ use super::path::Captures;
 use super::pointer::{NotPointed, Pointed, Pointer};
 use super::wanted::Wanted;
 use super::{ExtractError, Head};
-use crate::document::{Document, DocumentError, Form};
+use crate::document::{Document, DocumentError, Form, MediaType};
 
 /// A place in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -40,6 +40,15 @@ impl Source {
         match body {
             Document::Json(_) => Self::Json(Pointer::to_member(name)),
             Document::Form(_) => Self::Form(Field(name.to_owned())),
+        }
+    }
+
+    /// Whether it looks into bodies of this kind.
+    pub(super) fn reads(&self, kind: &MediaType) -> bool {
+        match self {
+            Self::Json(_) => *kind == MediaType::Json,
+            Self::Form(_) => *kind != MediaType::Json,
+            _ => false,
         }
     }
 
@@ -77,9 +86,7 @@ impl Source {
             (Self::Json(pointer), Document::Json(value)) => {
                 match pointer.find(value).map_err(|error| self.not_pointed(&error))? {
                     Pointed::One(value) => Ok(self.value(value, wanted)?.into_iter().collect()),
-                    Pointed::Each(values) => {
-                        values.into_iter().map(|value| self.line(value, wanted)).collect()
-                    }
+                    Pointed::Each(values) => self.lines(&values, wanted),
                 }
             }
             (Self::Form(field), Document::Form(form)) => {
@@ -91,9 +98,20 @@ impl Source {
         }
     }
 
-    fn line<W: Wanted>(&self, value: Option<&Value>, wanted: &W) -> Result<W::Found, ExtractError> {
-        let found = self.value(value, wanted)?.or_else(|| wanted.left_out());
-        found.ok_or_else(|| ExtractError::LineWithout { place: self.place(), what: W::NAME })
+    /// Nothing, if no line has one.
+    fn lines<W: Wanted>(
+        &self,
+        values: &[Option<&Value>],
+        wanted: &W,
+    ) -> Result<Vec<W::Found>, ExtractError> {
+        let found = values.iter().map(|value| self.value(*value, wanted));
+        let found: Vec<_> = found.collect::<Result<_, _>>()?;
+        if found.iter().all(Option::is_none) {
+            return Ok(Vec::new());
+        }
+        let without = || ExtractError::LineWithout { place: self.place(), what: W::NAME };
+        let each = found.into_iter().map(|found| found.or_else(|| wanted.left_out()));
+        each.map(|found| found.ok_or_else(without)).collect()
     }
 
     fn value<W: Wanted>(
@@ -146,11 +164,9 @@ impl Source {
                 head.single(name)?.map(|value| self.utf8(value.into())).transpose()
             }
             Self::Cookie(name) => {
-                let mut values = name.all(head);
-                match (values.next(), values.next()) {
-                    (value, None) => value.map(|value| self.utf8(value.into())).transpose(),
-                    (_, Some(_)) => Err(ExtractError::Duplicate { place: self.place() }),
-                }
+                let value = name.single(head);
+                let value = value.map_err(|()| ExtractError::Duplicate { place: self.place() })?;
+                value.map(|value| self.utf8(value.into())).transpose()
             }
             Self::Json(_) | Self::Form(_) => Ok(None),
         }

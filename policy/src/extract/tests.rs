@@ -89,6 +89,7 @@ fn each_source() {
     check(get("/add").json(r#"{"sku":"A-1","qty":4}"#), Ok("A-1*4"));
     check(get("/add").json(r#"{"lines":[{"sku":"A-1"}],"qty":"5"}"#), Ok("A-1*5"));
     check(get("/add").json(r#"{"sku":4711}"#), Ok("4711*1"));
+    check(get("/add").json(r#"{"sku":9007199254740991}"#), Ok("9007199254740991*1"));
     check(get("/add").form("sku=A-1&qty=6"), Ok("A-1*6"));
 }
 
@@ -166,7 +167,17 @@ fn what_is_there_must_be_readable() {
     check(get("/add").header("x-sku", &b"A,B"[..]), Err(&forbidden("the header x-sku", ',')));
     check(get("/add").form("sku=%F0%9F%91%9F"), Err(&forbidden("the form field sku", '👟')));
     let kind = "the JSON value at \"/sku\" must be a string or a whole number";
-    for sku in ["-1", "1.5", "1e2", "true", "[]", "[\"A\"]", "{}", "99999999999999999999"] {
+    for sku in [
+        "-1",
+        "1.5",
+        "1e2",
+        "true",
+        "[]",
+        "[\"A\"]",
+        "{}",
+        "99999999999999999999",
+        "9007199254740992",
+    ] {
         check(get("/add").json(&format!(r#"{{"sku":{sku}}}"#)), Err(kind));
     }
 }
@@ -386,7 +397,11 @@ fn cookies() {
     let twice = Err("the cookie item is there more than once");
     check(&["item=A; item=B"], twice);
     check(&["item=A", "item=A"], twice);
-    check(&["Item=A; items=A"], Err("the request names no SKU"));
+    check(&["items=A; xitem=A; item-1=A"], Err("the request names no SKU"));
+    for other in ["Item=B", "item =B", " ITEM\t=B", "item"] {
+        check(&["item=A", other], twice);
+        check(&[other], twice);
+    }
     check(&["item="], Err("the cookie item: a SKU must not be empty"));
 }
 
@@ -413,6 +428,32 @@ fn the_first_source_counts_where_the_shop_says_so() {
     };
     assert!(!needs_body(all()));
     assert!(needs_body(get("/add?sku=C")));
+}
+
+#[test]
+fn lines_without_quantities_say_nothing_of_them() {
+    let route = route_of(json!({
+        "method": "POST", "path": "/cart", "several": "first", "sku": [{"json": "/lines/*/sku"}],
+        "quantity": [{"json": "/lines/*/quantity"}, {"query": "q"}],
+    }));
+    let one = r#"{"lines":[{"sku":"A"}]}"#;
+    check_lines(&route, get("/cart?q=7").json(one), Ok("A*7"));
+    let counted = r#"{"lines":[{"sku":"A","quantity":2},{"sku":"B"}]}"#;
+    check_lines(&route, get("/cart?q=7").json(counted), Ok("A*2 B*1"));
+}
+
+/// A body in which nothing is looked for could say what it likes to a service that does look.
+#[test]
+fn a_body_of_a_kind_that_the_route_does_not_read() {
+    let route = route_of(json!({
+        "method": "POST", "path": "/add", "sku": [{"query": "sku"}], "quantity": [{"json": "/q"}],
+    }));
+    let unread = Err("nothing is looked for in a body of this kind here");
+    check_lines(&route, get("/add?sku=A").form("q=100"), unread);
+    check_lines(&route, get("/add?sku=A").json(r#"{"q":100}"#), Ok("A*100"));
+    check_lines(&route, get("/add?sku=A").form(""), Ok("A*1"));
+    let no_body = route_of(json!({"method": "POST", "path": "/add", "sku": [{"query": "sku"}]}));
+    check_lines(&no_body, get("/add?sku=A").form("q=100"), Ok("A*1"));
 }
 
 #[test]

@@ -41,9 +41,11 @@ impl Wanted for SkuForm {
         self.parse(text)
     }
 
-    /// Shops that number their products send numbers. A whole number has one spelling.
+    /// Shops that number their products send numbers. A whole number has one spelling, up to where those who
+    /// read it as a double cannot tell it from the next (RFC 8259, section 6).
     fn number(&self, number: &Number) -> Option<Result<Sku, SkuError>> {
-        number.is_u64().then(|| self.parse(&number.to_string()))
+        let exact = number.as_u64().filter(|number| *number < 1 << 53)?;
+        Some(self.parse(&exact.to_string()))
     }
 
     fn left_out(&self) -> Option<Sku> {
