@@ -1,6 +1,7 @@
 # The one door to cartgate. `make` alone lists what it opens.
 
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cartgate
 SCRIPTS := .ci/run $(wildcard */*.sh)
 
@@ -17,9 +18,9 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
-    test-browser test-bare-root bench-engine bench-redis bench-edge bench-edge-memory \
+    test-browser test-bare-root fuzz bench-engine bench-redis bench-edge bench-edge-memory \
     bench-control bench-smoke \
-    prerequisites test-prerequisites bench-prerequisites bench-programs wasm envoy ratelimit cargo-deny
+    prerequisites test-prerequisites bench-prerequisites bench-programs wasm envoy ratelimit cargo-deny cargo-fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -92,6 +93,17 @@ test-faults: prerequisites ## a hundred faults of processes and Redis in sales (
 	cargo test --locked --package cartgate-tests --test redis_faults -- --ignored \
 	    --nocapture --test-threads 1
 
+# What is new goes to target/fuzz/corpus; what is worth keeping is copied to fuzz/corpus by hand, which
+# `make test` runs over again.
+fuzz: cargo-fuzz ## libFuzzer over what the edge reads (a C++ compiler); TARGETS="json form", FOR=seconds each
+	@for target in $(or $(TARGETS),head json form multipart config words); do \
+	    mkdir -p "target/fuzz/corpus/$$target"; \
+	    PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR="$(CURDIR)/target/fuzz" cargo fuzz run --fuzz-dir fuzz \
+	        --sanitizer none --features libfuzzer "$$target" \
+	        "$(CURDIR)/target/fuzz/corpus/$$target" "$(CURDIR)/fuzz/corpus/$$target" -- \
+	        -max_total_time=$(or $(FOR),60) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
+	done
+
 test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chromium, fonts-noto-cjk)
 	cargo build --locked --package cartgate-backend
 	cargo test --locked --package cartgate-tests --test legacy_browser -- --ignored
@@ -150,6 +162,11 @@ cargo-deny: prerequisites
 	@PATH="$(TOOLS)/bin:$$PATH"; unset CARGO_TARGET_DIR; \
 	[ "$$(cargo-deny --version 2>&1)" = "cargo-deny $(DENY_VERSION)" ] || \
 	    cargo install --quiet --debug --locked --root "$(TOOLS)" cargo-deny@$(DENY_VERSION)
+
+cargo-fuzz: prerequisites
+	@PATH="$(TOOLS)/bin:$$PATH"; unset CARGO_TARGET_DIR; \
+	[ "$$(cargo-fuzz --version 2>&1)" = "cargo-fuzz $(FUZZ_VERSION)" ] || \
+	    cargo install --quiet --debug --locked --root "$(TOOLS)" cargo-fuzz@$(FUZZ_VERSION)
 
 # What only the system can install is looked for before any work, and named in one line to paste,
 # alone on stdout. Nothing here calls sudo.
