@@ -76,7 +76,13 @@ pub struct Detector {
 struct Watched {
     threshold_per_s: f64,
     calm_since_ms: Option<u64>,
+    /// When it was noticed, or last seen in the registry.
+    seen_ms: u64,
 }
+
+/// For how long what was noticed is remembered while it is not in the registry: it gets there a moment later,
+/// and what is known of the registry may be a moment old.
+const REMEMBERED_MS: u64 = 10_000;
 
 /// How many SKUs are kept count of. When there are twice as many, half of them give way: those that are
 /// asked for least.
@@ -141,7 +147,8 @@ impl Detector {
         self.places -= noticed.len() as f64;
         for Noticed { sku, threshold_per_s, .. } in &noticed {
             let threshold_per_s = *threshold_per_s as f64;
-            self.watched.insert(sku.clone(), Watched { threshold_per_s, calm_since_ms: None });
+            let watched = Watched { threshold_per_s, calm_since_ms: None, seen_ms: now_ms };
+            self.watched.insert(sku.clone(), watched);
         }
         noticed
     }
@@ -158,8 +165,9 @@ impl Detector {
         for (sku, edges_per_s) in registered {
             // Of one that another process has noticed nobody knows what it has passed.
             let threshold_per_s = f64::from(self.config.per_s);
-            let new = Watched { threshold_per_s, calm_since_ms: None };
+            let new = Watched { threshold_per_s, calm_since_ms: None, seen_ms: now_ms };
             let mut watched = before.remove(sku).unwrap_or(new);
+            watched.seen_ms = now_ms;
             let below_per_s = watched.threshold_per_s * self.config.calm_ratio;
             let counted = self.candidates.get(sku).map_or(0.0, |c| c.per_s(now_ms));
             if counted.max(edges_per_s as f64) >= below_per_s {
@@ -174,6 +182,8 @@ impl Detector {
             }
             self.watched.insert(sku.clone(), watched);
         }
+        before.retain(|_, watched| now_ms.saturating_sub(watched.seen_ms) < REMEMBERED_MS);
+        self.watched.extend(before);
         calmed
     }
 

@@ -12,7 +12,7 @@ pub(super) fn configuration(filter: &Filter<'_>, _: &World<'_>) -> Vec<Finding> 
         Configuration::Absent(spot) => absent(filter, spot.clone()),
         Configuration::OtherKind(spot, kind) => other_kind(spot.clone(), kind),
         Configuration::Refused(spot, reason) => {
-            let remedy = "correct it; envoy/envoy.yaml explains each field";
+            let remedy = "correct it; filter/CONFIGURATION.md explains each field";
             let found = format!("the filter does not start: {reason}");
             Finding::bad(CHECK, spot.clone(), found, remedy)
         }

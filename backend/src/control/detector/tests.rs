@@ -220,6 +220,8 @@ fn what_a_surge_has_noticed_stays_while_the_surge_does() {
     rig.run(61_000, &[(2, 5)]);
     let (_, noticed) = rig.run(1_000, &[(1, 120)]).unwrap();
     let sku = noticed.sku;
+    // The registry hears of it a moment later.
+    assert_eq!(rig.detector.calmed(rig.now_ms, std::iter::empty()), []);
     for _ in 0..60 {
         rig.now_ms += 1_000;
         assert_eq!(rig.detector.calmed(rig.now_ms, [(&sku, 60)].into_iter()), []);
@@ -233,6 +235,18 @@ fn what_a_surge_has_noticed_stays_while_the_surge_does() {
         }
     }
     panic!("it was not let go");
+}
+
+#[test]
+fn what_never_gets_into_the_registry_is_forgotten() {
+    let mut rig = Rig::new(1);
+    rig.run(61_000, &[(2, 5)]);
+    rig.run(1_000, &[(1, 120)]).unwrap();
+    for (after_ms, remembered) in [(9_000, 1), (2_000, 0)] {
+        rig.now_ms += after_ms;
+        assert_eq!(rig.detector.calmed(rig.now_ms, std::iter::empty()), []);
+        assert_eq!(rig.detector.watched.len(), remembered);
+    }
 }
 
 proptest! {
