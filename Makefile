@@ -20,7 +20,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 .PHONY: help run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
     test-browser test-bare-root fuzz bench-engine bench-redis bench-edge bench-edge-memory \
     bench-control bench-smoke \
-    prerequisites test-prerequisites bench-prerequisites bench-programs wasm envoy ratelimit cargo-deny cargo-fuzz
+    prerequisites test-prerequisites bench-prerequisites bench-programs wasm wasm-crash envoy ratelimit cargo-deny cargo-fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -38,7 +38,7 @@ drill: wasm envoy ## rehearse a sale, judge it, report it; STORE=redis; ARGS="--
 # What `STORE=redis` says to the two above: they start a Redis of their own.
 ON_STORE := $(if $(STORE),--store $(STORE))
 
-test: wasm envoy ## every test, with a real Envoy; parts with the oldest, too, and with Redis as the store
+test: wasm wasm-crash envoy ## every test, with a real Envoy; parts with the oldest, too, and with Redis as the store
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 	CARTGATE_TEST_STORE=redis cargo test --locked --package cartgate-tests \
@@ -66,10 +66,10 @@ lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configu
 clean: ## remove what was built and fetched; the demo's data in run/ stays
 	rm -rf target .tools
 
-test-envoy-versions: $(ENVOY_VERSIONS:%=test-envoy-%) envoy ## the edge suites on each Envoy that we support
+test-envoy-versions: wasm-crash $(ENVOY_VERSIONS:%=test-envoy-%) envoy ## the edge suites on each Envoy that we support
 	$(EDGE_SUITES)
 
-test-envoy-%: wasm
+test-envoy-%: wasm wasm-crash
 	@envoy/fetch.sh $*
 	ENVOY="$(CURDIR)/.tools/envoy-$*" $(EDGE_SUITES)
 
@@ -137,6 +137,10 @@ bench-smoke: bench-programs ratelimit ## each benchmark for a second, so that no
 
 wasm: prerequisites
 	@filter/build.sh
+
+# A crash that tests can bring about. After the other, which is built in the same directory.
+wasm-crash: wasm
+	@filter/build.sh --crash
 
 envoy: prerequisites
 	@envoy/fetch.sh

@@ -2,6 +2,7 @@
 # Builds the filter for Envoy: target/cartgate_filter.wasm.
 #
 #   filter/build.sh            build; next to no work when nothing changed
+#   filter/build.sh --crash    the same for tests, to target/cartgate_filter_crash.wasm: it crashes when told
 #   filter/build.sh --lint     clippy for what is compiled for wasm32 alone, where there is a clippy
 #   filter/build.sh --missing  see to it that a wasm32 compiler is at hand; print the Debian
 #                              packages that would help where none is
@@ -50,7 +51,11 @@ missing() {
     echo "rustc-web rust-web-src$([ -n "$(wasm_linker)" ] || echo " lld")"
 }
 
+# Builds the module `$1`, with more of Cargo's arguments behind it.
 build() {
+    module=target/$1.wasm
+    shift
+    features=$*
     target_dir=target/wasm
     set -- --locked --profile wasm --target "$triple" --target-dir "$target_dir"
     if ! has_target; then
@@ -58,13 +63,13 @@ build() {
         export RUSTC="$debian_rustc" RUSTC_BOOTSTRAP=1
     fi
     # Only as a cdylib: beside an rlib, Cargo silently leaves out link-time optimisation.
-    cargo rustc "$@" --package cartgate-filter --crate-type cdylib -- \
+    # shellcheck disable=SC2086  # several arguments, or none
+    cargo rustc "$@" --package cartgate-filter $features --crate-type cdylib -- \
         "-Clinker=$(wasm_linker)" -Clinker-flavor=wasm-ld
     # The filter shows that `policy` builds for wasm32; `ledger` must stay as pure.
     cargo build "$@" --package cartgate-ledger
 
     built=$target_dir/$triple/wasm/cartgate_filter.wasm
-    module=target/cartgate_filter.wasm
     cmp -s "$built" "$module" || cp "$built" "$module"
     echo "$module: $(($(wc -c <"$module") / 1024)) KiB"
 }
@@ -78,11 +83,12 @@ lint() {
 }
 
 case ${1-} in
-'') build ;;
+'') build cartgate_filter ;;
+--crash) build cartgate_filter_crash --features crash ;;
 --lint) lint ;;
 --missing) missing ;;
 *)
-    echo "usage: filter/build.sh [--lint | --missing]" >&2
+    echo "usage: filter/build.sh [--crash | --lint | --missing]" >&2
     exit 2
     ;;
 esac

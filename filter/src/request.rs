@@ -36,6 +36,10 @@ pub(crate) fn read_head(edge: &Rc<Edge>, end_of_stream: bool) -> Option<Held> {
         return Some(refuse_unread(edge, EdgeError::Headers));
     };
     let head = Head::new(headers);
+    #[cfg(feature = "crash")]
+    if head.first("x-cartgate-crash").is_some() {
+        std::process::abort();
+    }
     if let Err(error) = mark::strip(&head) {
         return Some(refuse_unread(edge, error.into()));
     }

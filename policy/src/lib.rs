@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod gcra;
 pub mod heavy;
 pub mod lease;
+mod object;
 pub mod problem;
 mod quantity;
 mod range;

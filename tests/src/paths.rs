@@ -28,6 +28,14 @@ pub fn filter_module() -> Result<PathBuf, StartError> {
     built("filter module", path)
 }
 
+/// The filter's module that crashes on a request with the header `x-cartgate-crash`.
+///
+/// # Errors
+/// There is none.
+pub fn crashing_filter_module() -> Result<PathBuf, StartError> {
+    built("crashing filter module", repo_root().join("target/cartgate_filter_crash.wasm"))
+}
+
 /// The service: `$CARTGATE`, else the binary built along with this one.
 ///
 /// # Errors

@@ -179,28 +179,3 @@ async fn a_service_that_is_away_is_unavailable() {
     let envoy = Envoy::start(dir.path(), away, 1).await.unwrap();
     assert_unavailable(&exchange(envoy.address(), units(1, "")).await);
 }
-
-/// A filter that lets everything pass, but crashes on a request with more than 30 headers.
-const CRASHING: &str = r#"
-    (module (memory (export "memory") 1)
-      (func (export "proxy_abi_version_0_2_1"))
-      (func (export "malloc") (param i32) (result i32) i32.const 1024)
-      (func (export "proxy_on_context_create") (param i32 i32))
-      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-        local.get 1  i32.const 30  i32.gt_u  if unreachable end  i32.const 0))
-"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_crash_requests_are_answered_and_soon_pass_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let module = dir.path().join("crashing.wasm");
-    std::fs::write(&module, wat::parse_str(CRASHING).unwrap()).unwrap();
-    let edge = Edge::start(config().stand_in(&module), 1).await.unwrap();
-    let status = async || exchange(edge.envoy.address(), units(1, "")).await.status();
-    assert_eq!(status().await, 200);
-    let many = (0..30).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
-    assert_unavailable(&exchange(edge.envoy.address(), units(1, &many)).await);
-    assert_unavailable(&exchange(edge.envoy.address(), units(1, "")).await);
-    assert_eq!(edge.upstream.seen().heads.len(), 1, "nothing passes a filter that is not there");
-    eventually("a new filter", || async { (status().await == 200).then_some(()) }).await;
-}

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::extract::Head;
+use crate::object::Object;
 use crate::problem::{self, Problem, ProblemType};
 
 pub use page::{Page, PageError};
@@ -45,7 +46,8 @@ pub(crate) struct RawAnswers {
     language: Option<String>,
     /// Other words, by language and the last part of the problem's `type`. In English and Japanese there are
     /// words for everything already; another language needs them all.
-    words: BTreeMap<String, BTreeMap<String, Words>>,
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, BTreeMap<String, Words>>"))]
+    words: BTreeMap<String, BTreeMap<String, Object<Words>>>,
     /// The page for browsers: HTML of at most 16 KiB, with places for what is said.
     page: Option<Page>,
 }
@@ -132,14 +134,18 @@ impl TryFrom<RawAnswers> for Answers {
 }
 
 impl Answers {
-    fn add(&mut self, tag: String, words: BTreeMap<String, Words>) -> Result<(), AnswersError> {
+    fn add(
+        &mut self,
+        tag: String,
+        words: BTreeMap<String, Object<Words>>,
+    ) -> Result<(), AnswersError> {
         if !is_tag(&tag) {
             return Err(AnswersError::Tag { tag });
         }
         let known = self.tags.iter().position(|known| known.eq_ignore_ascii_case(&tag));
         let mut vocabulary =
             known.and_then(|n| self.vocabularies.get(n)).cloned().unwrap_or_default();
-        for (slug, words) in words {
+        for (slug, Object(words)) in words {
             let problem = SAID.iter().find(|problem| problem.slug() == slug);
             let Some(problem) = problem else { return Err(AnswersError::Problem { slug }) };
             if !words.is_moderate() {

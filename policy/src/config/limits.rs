@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::numbers::SetsCount;
-use super::object::{Object, object};
 use crate::Sku;
 use crate::client::ClientSource;
 use crate::gcra::{Limit, Units};
+use crate::object::{Object, object};
 
 /// A limit, and whether it is enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -9,7 +9,6 @@ mod check;
 mod error;
 mod limits;
 mod numbers;
-mod object;
 #[cfg(feature = "schema")]
 mod schema;
 mod service;
@@ -23,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::Answers;
 use crate::document;
 use crate::extract::{Head, Route};
+use crate::object::{Object, object, objects, optional_object};
 use crate::{Sku, SkuForm};
 
 pub use error::ConfigError;
@@ -33,7 +33,6 @@ pub use service::Service;
 
 use limits::{Slots, limits};
 use numbers::BodyBytes;
-use object::{Object, object, objects, optional_object};
 
 /// What the filter is told when it starts. `envoy/envoy.yaml` shows one in use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -299,6 +299,8 @@ fn modes() {
     both["upstream_headers"] = json!(true);
     let error = Config::parse(both.to_string().as_bytes()).unwrap_err();
     assert_eq!(error.field(), "upstream_headers");
+    let array = "routes[0].failure_modes: invalid type: sequence, expected an object";
+    refused("/routes/0/failure_modes", json!(["allow"]), array);
     refused("/version", json!(-1), "version: invalid value: integer `-1`, expected u64");
     let limit = json!({"per_second": 5, "burst": 5, "shadow": true});
     check("/limits/LIMITED-SNEAKER", limit.clone(), Ok(()));

@@ -30,6 +30,7 @@ mod wanted;
 use serde::Deserialize;
 
 use crate::document::Document;
+use crate::object::object;
 use crate::range::{RangeError, in_range};
 use crate::{Quantity, SkuForm};
 
@@ -67,7 +68,7 @@ pub struct Route {
     #[serde(default)]
     lines_max: LinesMax,
     /// What becomes of requests that cannot be read or counted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     failure_modes: FailureModes,
     /// Whether nothing is refused on this route, whatever the verdict: it is counted and logged.
     #[serde(default)]

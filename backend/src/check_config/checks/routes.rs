@@ -1,4 +1,6 @@
-//! Can a request reach a service by another spelling of a limited path?
+//! Can a request reach a service by another spelling of a limited path? And by the one that is limited?
+
+use cartgate_policy::extract::Pattern;
 
 use super::super::configuration::{Limited, Settings};
 use super::super::find::{Filter, Home, World};
@@ -15,13 +17,46 @@ pub(super) fn prefixes(filter: &Filter<'_>, _: &World<'_>) -> Vec<Finding> {
         return elsewhere(manager).into_iter().collect();
     };
     let hosts = config.items_at("virtual_hosts").into_iter();
-    let routes = hosts.flat_map(|host| host.items_at("routes"));
-    let findings: Vec<Finding> = routes.filter_map(|route| around(&route, settings)).collect();
+    let routes: Vec<_> = hosts.flat_map(|host| host.items_at("routes")).collect();
+    let mut findings: Vec<Finding> =
+        routes.iter().filter_map(|route| around(route, settings)).collect();
     if findings.is_empty() {
         let found = "no prefix lets other spellings of what is limited through to a service";
-        return vec![Finding::good(CHECK, config.spot, found)];
+        findings.push(Finding::good(CHECK, config.spot, found));
     }
+    findings.extend(settings.routes().iter().filter_map(|limited| for_nothing(limited, &routes)));
     findings
+}
+
+/// A limit of what Envoy never lets through: mostly it is spelt otherwise there, and has no limit.
+fn for_nothing(limited: &Limited<'_>, routes: &[Place<'_>]) -> Option<Finding> {
+    if routes.iter().any(|route| leads_to(route, limited)) {
+        return None;
+    }
+    let (name, method, path) = (&limited.name, limited.method(), limited.path());
+    let found =
+        format!("{name} limits {method} {path}, which no route of Envoy lets through to a service");
+    let remedy =
+        "a route of Envoy for it; or the method and path by which shoppers reach the service";
+    Some(Finding::doubtful(CHECK, limited.place.spot.clone(), found, remedy))
+}
+
+/// Whether a route may send requests that are limited to a service. One that is told by more than a path may.
+fn leads_to(route: &Place<'_>, limited: &Limited<'_>) -> bool {
+    let pattern = |text: &str| Pattern::try_from(text.to_owned()).ok();
+    let is_of_path = |path: &str| match (pattern(limited.path()), pattern(path)) {
+        (Some(limited), Some(path)) => limited.covers(&path),
+        // A path that is no pattern, since it has a sign in it that patterns have a use for.
+        _ => true,
+    };
+    let names = ["match.prefix", "match.path_separated_prefix"];
+    let prefix = names.iter().find_map(|name| route.text_at(name));
+    let is_near_enough = match (route.text_at("match.path"), prefix) {
+        (Some(path), _) => is_of_path(path),
+        (None, Some(prefix)) => is_near(prefix, limited.path()),
+        (None, None) => true,
+    };
+    route.at("route").is_some() && is_near_enough && is_for(route, limited)
 }
 
 fn elsewhere(manager: &Place<'_>) -> Option<Finding> {
@@ -87,14 +122,36 @@ mod tests {
         check("match: { prefix: /cart }", Level::Doubtful, "or /cart/{sku}/add;x");
         check("match: { prefix: /cart/x }", Level::Doubtful, "`path:`");
         check("match: { path_separated_prefix: /cart }", Level::Doubtful, "`path:`");
-        check("match: { prefix: /tickets }", Level::Good, "no prefix");
+        check(
+            "match: { prefix: /tickets }",
+            Level::Doubtful,
+            "which no route of Envoy lets through",
+        );
         check("match: { safe_regex: { regex: /cart/.* } }", Level::Good, "no prefix");
         let method = |header: &str| {
             format!("match: {{ prefix: /, headers: [{{ name: ':method', {header} }}] }}")
         };
-        check(&method("string_match: { exact: GET }"), Level::Good, "no prefix");
+        check(&method("string_match: { exact: GET }"), Level::Doubtful, "which no route of Envoy");
         check(&method("exact_match: POST"), Level::Doubtful, "`path:`");
         check(&method("exact_match: GET, invert_match: true"), Level::Doubtful, "`path:`");
+    }
+
+    #[test]
+    fn a_limit_of_what_envoy_does_not_let_through_is_for_nothing() {
+        let check = |matched: &str, level| {
+            let change = ("match: { path: /cart/x/add }", matched);
+            check(prefixes, ENVOY, change, level, "");
+            let nothing = findings(prefixes, ENVOY, change);
+            let is_nothing = |finding: &Finding| finding.found.contains("which no route of Envoy");
+            assert_eq!(nothing.iter().any(is_nothing), level == Level::Doubtful, "{nothing:?}");
+        };
+        check("match: { path: /cart/x/y }", Level::Doubtful);
+        check("match: { path: /basket/x/add }", Level::Doubtful);
+        check("match: { prefix: /tickets }", Level::Doubtful);
+        check("match: { path: /cart/y/add }", Level::Good);
+        check("match: { safe_regex: { regex: /c.* } }", Level::Good);
+        let get = "match: { path: /cart/x/add, headers: [{ name: ':method', exact_match: GET }] }";
+        check(get, Level::Doubtful);
     }
 
     #[test]

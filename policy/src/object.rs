@@ -10,7 +10,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 /// A `T` that was an object. What serde derives for a struct would take an array as well, its items
 /// in the order in which the code declares the fields: `[1, 3]` would be a limit, and nobody who
 /// reads it could tell which number is the burst.
-pub(super) struct Object<T>(pub(super) T);
+#[derive(Clone, Debug)]
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -19,21 +20,21 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// Reads a field: `#[serde(deserialize_with = "object")]`.
-pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
 }
 
 /// Reads a field that may be left out in the same way.
-pub(super) fn optional_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn optional_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     object(deserializer).map(Some)
 }
 
 /// Reads a list of objects in the same way.
-pub(super) fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     let list = Vec::deserialize(deserializer)?;
