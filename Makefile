@@ -138,8 +138,8 @@ bench-smoke: bench-programs ratelimit ## each benchmark for a second, so that no
 wasm: prerequisites
 	@filter/build.sh
 
-# A crash that tests can bring about. After the other, which is built in the same directory.
-wasm-crash: wasm
+# A crash that tests can bring about.
+wasm-crash: prerequisites
 	@filter/build.sh --crash
 
 envoy: prerequisites

@@ -51,12 +51,13 @@ missing() {
     echo "rustc-web rust-web-src$([ -n "$(wasm_linker)" ] || echo " lld")"
 }
 
-# Builds the module `$1`, with more of Cargo's arguments behind it.
+# Builds the module `$1` in the directory `$2`, with more of Cargo's arguments behind them. Each has a directory
+# of its own: neither makes the other build again, or is taken for it.
 build() {
     module=target/$1.wasm
-    shift
+    target_dir=$2
+    shift 2
     features=$*
-    target_dir=target/wasm
     set -- --locked --profile wasm --target "$triple" --target-dir "$target_dir"
     if ! has_target; then
         set -- "$@" -Z build-std=std,panic_abort
@@ -83,8 +84,8 @@ lint() {
 }
 
 case ${1-} in
-'') build cartgate_filter ;;
---crash) build cartgate_filter_crash --features crash ;;
+'') build cartgate_filter target/wasm ;;
+--crash) build cartgate_filter_crash target/wasm-crash --features crash ;;
 --lint) lint ;;
 --missing) missing ;;
 *)

@@ -101,7 +101,9 @@ impl Edge {
             |(n, decision): (usize, Decision)| Some(refused_by(charges.get(n)?, decision, asked));
         let would_be = verdict.would_be.into_iter().filter_map(by).map(|(_, refused)| refused);
         let would_be = would_be.collect();
-        Ok(Verdict { refused: verdict.refused.and_then(by), would_be })
+        // Each has a charge. If it had none, nobody would be admitted for that.
+        let refused = verdict.refused.map(|refused| by(refused).ok_or(EdgeError::Contended));
+        Ok(Verdict { refused: refused.transpose()?, would_be })
     }
 
     /// What a line is charged to: its SKU's limit first, which most are refused by.

@@ -126,7 +126,7 @@ pub fn multipart(data: &[u8]) {
     assert_eq!(Sku::parse(sku).as_ref(), Ok(&line.sku), "{found:?}");
 }
 
-/// The fields that are no files, by a parser that others have written.
+/// The fields, by a parser that others have written.
 fn by_multer(data: &[u8]) -> Vec<(String, String)> {
     let body = Bytes::copy_from_slice(data);
     let stream = futures_util::stream::once(async { Ok::<_, std::io::Error>(body) });
@@ -136,9 +136,10 @@ fn by_multer(data: &[u8]) -> Vec<(String, String)> {
         while let Ok(Some(field)) = parts.next_field().await {
             let (name, file) = (field.name().map(str::to_owned), field.file_name().is_some());
             let Ok(bytes) = field.bytes().await else { break };
-            if let (Some(name), false) = (name, file) {
-                fields.push((name, String::from_utf8_lossy(&bytes).into_owned()));
-            }
+            // A file's text is nothing that we show a server as a SKU; its name would be.
+            let text =
+                if file { String::new() } else { String::from_utf8_lossy(&bytes).into_owned() };
+            fields.extend(name.map(|name| (name, text)));
         }
         fields
     };

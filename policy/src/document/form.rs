@@ -47,24 +47,39 @@ impl Form {
     }
 }
 
-/// Whether some server takes the field `key` for `name`. ASP.NET knows no case, and neither do we here.
-fn looks_like(key: &str, name: &str) -> bool {
-    key.eq_ignore_ascii_case(name) || loosely(key).eq_ignore_ascii_case(&loosely(name))
+/// Whether some server takes what is called `key` for `name`, or for a part of it, or it for a part of that:
+/// brackets make `cart[sku]` a part of `cart` (PHP, Rails, Express), and strange ones count for nothing in some
+/// (Rails on Rack 2 reads `sku]` and `[[sku]` as `sku`). White space around a name and what is behind a zero
+/// byte is left out, dots and spaces are underscores (PHP), and there is no case (ASP.NET).
+pub(crate) fn looks_like(key: &str, name: &str) -> bool {
+    let key = key.split('\0').next().unwrap_or_default().trim();
+    let name = name.trim();
+    // PHP's way with a bracket that is never closed.
+    if key.contains('[') && !key.contains(']') && is_loosely(key, name) {
+        return true;
+    }
+    let (mut keys, mut names) = (parts(key), parts(name));
+    loop {
+        match (keys.next(), names.next()) {
+            (Some(key), Some(name)) if is_loosely(key, name) => {}
+            (Some(_), Some(_)) => return false,
+            // One of them is the whole of which the other is a part, or they are the same.
+            _ => return !key.is_empty(),
+        }
+    }
 }
 
-/// What loose servers make of a name. PHP leaves out white space in front, ends at a zero byte, makes `name[..]`
-/// an array in the place of `name`, and of dots, spaces and an open bracket underscores; qs, in Express,
-/// reads `[name]` as `name`.
-fn loosely(name: &str) -> String {
-    let name = name.trim();
-    let name = name.split('\0').next().unwrap_or_default();
-    let inner = name.strip_prefix('[').and_then(|rest| rest.split(']').next());
-    let name = inner.unwrap_or(name);
-    let name = match name.split_once('[') {
-        Some((array, rest)) if rest.contains(']') => array,
-        _ => name,
+/// What is between brackets.
+fn parts(name: &str) -> impl Iterator<Item = &str> {
+    name.split(['[', ']']).map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn is_loosely(a: &str, b: &str) -> bool {
+    let loose = |byte: u8| match byte {
+        b'.' | b' ' | b'[' => b'_',
+        other => other.to_ascii_lowercase(),
     };
-    name.trim().replace(['.', ' ', '['], "_")
+    a.len() == b.len() && a.bytes().map(loose).eq(b.bytes().map(loose))
 }
 
 #[cfg(test)]
@@ -81,8 +96,21 @@ mod tests {
 
     #[test]
     fn a_field_that_a_server_takes_for_another_is_no_answer() {
-        let others =
-            ["SKU", "+sku", "sku%20", "sku%5B%5D", "sku[0]", "sku%00x", "%C2%A0sku", "[sku]"];
+        let others = [
+            "SKU",
+            "+sku",
+            "sku%20",
+            "sku%5B%5D",
+            "sku[0]",
+            "sku%00x",
+            "%C2%A0sku",
+            "[sku]",
+            "sku]",
+            "]sku",
+            "[[sku]",
+            "[[sku]]",
+            "sku[x]",
+        ];
         for other in others.into_iter().chain(["[sku][0]", "x=1;sku", "x;SKU", "x=1;y=2;+sku"]) {
             for form in [format!("sku=A&{other}=B"), format!("{other}=B")] {
                 let found = Form::parse(form.as_bytes());
@@ -99,6 +127,17 @@ mod tests {
                 matches!(found.single("item_id"), Err(DocumentError::Duplicate { .. })),
                 "{form}"
             );
+        }
+        // What shops do name so is found, and its neighbours are others.
+        let form = Form::parse(b"cart[sku]=A&cart[quantity]=2&Items[0].Sku=B&Items[0].Quantity=3");
+        assert!(matches!(form.single("cart[sku]"), Ok(Some("A"))));
+        assert!(matches!(form.single("cart[quantity]"), Ok(Some("2"))));
+        assert!(matches!(form.single("Items[0].Sku"), Ok(Some("B"))));
+        for other in ["cart=B", "cart[]=B", "cart[sku][]=B", "Cart[SKU]=B", "cart[sku]=A"] {
+            let form = format!("cart[sku]=A&{other}");
+            let found = Form::parse(form.as_bytes());
+            let found = found.single("cart[sku]");
+            assert!(matches!(found, Err(DocumentError::Duplicate { .. })), "{form}");
         }
         let form = Form::parse(b"skus=1;x&s_ku=2&sku.x=3&%83sku=4&sku=A");
         assert!(matches!(form.single("sku"), Ok(Some("A"))));

@@ -90,6 +90,11 @@ fn is_json(essence: &[u8]) -> bool {
         || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
 }
 
+/// Whether a SKU has one spelling in this charset, and we know it.
+pub(super) fn is_charset(name: &[u8]) -> bool {
+    CHARSETS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
 fn check_charset(charset: &[u8], known: &[&str]) -> Result<(), DocumentError> {
     match known.iter().any(|name| charset.eq_ignore_ascii_case(name.as_bytes())) {
         true => Ok(()),

@@ -16,6 +16,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub use form::Form;
+pub(crate) use form::looks_like;
 pub use media_type::MediaType;
 
 pub(crate) use json::{member, parse_json};

@@ -7,6 +7,7 @@
 
 use memchr::memmem;
 
+use super::media_type::is_charset;
 use super::parameters::Parameterised;
 use super::{DocumentError, Form};
 
@@ -59,7 +60,7 @@ fn field(part: &[u8]) -> Result<(String, String), DocumentError> {
     let end =
         memmem::find(part, b"\r\n\r\n").ok_or(malformed("a part has no end of its headers"))?;
     let (head, text) = (&part[..end], &part[end + 4..]);
-    let mut disposition = None;
+    let (mut disposition, mut charset) = (None, None);
     for (n, line) in split_lines(head).enumerate() {
         if n >= HEADERS_MAX {
             return Err(malformed("a part has too many headers"));
@@ -70,6 +71,11 @@ fn field(part: &[u8]) -> Result<(String, String), DocumentError> {
                 return Err(malformed("a part says twice what it is"));
             }
             b"content-disposition" => disposition = Some(value),
+            b"content-type" => {
+                let kind = Parameterised::parse(value)
+                    .map_err(|_| malformed("a part's kind is malformed"))?;
+                charset = kind.get("charset").or(charset);
+            }
             b"content-transfer-encoding" if !is_plain(value) => {
                 return Err(malformed("a part is encoded"));
             }
@@ -79,14 +85,21 @@ fn field(part: &[u8]) -> Result<(String, String), DocumentError> {
     let disposition = disposition.ok_or(malformed("a part does not say what it is"))?;
     let disposition = Parameterised::parse(disposition)
         .map_err(|_| malformed("what a part is called is malformed"))?;
-    // What browsers write, in lower case: servers differ in what they make of `Name`, `name*` and `name*0`.
-    let is_plain = disposition.names().all(|name| [&b"name"[..], b"filename"].contains(&name));
+    // What browsers write, in lower case and in this order: servers differ in what they make of `Name`, `name*`
+    // and `name*0`, and some find a `name=` in a file's name that comes first.
+    let names: Vec<_> = disposition.names().collect();
+    let is_plain = matches!(names.as_slice(), [b"name"] | [b"name", b"filename"]);
     if !disposition.value.eq_ignore_ascii_case(b"form-data") || !is_plain {
         return Err(malformed("a part is no plain form-data"));
     }
     let name = disposition.get("name").filter(|name| is_plain_name(name));
     let name = name.ok_or(malformed("a part's name is missing, or can be read in two ways"))?;
     let text = if disposition.get("filename").is_some() { &[] } else { text };
+    // Some servers read each part by a charset of its own, and some all of them by that in `_charset_`.
+    let charset = if name == b"_charset_" { Some(text) } else { charset };
+    if charset.is_some_and(|charset| !is_charset(charset.trim_ascii())) {
+        return Err(malformed("a part is of a charset in which a SKU has several spellings"));
+    }
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((lossy(name), lossy(text)))
 }
@@ -190,6 +203,14 @@ mod tests {
             let reason = "its boundary stands inside of a part";
             assert!(matches!(found, Err(DocumentError::Multipart(r)) if r == reason), "{found:?}");
         }
+        let spelt = "a part is of a charset in which a SKU has several spellings";
+        let cp930 = sku.replace("\n\nA", "\nContent-Type: text/plain; charset=Cp930\n\nA");
+        check(&format!("{cp930}--XX--"), Err(spelt));
+        check(&format!("{}{sku}--XX--", part("form-data; name=_charset_", "utf-7")), Err(spelt));
+        let utf8 = sku.replace("\n\nA", "\nContent-Type: text/plain;charset=UTF-8\n\nA");
+        let charset = part("form-data; name=\"_charset_\"", "Shift_JIS");
+        let both = [("_charset_", "Shift_JIS"), ("sku", "A-1")];
+        check(&format!("{charset}{utf8}--XX--"), Ok(&both));
         let encoded = sku.replace("\n\nA", "\nContent-Transfer-Encoding: base64\n\nA");
         check(&format!("{encoded}--XX--"), Err("a part is encoded"));
         let many = sku.replace("\n\nA", &format!("{}\n\nA", "\nx: y".repeat(8)));
@@ -213,6 +234,8 @@ mod tests {
             "form-data; name=sku; name*=x",
             "form-data; name*0=sku; name=x",
             "form-data; Name=sku",
+            "form-data; filename=\"a; name=sku\"; name=x",
+            "form-data; name=sku; x=y",
         ] {
             check(
                 &format!("{}--XX--", part(disposition, "A")),

@@ -1,9 +1,13 @@
 //! Cookies.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::Head;
+use crate::document::looks_like;
 
 /// The name of a cookie (RFC 6265, section 4.1.1), compared exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,12 +36,13 @@ impl CookieName {
     /// The value of the one cookie of this name; `None`: there is none.
     ///
     /// # Errors
-    /// There is another, or one that some server takes for it: with white space before its `=`, or in
-    /// another case.
+    /// There is another, or one that some server takes for it, as with the fields of forms.
     pub(super) fn single<'a>(&self, head: &Head<'a>) -> Result<Option<&'a [u8]>, ()> {
         let looks_like = |pair: &&[u8]| {
             let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
-            name.trim_ascii().eq_ignore_ascii_case(self.0.as_bytes())
+            // Some decode the names of cookies as well.
+            let name: Cow<'_, [u8]> = percent_decode(name).into();
+            looks_like(&String::from_utf8_lossy(&name), &self.0)
         };
         let pairs = head.all("cookie").flat_map(|line| line.split(|b| *b == b';'));
         match (pairs.filter(looks_like).count(), self.all(head).next()) {

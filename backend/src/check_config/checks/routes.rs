@@ -22,9 +22,14 @@ pub(super) fn prefixes(filter: &Filter<'_>, _: &World<'_>) -> Vec<Finding> {
         routes.iter().filter_map(|route| around(route, settings)).collect();
     if findings.is_empty() {
         let found = "no prefix lets other spellings of what is limited through to a service";
-        findings.push(Finding::good(CHECK, config.spot, found));
+        findings.push(Finding::good(CHECK, config.spot.clone(), found));
     }
-    findings.extend(settings.routes().iter().filter_map(|limited| for_nothing(limited, &routes)));
+    let are_all_here = config.at("vhds").is_none()
+        && config.items_at("virtual_hosts").iter().all(|host| host.at("matcher").is_none());
+    if are_all_here {
+        let limited = settings.routes();
+        findings.extend(limited.iter().filter_map(|limited| for_nothing(limited, &routes)));
+    }
     findings
 }
 
@@ -43,7 +48,9 @@ fn for_nothing(limited: &Limited<'_>, routes: &[Place<'_>]) -> Option<Finding> {
 
 /// Whether a route may send requests that are limited to a service. One that is told by more than a path may.
 fn leads_to(route: &Place<'_>, limited: &Limited<'_>) -> bool {
-    let pattern = |text: &str| Pattern::try_from(text.to_owned()).ok();
+    let is_any_case = route.at("match.case_sensitive").and_then(|flag| flag.flag()) == Some(false);
+    let in_case = |text: &str| if is_any_case { text.to_lowercase() } else { text.to_owned() };
+    let pattern = |text: &str| Pattern::try_from(in_case(text)).ok();
     let is_of_path = |path: &str| match (pattern(limited.path()), pattern(path)) {
         (Some(limited), Some(path)) => limited.covers(&path),
         // A path that is no pattern, since it has a sign in it that patterns have a use for.
@@ -149,6 +156,8 @@ mod tests {
         check("match: { path: /basket/x/add }", Level::Doubtful);
         check("match: { prefix: /tickets }", Level::Doubtful);
         check("match: { path: /cart/y/add }", Level::Good);
+        check("match: { path: /Cart/y/Add, case_sensitive: false }", Level::Good);
+        check("match: { path: /Cart/y/Add }", Level::Doubtful);
         check("match: { safe_regex: { regex: /c.* } }", Level::Good);
         let get = "match: { path: /cart/x/add, headers: [{ name: ':method', exact_match: GET }] }";
         check(get, Level::Doubtful);
