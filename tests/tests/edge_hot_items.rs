@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cartgate_tests::client::exchange;
 use cartgate_tests::envoy::REPORTS;
@@ -83,10 +83,6 @@ async fn until_contact(site: &Site, contact: u64) {
     .await;
 }
 
-/// What part of a fleet's limit has to be used, on a machine that does other things as well: how much of it is
-/// used on a quiet one, `make bench-control` measures.
-const USED: f64 = 0.8;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_for_is_answered_at_the_edge() {
     let site = site("", NEVER, 2).await;
@@ -140,10 +136,10 @@ async fn a_fleets_limit_is_kept_and_used_by_all_threads() {
     until_known(&site).await;
     // A service that has just been started learns first, and grants nothing.
     until(&site, 200).await;
-    let began = Instant::now();
     let mut admitted = flood(site.envoy.address(), |_| SKU.to_owned(), 16, lasts).await;
     check_never_above(limit, &mut admitted);
-    check_used(USED, (limit.0, 0), began.elapsed(), &admitted);
+    // Nobody asks after that, however long the last answers take.
+    check_used(0.95, (limit.0, 0), lasts, &admitted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,10 +167,10 @@ async fn without_the_service_the_edge_goes_on_with_what_it_heard_and_then_by_its
     until_contact(&site, 2).await;
     until_contact(&site, 3).await;
     // The only edge that there is: all of the limit is its safe share.
-    let (began, lasts) = (Instant::now(), Duration::from_secs(3));
+    let lasts = Duration::from_secs(3);
     let mut admitted = flood(site.envoy.address(), |_| SKU.to_owned(), 16, lasts).await;
     check_never_above(limit, &mut admitted);
-    check_used(USED, (limit.0, 0), began.elapsed(), &admitted);
+    check_used(0.95, (limit.0, 0), lasts, &admitted);
     let failed = site.envoy.stat(|name| name.ends_with("cartgate_reports_failed")).await;
     assert!((2..100).contains(&failed), "{failed} reports were in vain");
 }
