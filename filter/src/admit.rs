@@ -112,7 +112,7 @@ impl Edge {
         view: Option<&View>,
         asked: &Asked<'a>,
         clients: &[Client],
-    ) -> Vec<Charge<'a>> {
+    ) -> impl Iterator<Item = Charge<'a>> {
         let Asked { line, item } = *asked;
         let (sku, cost) = (&line.sku, line.quantity);
         let share = self.share(sku, view.zip(item));
@@ -120,13 +120,13 @@ impl Edge {
         let of_sku = Charge { subject, limit, cost, is_shadow };
         let of_item = item.and_then(|item| item.item.client_limit);
         let limits = self.config.client_limits().iter().zip(clients);
-        let of_clients = limits.map(|(limit, client)| {
+        let of_clients = limits.map(move |(limit, client)| {
             let (source, client, sets_count) = (limit.client(), *client, limit.slot_sets_count());
             let subject = Subject::Client { sku, client, source, sets_count };
             let (rule, limit) = (limit.rule(), of_item.unwrap_or(limit.rule().limit()));
             Charge { subject, limit, cost, is_shadow: of_item.is_none() && rule.is_shadow() }
         });
-        std::iter::once(of_sku).chain(of_clients).collect()
+        std::iter::once(of_sku).chain(of_clients)
     }
 
     /// The share of a fleet-wide limit, if there is one. It is the registry's, and never in shadow.

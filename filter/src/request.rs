@@ -215,42 +215,37 @@ fn conclude(
     judgement: Result<Judgement, Trouble>,
     voice: impl FnOnce() -> Voice,
 ) -> Option<Held> {
-    match judgement {
+    let (lines, mut would_be, reply) = match judgement {
         Ok((lines, Verdict { refused, would_be })) => {
-            let mut would_be: Vec<_> = would_be.iter().map(Refused::outcome).collect();
+            let would_be: Vec<_> = would_be.iter().map(Refused::outcome).collect();
             let Some((n, refused)) = refused else {
                 pass(edge, id, &lines, &would_be);
                 return None;
             };
-            if route.is_shadow() {
-                would_be.push(refused.outcome());
-                pass(edge, id, &lines, &would_be);
-                return None;
-            }
             let reply = match lines.get(n) {
                 Some(line) => Reply::for_refused(refused, line, edge.jitter()),
                 // There is no such line: nobody is admitted for that.
                 None => Reply::for_uncounted(&EdgeError::Contended, edge.jitter()),
             };
-            Some(refuse(edge, id, &lines, &reply, voice))
+            (lines, would_be, reply)
         }
         Err(trouble) => {
             trouble.log(id);
-            let failure = trouble.failure();
-            if failure
-                .is_some_and(|failure| route.failure_modes().of(failure) == FailureMode::Allow)
+            if let Some(failure) = trouble.failure()
+                && route.failure_modes().of(failure) == FailureMode::Allow
             {
-                allow(edge, id, failure?);
+                allow(edge, id, failure);
                 return None;
             }
-            let reply = trouble.reply(edge);
-            if route.is_shadow() {
-                pass(edge, id, &[], &[reply.outcome]);
-                return None;
-            }
-            Some(refuse(edge, id, &[], &reply, voice))
+            (Vec::new(), Vec::new(), trouble.reply(edge))
         }
+    };
+    if route.is_shadow() {
+        would_be.push(reply.outcome);
+        pass(edge, id, &lines, &would_be);
+        return None;
     }
+    Some(refuse(edge, id, &lines, &reply, voice))
 }
 
 /// It passes. What would have become of it is counted once for each kind.
@@ -296,13 +291,9 @@ fn refuse(
 /// Answers a request of which not even the head is known: there is no route whose failure mode could say
 /// otherwise.
 fn refuse_unread(edge: &Edge, error: EdgeError) -> Held {
-    let answers = edge.config.answers();
     let trouble = Trouble::Uncounted(error);
     trouble.log(b"");
-    let reply = trouble.reply(edge);
-    edge.metrics.count(reply.outcome);
-    reply.send(answers, answers.default_voice());
-    Held::Refused
+    refuse(edge, b"", &[], &trouble.reply(edge), || edge.config.answers().default_voice())
 }
 
 /// What a log line says of a request.

@@ -93,6 +93,14 @@ pub async fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> Message
     connection.answer().await
 }
 
+/// A POST to a shop, with its length. Each of `headers` ends its line.
+pub fn post(target: &str, headers: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let (headers, body) = (headers.as_ref(), body.as_ref());
+    let length = format!("content-length: {}\r\n\r\n", body.len());
+    let start = format!("POST {target} HTTP/1.1\r\nhost: shop\r\n");
+    [start.as_bytes(), headers, length.as_bytes(), body].concat()
+}
+
 /// Like [`http`], but it speaks HTTP/2 from the first byte.
 pub fn http2() -> reqwest::Client {
     let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN);

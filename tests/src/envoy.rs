@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time;
 
-use crate::process::{Process, StartError};
+use crate::process::{Process, StartError, eventually};
 use crate::{client, paths, ports};
 
 pub use config::{EnvoyConfig, REPORTS};
@@ -170,6 +170,19 @@ impl Envoy {
     /// Everything in its access log: one JSON object per line.
     pub fn access_log(&self) -> String {
         fs::read_to_string(&self.access_log).unwrap_or_default()
+    }
+
+    /// The lines of its access log, once there are as many as these requests.
+    ///
+    /// # Panics
+    /// There are fewer.
+    pub async fn logged(&self, requests: usize) -> Vec<Value> {
+        eventually("the requests in the access log", || async {
+            let log = self.access_log();
+            let log: Option<Vec<_>> = log.lines().map(|l| serde_json::from_str(l).ok()).collect();
+            log.filter(|log| log.len() >= requests)
+        })
+        .await
     }
 
     /// Its metrics, as Prometheus reads them.

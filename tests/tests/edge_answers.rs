@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use cartgate_tests::client::{exchange, http2};
+use cartgate_tests::client::{exchange, http2, post};
 use cartgate_tests::http1::Message;
 use cartgate_tests::{Edge, filter};
 use serde_json::{Value, json};
@@ -19,9 +19,7 @@ async fn edge(settings: Value) -> Edge {
 }
 
 async fn ask(edge: &Edge, target: &str, headers: &str) -> Message {
-    let request =
-        format!("POST {target} HTTP/1.1\r\nhost: shop\r\n{headers}content-length: 0\r\n\r\n");
-    exchange(edge.envoy.address(), request).await
+    exchange(edge.envoy.address(), post(target, headers, "")).await
 }
 
 const DRAIN: &str = "/by-query?sku=A&quantity=1000";
@@ -147,11 +145,8 @@ async fn the_service_is_told_and_nobody_can_forge_it() {
         assert_eq!(header("x-cartgate-lines").as_deref(), lines);
     }
     let body = json!({"sku": "B", "quantity": 2}).to_string();
-    let request = format!(
-        "POST /by-json HTTP/1.1\r\nhost: shop\r\n{forged}content-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let json = format!("{forged}content-type: application/json\r\n");
+    let request = post("/by-json", json, body);
     assert_eq!(exchange(edge.envoy.address(), request).await.status(), 200);
     let seen = edge.upstream.seen();
     assert_eq!(seen.heads.last().unwrap().header("x-cartgate-lines"), Some("B=2"));

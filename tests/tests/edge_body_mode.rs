@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use cartgate_tests::client::{RawConnection, exchange};
+use cartgate_tests::client::{RawConnection, exchange, post};
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Edge, EnvoyConfig, filter};
 use serde_json::{Value, json};
@@ -20,13 +20,9 @@ async fn edge(body_mode: &str, flag: bool, connection_manager: &Value) -> Edge {
     Edge::start(config, 1).await.unwrap()
 }
 
-fn order(quantity: u32) -> String {
+fn order(quantity: u32) -> Vec<u8> {
     let body = json!({"sku": "A", "quantity": quantity}).to_string();
-    format!(
-        "POST /by-json HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    post("/by-json", "content-type: application/json\r\n", body)
 }
 
 /// The price of compat mode: the head of a refused request may reach the upstream, its body never does.

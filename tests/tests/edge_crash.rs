@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use cartgate_tests::client::exchange;
+use cartgate_tests::client::{exchange, post};
 use cartgate_tests::http1::Message;
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Edge, EnvoyConfig, filter, paths};
@@ -17,9 +17,7 @@ async fn edge() -> Edge {
 }
 
 async fn ask(edge: &Edge, target: &str, headers: &str) -> Message {
-    let request =
-        format!("POST {target} HTTP/1.1\r\nhost: shop\r\n{headers}content-length: 0\r\n\r\n");
-    exchange(edge.envoy.address(), request).await
+    exchange(edge.envoy.address(), post(target, headers, "")).await
 }
 
 fn assert_unavailable(answer: &Message) {

@@ -6,7 +6,6 @@
 use cartgate_policy::config::Config;
 use cartgate_tests::client::{exchange, http2};
 use cartgate_tests::decisions::{Case, cases, configuration};
-use cartgate_tests::process::eventually;
 use cartgate_tests::{Edge, EnvoyConfig};
 use serde_json::{Value, json};
 
@@ -62,12 +61,7 @@ fn chunked(case: &Case) -> Vec<u8> {
 
 /// What Envoy's access log says of each request, in order: the lines that it passed on with, or the failure.
 async fn decided(edge: &Edge, requests: usize) -> Vec<Result<String, String>> {
-    let log = eventually("the requests in the access log", || async {
-        let log = edge.envoy.access_log();
-        let log: Option<Vec<Value>> = log.lines().map(|l| serde_json::from_str(l).ok()).collect();
-        log.filter(|log| log.len() >= requests)
-    })
-    .await;
+    let log = edge.envoy.logged(requests).await;
     let text = |line: &Value, member: &str| line[member].as_str().unwrap_or_default().to_owned();
     let of_line = |line: &Value| match text(line, "verdict").as_str() {
         "admitted" => Ok(text(line, "lines")),

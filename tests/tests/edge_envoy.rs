@@ -26,15 +26,6 @@ fn units(quantity: u32, headers: &str) -> String {
     )
 }
 
-async fn access_log(edge: &Edge, lines: usize) -> Vec<Value> {
-    eventually("the requests in the access log", || async {
-        let log = edge.envoy.access_log();
-        let log: Option<Vec<_>> = log.lines().map(|l| serde_json::from_str(l).ok()).collect();
-        log.filter(|log| log.len() >= lines)
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_admission_is_one_request_to_the_service() {
     // Whose addresses are internal may ask Envoy for repeats; it does not matter whose they are.
@@ -65,7 +56,7 @@ async fn the_access_log_says_who_answered_and_why() {
         assert_eq!(answer.header("grpc-status").is_some(), headers == grpc, "{answer:?}");
     }
     assert_eq!(edge.upstream.seen().heads.len(), 1);
-    let log = access_log(&edge, 3).await;
+    let log = edge.envoy.logged(3).await;
     let details: Vec<_> = log.iter().map(|line| line["details"].as_str().unwrap()).collect();
     assert_eq!(details, ["via_upstream", "cartgate_denied", "cartgate_denied"]);
 }

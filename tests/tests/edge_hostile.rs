@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use cartgate_tests::client::{RawConnection, exchange};
+use cartgate_tests::client::{RawConnection, exchange, post};
 use cartgate_tests::{Edge, filter};
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -16,14 +16,6 @@ async fn edge() -> Edge {
     let mut configuration = filter::configuration(filter::SLOW, &[]);
     configuration["body_bytes_max"] = BODY_BYTES_MAX.into();
     Edge::with_filter(&configuration).await.unwrap()
-}
-
-/// A POST with its length.
-fn post(path: &str, headers: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
-    let (headers, body) = (headers.as_ref(), body.as_ref());
-    let length = format!("content-length: {}\r\n\r\n", body.len());
-    let start = format!("POST {path} HTTP/1.1\r\nhost: shop\r\n");
-    [start.as_bytes(), headers, length.as_bytes(), body].concat()
 }
 
 /// A POST in one chunk, with trailers.

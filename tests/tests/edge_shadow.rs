@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use cartgate_tests::client::exchange;
+use cartgate_tests::client::{exchange, post};
 use cartgate_tests::http1::Message;
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Edge, filter};
@@ -19,18 +19,14 @@ async fn start(change: impl FnOnce(&mut Value)) -> Edge {
     Edge::with_filter(&configuration).await.unwrap()
 }
 
-async fn post(edge: &Edge, target: &str, headers: &str, body: &str) -> Message {
-    let request = format!(
-        "POST {target} HTTP/1.1\r\nhost: shop\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    exchange(edge.envoy.address(), request).await
+async fn ask(edge: &Edge, target: &str, headers: &str, body: &str) -> Message {
+    exchange(edge.envoy.address(), post(target, headers, body)).await
 }
 
 async fn statuses(edge: &Edge, target: &str, headers: &str, times: usize) -> Vec<u16> {
     let mut statuses = Vec::new();
     for _ in 0..times {
-        statuses.push(post(edge, target, headers, "").await.status());
+        statuses.push(ask(edge, target, headers, "").await.status());
     }
     statuses
 }
@@ -111,7 +107,7 @@ async fn a_route_in_shadow_lets_everything_pass() {
         ("/by-json", "content-type: text/plain\r\n", r#"{"sku": "B"}"#),
         ("/by-json", json, &large),
     ] {
-        assert_eq!(post(&edge, target, headers, body).await.status(), 200, "{target} {body}");
+        assert_eq!(ask(&edge, target, headers, body).await.status(), 200, "{target} {body}");
     }
     let seen = edge.upstream.seen();
     assert_eq!(seen.requests.last().unwrap().body.len(), large.len());
@@ -161,10 +157,10 @@ async fn what_cannot_be_read_passes_where_the_shop_says_so() {
     })
     .await;
     for (failure, headers, body, status) in &cases {
-        assert_eq!(post(&edge, "/strict", headers, body).await.status(), *status, "{failure}");
+        assert_eq!(ask(&edge, "/strict", headers, body).await.status(), *status, "{failure}");
         for (allowed, ..) in &cases {
             let expected = if allowed == failure { 200 } else { *status };
-            let answer = post(&edge, &format!("/{allowed}"), headers, body).await;
+            let answer = ask(&edge, &format!("/{allowed}"), headers, body).await;
             assert_eq!(answer.status(), expected, "{failure} where {allowed} is allowed");
         }
         assert_eq!(edge.upstream.seen().requests.last().unwrap().body, body.as_bytes());
@@ -192,7 +188,7 @@ async fn a_cart_is_admitted_whole_or_not_at_all() {
     .await;
     let order = async |lines: Value| {
         let body = json!({ "lines": lines }).to_string();
-        post(&edge, "/cart", "content-type: application/json\r\n", &body).await
+        ask(&edge, "/cart", "content-type: application/json\r\n", &body).await
     };
     let line = |sku: &str, quantity: u32| json!({"sku": sku, "quantity": quantity});
     assert_eq!(order(json!([line("A", 600), line("RARE", 2)])).await.status(), 200);

@@ -56,6 +56,10 @@ impl Finding {
         Self { check, level, file: file.to_string(), line, field, found, remedy: None }
     }
 
+    fn mended_by(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+
     pub(super) fn good(check: &'static str, spot: Spot, found: impl Into<String>) -> Self {
         Self::new(Level::Good, check, spot, found.into())
     }
@@ -66,8 +70,7 @@ impl Finding {
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let remedy = Some(remedy.into());
-        Self { remedy, ..Self::new(Level::Doubtful, check, spot, found.into()) }
+        Self::new(Level::Doubtful, check, spot, found.into()).mended_by(remedy)
     }
 
     pub(super) fn bad(
@@ -76,8 +79,7 @@ impl Finding {
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let remedy = Some(remedy.into());
-        Self { remedy, ..Self::new(Level::Bad, check, spot, found.into()) }
+        Self::new(Level::Bad, check, spot, found.into()).mended_by(remedy)
     }
 }
 

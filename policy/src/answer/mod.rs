@@ -17,6 +17,7 @@ use crate::extract::Head;
 use crate::object::Object;
 use crate::problem::{self, Problem, ProblemType};
 
+pub use negotiate::preferred_language;
 pub use page::{Page, PageError};
 pub use rate_limit::RateLimitFields;
 pub use words::{SAID, Words};
@@ -76,7 +77,8 @@ impl Answers {
 
     /// How a client is to be spoken to, by what its request's head says.
     pub fn voice(&self, head: &Head<'_>) -> Voice {
-        let language = negotiate::language(head, &self.tags).unwrap_or(self.fallback);
+        let asked = head.all("accept-language");
+        let language = preferred_language(asked, &self.tags).unwrap_or(self.fallback);
         Voice { language, html: negotiate::wants_html(head) }
     }
 

@@ -7,10 +7,10 @@ type Weight = u16;
 
 /// The elements of a list with weights, such as `ja, en;q=0.5`, in their order. What is malformed is left
 /// out: nobody is refused for what they would rather read.
-fn weighted<'a>(head: &Head<'a>, header: &str) -> impl Iterator<Item = (&'a [u8], Weight)> {
+fn weighted<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a [u8], Weight)> {
     /// More than any browser sends: a client cannot make the edge sort for ever.
     const ELEMENTS_MAX: usize = 32;
-    let elements = head.all(header).flat_map(|line| line.split(|b| *b == b','));
+    let elements = lines.flat_map(|line| line.split(|b| *b == b','));
     elements.take(ELEMENTS_MAX).filter_map(|element| {
         let mut parts = element.split(|b| *b == b';').map(<[u8]>::trim_ascii);
         let value = parts.next().filter(|value| !value.is_empty())?;
@@ -38,12 +38,15 @@ fn weight(raw: &[u8]) -> Option<Weight> {
     }
 }
 
-/// The number of the language, of those that there are words in, that a client would rather read; `None`:
-/// it does not say, or speaks none of them. A range finds the longest tag that it begins with (RFC 4647,
-/// section 3.4): `ja-JP` finds `ja`.
-pub(super) fn language(head: &Head<'_>, tags: &[String]) -> Option<usize> {
+/// The number of the language, of those that there are words in, that a client would rather read, by the lines of
+/// its `Accept-Language`; `None`: it does not say, or speaks none of them. A range finds the longest tag that it
+/// begins with (RFC 4647, section 3.4): `ja-JP` finds `ja`.
+pub fn preferred_language<'a>(
+    accept_language: impl Iterator<Item = &'a [u8]>,
+    tags: &[impl AsRef<str>],
+) -> Option<usize> {
     let mut best: Option<(Weight, usize)> = None;
-    for (range, weight) in weighted(head, "accept-language") {
+    for (range, weight) in weighted(accept_language) {
         let is_better = weight > best.map_or(0, |(highest, _)| highest);
         if let Some(tag) = look_up(range, tags).filter(|_| is_better) {
             best = Some((weight, tag));
@@ -52,11 +55,11 @@ pub(super) fn language(head: &Head<'_>, tags: &[String]) -> Option<usize> {
     best.map(|(_, tag)| tag)
 }
 
-fn look_up(range: &[u8], tags: &[String]) -> Option<usize> {
+fn look_up(range: &[u8], tags: &[impl AsRef<str>]) -> Option<usize> {
     let mut range = range;
     loop {
-        let is_it = |tag: &String| tag.as_bytes().eq_ignore_ascii_case(range);
-        if let Some(tag) = tags.iter().position(is_it) {
+        let is_it = |tag: &str| tag.as_bytes().eq_ignore_ascii_case(range);
+        if let Some(tag) = tags.iter().position(|tag| is_it(tag.as_ref())) {
             return Some(tag);
         }
         let end = range.iter().rposition(|b| *b == b'-')?;
@@ -68,7 +71,7 @@ fn look_up(range: &[u8], tags: &[String]) -> Option<usize> {
 /// what comes, and gives no JSON more weight. `*/*`, which is what programs send, is no wish for HTML.
 pub(super) fn wants_html(head: &Head<'_>) -> bool {
     let (mut html, mut json) = (0, 0);
-    for (range, weight) in weighted(head, "accept") {
+    for (range, weight) in weighted(head.all("accept")) {
         let range = range.to_ascii_lowercase();
         match range.as_slice() {
             b"text/html" | b"application/xhtml+xml" => html = html.max(weight),
@@ -105,7 +108,9 @@ mod tests {
             (&["*"], None),
             (&["-, ;q=1,, ja ; q=0.3"], Some("ja")),
         ] {
-            let found = language(&head("accept-language", accepted), &tags);
+            let accepted = accepted.iter().copied();
+            let found = preferred_language(accepted.clone().map(str::as_bytes), &tags);
+            let accepted: Vec<_> = accepted.collect();
             assert_eq!(found.map(|n| tags[n].as_str()), expected, "{accepted:?}");
         }
     }
@@ -153,6 +158,6 @@ mod tests {
     fn a_list_has_an_end() {
         let long = format!("{}ja", "fr,".repeat(100_000));
         let tags = ["ja".to_owned()];
-        assert_eq!(language(&head("accept-language", &[&long]), &tags), None);
+        assert_eq!(preferred_language([long.as_bytes()].into_iter(), &tags), None);
     }
 }

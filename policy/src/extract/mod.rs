@@ -147,21 +147,6 @@ impl Route {
     pub fn is_shadow(&self) -> bool {
         self.shadow
     }
-
-    /// Where the SKU is.
-    pub fn sku(&self) -> &[Source] {
-        &self.sku
-    }
-
-    /// Where the quantity is.
-    pub fn quantity(&self) -> &[Source] {
-        &self.quantity
-    }
-
-    /// The paths it is for.
-    pub fn path(&self) -> &Pattern {
-        &self.path
-    }
 }
 
 /// Reads what a body in the service's own form asks for: the members `sku` and `quantity` of a JSON

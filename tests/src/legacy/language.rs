@@ -1,7 +1,8 @@
 //! The languages of the shop, and its words.
 
-use axum::http::HeaderMap;
 use axum::http::header::ACCEPT_LANGUAGE;
+use axum::http::{HeaderMap, HeaderValue};
+use cartgate_policy::answer::preferred_language;
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
@@ -20,7 +21,9 @@ pub(super) type Words = (&'static str, &'static str);
 impl Language {
     /// What the page's address asks for, else what the browser does, else English.
     pub(super) fn of(asked: Option<&str>, headers: &HeaderMap) -> Self {
-        let preferred = || headers.get(ACCEPT_LANGUAGE)?.to_str().ok().and_then(preferred);
+        let accepted = headers.get_all(ACCEPT_LANGUAGE).iter().map(HeaderValue::as_bytes);
+        let all = [Self::Japanese, Self::English];
+        let preferred = || all.get(preferred_language(accepted, &all.map(Self::tag))?).copied();
         asked.and_then(Self::named).or_else(preferred).unwrap_or(Self::English)
     }
 
@@ -44,21 +47,6 @@ impl Language {
             _ => None,
         }
     }
-}
-
-/// The first of the languages with the highest `q` among those that the shop speaks (RFC 9110,
-/// section 12.5.4).
-fn preferred(header: &str) -> Option<Language> {
-    let mut best: Option<(f32, Language)> = None;
-    for range in header.split(',') {
-        let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
-        let weight = weight.trim().strip_prefix("q=").and_then(|q| q.parse().ok()).unwrap_or(0.0);
-        let is_better = weight > best.map_or(0.0, |(highest, _)| highest);
-        if let Some(language) = Language::named(tag.trim()).filter(|_| is_better) {
-            best = Some((weight, language));
-        }
-    }
-    best.map(|(_, language)| language)
 }
 
 /// What is said in large letters, and below.
