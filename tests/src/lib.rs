@@ -23,6 +23,7 @@ pub mod flood;
 pub mod http1;
 pub mod legacy;
 pub mod linear;
+pub mod mangled;
 pub mod paths;
 pub mod ports;
 pub mod process;

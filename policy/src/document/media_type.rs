@@ -1,6 +1,6 @@
 //! What kind of body a request says that it has.
 
-use super::parameters::{Parameterised, ParametersError};
+use super::parameters::{Parameterised, ParametersError, is_token};
 use super::{Document, DocumentError, Form, multipart, parse_json};
 
 /// The kinds of body that can be read.
@@ -84,10 +84,14 @@ fn looks_like_json(body: &[u8]) -> bool {
     body.starts_with(b"{") || body.starts_with(b"[")
 }
 
+/// Proxies make one header of two, with a comma between the values: some servers would then take the first
+/// for the type, and read a form where we read JSON. But no name has a comma in it.
 fn is_json(essence: &[u8]) -> bool {
     let essence = essence.to_ascii_lowercase();
-    essence == b"application/json"
-        || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+    match essence.strip_prefix(b"application/") {
+        Some(name) => name == b"json" || (name.ends_with(b"+json") && is_token(name)),
+        None => false,
+    }
 }
 
 /// Whether a SKU has one spelling in this charset, and we know it.
@@ -120,8 +124,15 @@ mod tests {
         check("multipart/form-data; boundary=\"x y\"", Ok(multipart));
         let none = "the body must be application/json, application/x-www-form-urlencoded or \
                     multipart/form-data";
-        for other in ["text/json", "application/json, text/plain", "", "application/jsonp", "json"]
-        {
+        for other in [
+            "text/json",
+            "application/json, text/plain",
+            "application/x-www-form-urlencoded,application/a+json",
+            "application/a b+json",
+            "",
+            "application/jsonp",
+            "json",
+        ] {
             check(other, Err(none));
         }
         assert!(matches!(MediaType::of(None), Err(DocumentError::NoContentType)));

@@ -69,9 +69,14 @@ fn parameter(raw: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 
 /// A token (RFC 9110, section 5.6.2), and what comes behind it.
 fn token(raw: &[u8]) -> Option<(&[u8], &[u8])> {
-    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    let end = raw.iter().position(|b| !is_token(b)).unwrap_or(raw.len());
+    let is_of_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    let end = raw.iter().position(|b| !is_of_token(b)).unwrap_or(raw.len());
     (end > 0).then(|| raw.split_at(end))
+}
+
+/// Whether all of it is one token.
+pub(super) fn is_token(raw: &[u8]) -> bool {
+    token(raw).is_some_and(|(_, behind)| behind.is_empty())
 }
 
 /// Why a value's parameters are not understood.
