@@ -101,16 +101,32 @@ fn a_validator_knows_right_from_wrong_by_the_schema() {
     for example in examples().into_iter().chain([decisions::configuration()]) {
         assert!(validator.is_valid(&example), "{example}");
     }
-    let wrong = |pointer: &str, value: Value| {
+    let is_valid = |pointer: &str, value: Value| {
         let mut config = examples().swap_remove(0);
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         match config.pointer_mut(parent).unwrap() {
             Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
             object => object[name] = value,
         }
-        assert!(!validator.is_valid(&config), "{config}");
-        assert!(Config::parse(config.to_string().as_bytes()).is_err(), "{config}");
+        let is_valid = Config::parse(config.to_string().as_bytes()).is_ok();
+        assert_eq!(validator.is_valid(&config), is_valid, "{config}");
+        is_valid
     };
+    for (kind, names) in [
+        ("json", &["", "/", "/sku", "/a/*/sku", "/*", "/a~0~1", "/**/*"][..]),
+        ("cookie", &["a", "__Host-a", "!#$%&'*+.^_`|~-"]),
+        ("header", &["x-sku", "hosts", "-", "1"]),
+        ("form", &[" ", "sku[]"]),
+    ] {
+        for name in names {
+            assert!(is_valid("/routes/0/sku/0", json!({kind: name})), "{kind}: {name}");
+        }
+    }
+    let at = |path| json!({"method": "POST", "path": path, "sku": [{"query": "sku"}]});
+    for path in ["/", "/a//b", "/a/", "/{a}/b/{b_1}", "/a;b=\"c\""] {
+        assert!(is_valid("/routes/0", at(path)), "{path}");
+    }
+    let wrong = |pointer: &str, value: Value| assert!(!is_valid(pointer, value));
     wrong("/routs", json!([]));
     wrong("/default_limit/burst", json!(0));
     wrong("/default_limit/burst", json!(1_000_001));
@@ -121,6 +137,28 @@ fn a_validator_knows_right_from_wrong_by_the_schema() {
     wrong("/service", json!({"cluster": "c", "timeout_ms": 49}));
     wrong("/routes/0/sku/0", json!({"trailer": "x"}));
     wrong("/routes/0/failure_modes", json!({"no_sku": "pass"}));
+    wrong("/service", json!(null));
+    wrong("/service", json!({"cluster": ""}));
+    wrong("/routes", json!([]));
+    wrong("/routes/0/sku", json!([]));
+    wrong("/routes/0/method", json!("post"));
+    for path in ["cart", "/a*", "/a/{b", "/{b-c}", "/%61"] {
+        wrong("/routes/0", at(path));
+    }
+    for name in ["host", "X-Sku", "x sku", ""] {
+        wrong("/routes/0/sku/0", json!({"header": name}));
+    }
+    for name in ["", "a b", "a=b", "a\"", "a\\", "\u{e9}"] {
+        wrong("/routes/0/sku/0", json!({"cookie": name}));
+    }
+    for pointer in ["sku", "/a~2", "/*/a/*", "/*/*"] {
+        wrong("/routes/0/sku/0", json!({"json": pointer}));
+    }
+    wrong("/routes/0/sku/0", json!({"form": ""}));
+    wrong("/sku", json!({"pattern": ""}));
+    let limit = |n: u8| json!({"client": {"header": format!("h{n}")}, "limit": {"per_second": 1, "burst": 1}});
+    wrong("/client_limits", (0..5).map(limit).collect());
+    wrong("/answers", json!({"words": {"en": {"sold-out": {"title": "", "text": "x"}}}}));
 }
 
 /// What is counted is in the reference, by its whole name or by how it ends.

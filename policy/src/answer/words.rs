@@ -28,8 +28,10 @@ pub const SAID: [ProblemType; 12] = [
 #[serde(deny_unknown_fields)]
 pub struct Words {
     /// What has happened, in a few words: at most 200 bytes.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 200)))]
     pub title: String,
     /// What to do now: at most 1000 bytes.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1_000)))]
     pub text: String,
 }
 

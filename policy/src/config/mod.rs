@@ -60,12 +60,14 @@ pub struct Config {
     /// The table for SKUs that are not listed in `limits`.
     #[serde(default, deserialize_with = "object")]
     slots: Slots,
-    /// What one client may take of a SKU: at most [`Config::CLIENT_LIMITS_MAX`] such limits, each by
-    /// another source. Each must admit a request, and so must its SKU's.
+    /// What one client may take of a SKU: at most four such limits, each by another
+    /// source. Each must admit a request, and so must its SKU's.
     #[serde(default, deserialize_with = "objects")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 4)))]
     client_limits: Vec<ClientLimit>,
     /// The service that the edge reports to, and hears of hot items from. Left out: the edge knows of none.
     #[serde(default, deserialize_with = "optional_object")]
+    #[cfg_attr(feature = "schema", schemars(with = "Service"))]
     service: Option<Service>,
     /// How the shop spells its SKUs. The service must be given the same.
     #[serde(default, deserialize_with = "object")]
@@ -85,6 +87,7 @@ pub struct Config {
     /// The requests that are limited. Of several that match, the first counts; what none matches
     /// passes.
     #[serde(deserialize_with = "objects")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     routes: Vec<Rc<Route>>,
 }
 

@@ -31,7 +31,7 @@ impl Service {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String"))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("minLength" = 1, "maxLength" = 255)))]
 #[serde(try_from = "String")]
 struct ClusterName(Box<str>);
 

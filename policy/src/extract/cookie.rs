@@ -12,7 +12,7 @@ use crate::document::looks_like;
 /// The name of a cookie (RFC 6265, section 4.1.1), compared exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String"))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("pattern" = "^[!#$%&'*+.0-9A-Z^_`a-z|~-]+$")))]
 #[serde(try_from = "String")]
 pub struct CookieName(String);
 

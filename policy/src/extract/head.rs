@@ -75,7 +75,7 @@ fn split(target: &[u8]) -> (&[u8], &[u8]) {
 /// An HTTP method: `POST`. Methods are case-sensitive (RFC 9110, section 9.1).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String"))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("pattern" = "^[A-Z-]+$")))]
 #[serde(try_from = "String")]
 pub struct Method(String);
 

@@ -56,6 +56,7 @@ pub struct Route {
     /// The paths it is for: `/v1/reservations`, `/cart/{sku}/add`.
     pub(crate) path: Pattern,
     /// Where the SKU is.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub(crate) sku: Vec<Source>,
     /// Where the quantity is; a request that names none asks for one unit.
     #[serde(default)]

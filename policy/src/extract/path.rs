@@ -14,7 +14,7 @@ use thiserror::Error;
 /// `/cart`, as most servers see it; an encoded slash stays within its segment.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String"))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("pattern" = "^(/([^{}%?#*/]*|\\{[A-Za-z0-9_]+\\}))+$")))]
 #[serde(try_from = "String")]
 pub struct Pattern {
     segments: Vec<Segment>,

@@ -206,7 +206,7 @@ impl Source {
 /// The name of a path segment, query parameter or form field. It is compared decoded and exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String"))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("minLength" = 1)))]
 #[serde(try_from = "String")]
 pub struct Field(String);
 
@@ -233,7 +233,7 @@ pub struct FieldError;
 /// The name of a header (RFC 9110, section 5.1), in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String"))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("pattern" = "^(?!host$)[a-z0-9-]+$")))]
 #[serde(try_from = "String")]
 pub struct HeaderName(String);
 

@@ -1,9 +1,11 @@
 //! How a shop spells its SKUs.
 
 use std::borrow::Cow;
+use std::hash::Hasher as _;
 
 use regex_lite::{Regex, RegexBuilder};
 use serde::Deserialize;
+use siphasher::sip::SipHasher13;
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -83,6 +85,17 @@ impl SkuForm {
         self.check(sku)
     }
 
+    /// What tells this form from others, on every machine: of two texts that are not the same, one in 2^64 has
+    /// the same.
+    pub fn fingerprint(&self) -> u64 {
+        let Self { trim, case, unicode, len_max: LenMax(len_max), pattern } = self;
+        let pattern = pattern.as_ref().map_or("", |pattern| &pattern.raw);
+        let text = format!("{trim} {case:?} {unicode:?} {len_max} {pattern}");
+        let mut hasher = SipHasher13::new();
+        hasher.write(text.as_bytes());
+        hasher.finish()
+    }
+
     fn normalize<'r>(&self, raw: &'r str) -> Result<Cow<'r, str>, SkuError> {
         if self.unicode == Unicode::Keep || raw.is_ascii() {
             return Ok(raw.into());
@@ -118,7 +131,7 @@ impl SkuForm {
 /// A regular expression for the whole of a SKU. Matching takes time in proportion to the SKU's length.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String"))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("minLength" = 1, "maxLength" = 256)))]
 #[serde(try_from = "String")]
 pub struct SkuPattern {
     raw: String,
@@ -188,6 +201,8 @@ impl TryFrom<u64> for LenMax {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -233,6 +248,25 @@ mod tests {
         check(json!({"unicode": "nfkc"}), &wide, Ok(&"A".repeat(64)));
         let wider = format!("{wide}A");
         check(json!({"unicode": "nfkc"}), &wider, Err(SkuError::TooLong { len: 257 }));
+    }
+
+    #[test]
+    fn each_form_has_a_fingerprint_of_its_own() {
+        let forms = [
+            json!({}),
+            json!({"trim": false}),
+            json!({"case": "upper"}),
+            json!({"case": "lower"}),
+            json!({"unicode": "nfkc"}),
+            json!({"len_max": 8}),
+            json!({"pattern": "[A-Z]+"}),
+            json!({"pattern": "[A-Z]*"}),
+        ];
+        let fingerprints: BTreeSet<_> =
+            forms.iter().map(|json| form(json.clone()).fingerprint()).collect();
+        assert_eq!(fingerprints.len(), forms.len());
+        // The edge's is another program than the service's.
+        assert_eq!(SkuForm::default().fingerprint(), 0xfbb6_6827_d017_4efe);
     }
 
     #[test]
