@@ -49,6 +49,8 @@ pub struct Metrics {
     edges_behind: Gauge,
     registry_revision: Gauge,
     reports: Family<ReportLabels, Counter>,
+    /// Reports of edges that are not told the same SKU form as this process.
+    pub misspelt_reports: Counter,
     /// SKUs that were noticed, and made hot items.
     pub detected: Counter,
     /// Those that were let go, since they were calm again.
@@ -134,6 +136,7 @@ impl Default for Metrics {
             edges_behind: Gauge::default(),
             registry_revision: Gauge::default(),
             reports: Family::default(),
+            misspelt_reports: Counter::default(),
             detected: Counter::default(),
             let_go: Counter::default(),
             expired: Counter::default(),
@@ -235,6 +238,11 @@ impl Metrics {
             self.registry_revision.clone(),
         );
         r.register("edge_reports", "Reports of edges, by what came of them", self.reports.clone());
+        r.register(
+            "edge_reports_misspelt",
+            "Reports of edges whose `sku` is not the service's `[sku]`: they limit other SKUs than it sells",
+            self.misspelt_reports.clone(),
+        );
         r.register(
             "hot_items_detected",
             "Hot items that nobody had registered, but that were noticed",

@@ -117,6 +117,9 @@ impl Edge {
             self.metrics.show_fleet(contact, hot_items);
         }
         if let Some(report) = ticked.report {
+            // The service is to say so if its form is another.
+            let sku_form = Some(self.config.sku().fingerprint());
+            let report = Report { sku_form, ..report };
             let call = send(&report, fleet.edge, service);
             fleet.sent(call.as_ref().ok().copied(), self.jitter());
             self.metrics.count_report();

@@ -28,6 +28,7 @@ mod leader;
 mod look;
 mod post;
 mod seat;
+mod spelling;
 mod states;
 mod together;
 
@@ -55,6 +56,7 @@ use detector::Source;
 use leader::{Leader, Rules};
 use post::{Counts, Post, Told, What};
 use seat::Seat;
+use spelling::Spelling;
 
 /// The service's side of hot items at the edges.
 pub struct Control {
@@ -64,6 +66,7 @@ pub struct Control {
     /// What monotonic time is counted from.
     started: Instant,
     rules: Rules,
+    spelling: Spelling,
     seat: Mutex<Seat>,
     /// The way to the leader, if that may be another process.
     post: Option<Arc<Post>>,
@@ -125,6 +128,7 @@ impl Control {
             clock: Arc::clone(clock),
             started: Instant::now(),
             rules: Rules::new(config),
+            spelling: Spelling::new(&config.sku),
             seat: Mutex::new(seat),
             post,
             may_lead: config.roles.contains(&Role::Api),
@@ -138,6 +142,9 @@ impl Control {
     /// # Errors
     /// It is outdated, or there are too many edges, or nobody can answer now.
     pub async fn report(&self, edge: u64, report: Report) -> Result<Reply, ReportError> {
+        if self.spelling.is_another(edge, &report, self.now_ms()) {
+            self.metrics.misspelt_reports.inc();
+        }
         let answer = match self.ask(What::Report { edge, report }).await {
             Some(Told::Reply(reply)) => Ok(*reply),
             Some(Told::NotTaken(error)) => Err(ReportError::NotTaken(error)),

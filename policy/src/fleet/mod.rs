@@ -70,6 +70,9 @@ pub struct Report {
     pub over_ms: u64,
     /// Others that it is often asked for.
     pub heavy: Vec<Heavy>,
+    /// The [fingerprint](crate::SkuForm::fingerprint) of the form that it gives SKUs; `None`: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sku_form: Option<u64>,
 }
 
 /// What an edge says of a hot item.

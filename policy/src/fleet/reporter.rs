@@ -158,7 +158,7 @@ impl Reporter {
         let news = self.news.clone();
         self.on_its_way = Some(OnItsWay { sent_ms: now_ms, news });
         let (number, known) = (self.number, self.table.version);
-        Report { number, known, holds, is_all, items, over_ms, heavy }
+        Report { number, known, holds, is_all, items, over_ms, heavy, sku_form: None }
     }
 
     /// Takes the answer to the report that is on its way.
