@@ -65,9 +65,11 @@ fn lines(sku: &str, requests: u64) -> String {
 /// What a real Envoy logs of requests whose SKU is in the path, in the format that it is told: all are
 /// found, and as many denied as clients were told.
 async fn check_envoys_log(log_format: Option<Value>) {
-    let configuration = filter::configuration(filter::SLOW, &[("SNEAKER", (1, 7))]);
+    let mut configuration = filter::configuration(filter::SLOW, &[("SNEAKER", (1, 7))]);
+    configuration["access_log"] = json!(true);
     let config = EnvoyConfig::shipped().unwrap().route_everything();
     let mut config = config.filter_configuration(&configuration);
+    let is_shipped = log_format.is_none();
     if let Some(log_format) = log_format {
         config = config.set("log_format", &log_format);
     }
@@ -92,9 +94,13 @@ async fn check_envoys_log(log_format: Option<Value>) {
     fs::write(&routes, configuration.to_string()).unwrap();
     let by_routes = ["--routes", routes.to_str().unwrap()];
     let by_path = ["--sku", "path:/by-path/{sku}"];
-    for place in [by_routes, by_path] {
+    // The filter leaves lines for logs in JSON, as the shipped one is.
+    let by_lines = ["--sku", "lines:lines"];
+    let places =
+        if is_shipped { &[by_routes, by_path, by_lines][..] } else { &[by_routes, by_path] };
+    for place in places {
         let options = ["--window-ms", "60000", "--threshold", "1", "--json"];
-        let scan = scan(&[&place, &options[..]].concat(), &log).await;
+        let scan = scan(&[&place[..], &options[..]].concat(), &log).await;
         assert_eq!(scan.status, 0, "{scan:?}");
         let report = scan.report();
         let lines = &report["lines"];

@@ -20,8 +20,9 @@ pub struct ScanArguments {
     /// They are read side by side, in order of time: logs of several edges are one.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Where the SKU is: `path:/cart/{sku}/add`, `query:NAME`, or `json:KEY` of a JSON line. May be given
-    /// several times; the first that is there counts.
+    /// Where the SKU is: `path:/cart/{sku}/add`, `query:NAME`, or `json:KEY` of a JSON line; `lines:lines` is what
+    /// cartgate's filter leaves there of any request. May be given several times; the first that is there
+    /// counts.
     #[arg(long, value_name = "PLACE")]
     pub sku: Vec<Place>,
     /// A filter's configuration (JSON), whose routes say where the SKU is, as far as path and query go.

@@ -75,6 +75,8 @@ pub(super) struct Log {
     name: String,
     bytes: Box<dyn BufRead>,
     line: Vec<u8>,
+    /// Of the last line, which was for several SKUs.
+    more: Vec<Event>,
 }
 
 /// A log that cannot be read.
@@ -116,7 +118,7 @@ pub(super) fn open(paths: &[PathBuf]) -> Result<Vec<Log>, LogError> {
             let name = name(&file);
             let opened = File::open(&file).and_then(Log::bytes);
             let bytes = opened.map_err(|source| LogError::Read { name: name.clone(), source })?;
-            logs.push(Log { name, bytes, line: Vec::new() });
+            logs.push(Log { name, bytes, line: Vec::new(), more: Vec::new() });
         }
     }
     Ok(logs)
@@ -160,7 +162,7 @@ impl Log {
     pub(super) fn new(name: &str, bytes: impl Read + 'static) -> Result<Self, LogError> {
         let read = |source| LogError::Read { name: name.to_owned(), source };
         let bytes = Self::bytes(bytes).map_err(read)?;
-        Ok(Self { name: name.to_owned(), bytes, line: Vec::new() })
+        Ok(Self { name: name.to_owned(), bytes, line: Vec::new(), more: Vec::new() })
     }
 
     /// Unpacks what is gz, whatever it is called.
@@ -182,14 +184,13 @@ impl Log {
         reading: &Reading,
         seen: &mut Seen,
     ) -> Result<Option<Event>, LogError> {
-        loop {
-            let more = self.next_line();
-            let more = more.map_err(|source| LogError::Read { name: self.name.clone(), source })?;
-            let Some(is_whole) = more else { return Ok(None) };
-            if let Some(event) = reading.event(&self.line, is_whole, seen) {
-                return Ok(Some(event));
-            }
+        while self.more.is_empty() {
+            let line = self.next_line();
+            let line = line.map_err(|source| LogError::Read { name: self.name.clone(), source })?;
+            let Some(is_whole) = line else { return Ok(None) };
+            self.more = reading.events(&self.line, is_whole, seen);
         }
+        Ok(self.more.pop())
     }
 
     /// Reads a line, or its beginning if it is too long, and says whether it is whole.
@@ -209,11 +210,11 @@ impl Log {
 }
 
 impl Reading {
-    /// The request for a SKU that a line tells of, if it does.
-    fn event(&self, line: &[u8], is_whole: bool, seen: &mut Seen) -> Option<Event> {
+    /// The request that a line tells of, for each of its SKUs.
+    fn events(&self, line: &[u8], is_whole: bool, seen: &mut Seen) -> Vec<Event> {
         let line = line.trim_ascii();
         if line.is_empty() {
-            return None;
+            return Vec::new();
         }
         seen.lines.read += 1;
         let entry = match is_whole {
@@ -225,26 +226,27 @@ impl Reading {
             Err(reason) => {
                 seen.lines.unreadable += 1;
                 seen.example.get_or_insert_with(|| Unreadable { line: excerpt(line), reason });
-                return None;
+                return Vec::new();
             }
         };
         if self.since.is_some_and(|since| entry.at < since) {
             seen.lines.old += 1;
-            return None;
+            return Vec::new();
         }
         match self.places.target(&entry) {
-            Target::Sku(sku) => {
+            Target::Skus(skus) => {
                 seen.lines.counted += 1;
                 seen.has_fractions |= !entry.at.0.is_multiple_of(1_000);
-                Some(Event { at: entry.at, sku, is_denied: entry.status == 429 })
+                let (at, is_denied) = (entry.at, entry.status == 429);
+                skus.into_iter().map(|sku| Event { at, sku, is_denied }).collect()
             }
             Target::NoSku => {
                 seen.lines.no_sku += 1;
-                None
+                Vec::new()
             }
             Target::Other => {
                 seen.lines.other += 1;
-                None
+                Vec::new()
             }
         }
     }

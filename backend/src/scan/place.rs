@@ -23,6 +23,8 @@ pub enum Place {
     Query(Field),
     /// `json:product`: a member of a JSON line, for shops that log it.
     Member(String),
+    /// `lines:lines`: a member of a JSON line in which the filter has left SKUs and quantities, `A=1,B=2`.
+    Lines(String),
 }
 
 /// The name of the segment that is the SKU.
@@ -46,6 +48,7 @@ impl FromStr for Place {
             }
             "query" => field(name).map(Self::Query).map_err(|e| wrong(e.to_string())),
             "json" if !name.is_empty() => Ok(Self::Member(name.to_owned())),
+            "lines" if !name.is_empty() => Ok(Self::Lines(name.to_owned())),
             _ => Err(unknown()),
         }
     }
@@ -55,7 +58,9 @@ impl FromStr for Place {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PlaceError {
     /// It is of no kind that we know.
-    #[error("{raw:?} names no place: give path:/cart/{{sku}}/add, query:NAME or json:KEY")]
+    #[error(
+        "{raw:?} names no place: give path:/cart/{{sku}}/add, query:NAME, json:KEY or lines:KEY"
+    )]
     Unknown {
         /// What was given.
         raw: String,
@@ -73,8 +78,8 @@ pub enum PlaceError {
 /// What a logged request was for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A unit or more of this SKU.
-    Sku(Sku),
+    /// A unit or more of each of these SKUs: of one at least.
+    Skus(Vec<Sku>),
     /// It should name a SKU, and names none.
     NoSku,
     /// Something else.
@@ -96,6 +101,7 @@ pub(super) enum Named {
     Route(Route),
     Query(Field),
     Member(String),
+    Lines(String),
 }
 
 /// Why there is nothing to look for.
@@ -127,6 +133,7 @@ impl Places {
             }
             Place::Query(field) => Named::Query(field),
             Place::Member(key) => Named::Member(key),
+            Place::Lines(key) => Named::Lines(key),
         };
         let places = places.iter().map(ready).collect();
         Self::Named { method, places }
@@ -165,6 +172,11 @@ impl Named {
                 Some(Value::Number(number)) if number.is_u64() => sku(&number.to_string()),
                 Some(_) => Target::NoSku,
             },
+            Self::Lines(key) => match entry.members.get(key) {
+                None | Some(Value::Null) => Target::Other,
+                Some(Value::String(raw)) => lines(raw),
+                Some(_) => Target::NoSku,
+            },
         }
     }
 }
@@ -172,13 +184,19 @@ impl Named {
 fn by_route(route: &Route, head: &Head<'_>, form: &SkuForm) -> Target {
     let reading = route.read_head(head, form);
     let lines = reading.and_then(|reading| route.read_body(reading, b"", form));
-    // What a head names is one SKU.
-    let line = lines.ok().and_then(|lines| lines.into_iter().next());
-    line.map_or(Target::NoSku, |line| Target::Sku(line.sku))
+    lines.map_or(Target::NoSku, |lines| {
+        Target::Skus(lines.into_iter().map(|line| line.sku).collect())
+    })
 }
 
 fn sku(raw: &str) -> Target {
-    Sku::parse(raw).map_or(Target::NoSku, Target::Sku)
+    Sku::parse(raw).map_or(Target::NoSku, |sku| Target::Skus(vec![sku]))
+}
+
+/// What the filter has left for the access log.
+fn lines(raw: &str) -> Target {
+    let sku = |line: &str| Sku::parse(line.split_once('=')?.0).ok();
+    raw.split(',').map(sku).collect::<Option<_>>().map_or(Target::NoSku, Target::Skus)
 }
 
 #[cfg(test)]
@@ -199,14 +217,14 @@ mod tests {
         Places::named(Method::try_from("POST".to_owned()).unwrap(), &places)
     }
 
-    /// `expected`: the SKU, or `-` where there should be one.
+    /// `expected`: the SKU, several with a space between them, or `-` where there should be one.
     #[track_caller]
     fn check(places: &Places, entry: &Entry, expected: Option<&str>) {
         let found = places.target(entry);
         let expected = match expected {
             None => Target::Other,
             Some("-") => Target::NoSku,
-            Some(raw) => Target::Sku(Sku::parse(raw).unwrap()),
+            Some(raw) => Target::Skus(raw.split(' ').map(|sku| Sku::parse(sku).unwrap()).collect()),
         };
         assert_eq!(found, expected, "{entry:?}");
     }
@@ -253,6 +271,19 @@ mod tests {
     }
 
     #[test]
+    fn in_what_the_filter_has_left() {
+        let places = named(&["lines:lines"]);
+        let check = |members, expected| check(&places, &entry("POST", "/", members), expected);
+        check(json!({"lines": "A-1=2"}), Some("A-1"));
+        check(json!({"lines": "A-1=2,B=1"}), Some("A-1 B"));
+        check(json!({"lines": null}), None);
+        check(json!({}), None);
+        for other in [json!(""), json!("A"), json!("A=1,"), json!("a b=1"), json!(["A=1"])] {
+            check(json!({"lines": other}), Some("-"));
+        }
+    }
+
+    #[test]
     fn the_first_place_that_has_something_counts() {
         let places = named(&["path:/cart/{sku}/add", "query:sku"]);
         check(&places, &entry("POST", "/cart/A/add?sku=B", Value::Null), Some("A"));
@@ -286,9 +317,11 @@ mod tests {
             assert_eq!(raw.parse::<Place>().unwrap_err().to_string(), expected);
         };
         let unknown = |raw: &str| {
-            format!("{raw:?} names no place: give path:/cart/{{sku}}/add, query:NAME or json:KEY")
+            format!(
+                "{raw:?} names no place: give path:/cart/{{sku}}/add, query:NAME, json:KEY or lines:KEY"
+            )
         };
-        for raw in ["sku", "header:x-sku", "json:", ""] {
+        for raw in ["sku", "header:x-sku", "json:", "lines:", ""] {
             check(raw, &unknown(raw));
         }
         check("path:cart", "\"path:cart\": a path starts with /");

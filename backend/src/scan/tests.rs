@@ -78,6 +78,23 @@ fn hot(report: &Value) -> Vec<(&str, f64, u64)> {
 }
 
 #[test]
+fn a_cart_is_a_request_for_each_of_its_skus() {
+    let line = |n: u64| {
+        let (at, lines) = (time(n * 10), if n < 20 { "A=1,B=3" } else { "B=1" });
+        format!(
+            "{}\n",
+            json!({"time": at, "method": "POST", "path": "/v1/carts", "status": 201, "lines": lines})
+        )
+    };
+    let method = "POST".to_owned().try_into().unwrap();
+    let places = Places::named(method, &["lines:lines".parse().unwrap()]);
+    let text: String = (0..30).map(line).collect();
+    let report = found(&mut [log(text)], &Reading { places, ..reading() }, ASKED);
+    assert_eq!(report["lines"]["counted"], 30);
+    assert_eq!(hot(&report), [("B", 30.0, 30), ("A", 20.0, 20)]);
+}
+
+#[test]
 fn what_is_hot_is_proposed_and_the_rest_is_shown() {
     let tee = second(0, "TEE", 9);
     let sneaker: String = (0..30).map(|n| json_line(500 + n * 10, "SNEAKER", 429)).collect();
