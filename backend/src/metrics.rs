@@ -49,8 +49,8 @@ pub struct Metrics {
     edges_behind: Gauge,
     registry_revision: Gauge,
     reports: Family<ReportLabels, Counter>,
-    /// Reports of edges that are not told the same SKU form as this process.
-    pub misspelt_reports: Counter,
+    /// Reports of edges that give SKUs another form than this process.
+    pub other_sku_form: Counter,
     /// SKUs that were noticed, and made hot items.
     pub detected: Counter,
     /// Those that were let go, since they were calm again.
@@ -136,7 +136,7 @@ impl Default for Metrics {
             edges_behind: Gauge::default(),
             registry_revision: Gauge::default(),
             reports: Family::default(),
-            misspelt_reports: Counter::default(),
+            other_sku_form: Counter::default(),
             detected: Counter::default(),
             let_go: Counter::default(),
             expired: Counter::default(),
@@ -239,9 +239,9 @@ impl Metrics {
         );
         r.register("edge_reports", "Reports of edges, by what came of them", self.reports.clone());
         r.register(
-            "edge_reports_misspelt",
+            "edge_reports_other_sku_form",
             "Reports of edges whose `sku` is not the service's `[sku]`: they limit other SKUs than it sells",
-            self.misspelt_reports.clone(),
+            self.other_sku_form.clone(),
         );
         r.register(
             "hot_items_detected",

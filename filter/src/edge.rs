@@ -16,7 +16,7 @@ use crate::host::{self, HostError, LogLevel, SharedData};
 use crate::metrics::Metrics;
 
 /// With every so many ticks Envoy is told what was counted.
-const TELL_TICKS: u32 = 4;
+const TELL_TICKS: u32 = 2;
 
 // As the counts' keys, in `counter`.
 const SEED_KEY: &str = "cartgate/1/seed";

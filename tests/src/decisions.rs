@@ -243,10 +243,12 @@ fn hostile() -> Vec<Case> {
         Case::new("a null", "/any", Err("malformed")).body(JSON, r#"{"sku": "A\u0000"}"#),
         Case::new("a huge number", "/any", Err("malformed"))
             .body(JSON, r#"{"sku": "A", "quantity": 1e9}"#),
-        Case::new("two kinds in one", "/any", Err("unsupported")).body(
-            "application/x-www-form-urlencoded,application/a+json",
-            r#"{"sku": "A", "x": "&sku=B&"}"#,
-        ),
+        Case::new("two kinds in one", "/any", Err("unsupported"))
+            .body("text/plain,application/a+json", r#"{"sku": "A"}"#),
+        Case::new("JSON that is a form to some", "/any", Err("conflict"))
+            .body("application/x-www-form-urlencoded+json", r#"{"sku": "A", "x": "&sku=B&"}"#),
+        Case::new("JSON that says it is a form", "/any", Err("conflict"))
+            .body("application/json; x=urlencoded", r#"{"sku": "A", "x": "&sku=B&"}"#),
         Case::new("a part's name in quotes", "/any", Err("malformed")).body(
             MULTIPART,
             "--XX\r\nContent-Disposition: form-data; name='sku'\r\n\r\nA\r\n--XX--",

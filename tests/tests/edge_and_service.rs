@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 
 const REQUESTS: usize = 600;
 
-/// Spelt in one way on both sides.
+/// The same on both sides.
 const SKU_FORM: &str =
     "[sku]\ncase = \"upper\"\nunicode = \"nfkc\"\n[detection]\nenabled = false\n";
 
 const CARTS_LINES_MAX: usize = 50;
 
-/// Both as shipped, but for how the edge spells SKUs.
-async fn spelt_at_the_edge(form: &Value, service: &str) -> Site {
+/// Both as shipped, but for the form that the edge gives SKUs.
+async fn with_form_at_the_edge(form: &Value, service: &str) -> Site {
     let config = EnvoyConfig::shipped().unwrap();
     let mut filter = config.filter_settings().unwrap();
     filter["sku"] = form.clone();
@@ -154,22 +154,22 @@ async fn read_the_same_from_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn the_service_says_that_an_edge_spells_otherwise() {
-    let site = spelt_at_the_edge(&json!({"case": "upper"}), SKU_FORM).await;
+async fn the_service_says_that_an_edge_has_another_form() {
+    let site = with_form_at_the_edge(&json!({"case": "upper"}), SKU_FORM).await;
     eventually("a report that is counted", || async {
         let metrics = site.back().metrics().await.ok()?;
         let count = metrics
             .lines()
-            .find_map(|l| l.strip_prefix("cartgate_edge_reports_misspelt_total "))?;
+            .find_map(|l| l.strip_prefix("cartgate_edge_reports_other_sku_form_total "))?;
         (count != "0").then_some(())
     })
     .await;
-    assert_eq!(site.service.log().matches("an edge spells SKUs in another way").count(), 1);
+    assert_eq!(site.service.log().matches("an edge gives SKUs another form").count(), 1);
 }
 
 #[tokio::test]
-async fn nothing_is_said_of_an_edge_that_spells_the_same() {
-    let site = spelt_at_the_edge(&json!({"unicode": "nfkc", "case": "upper"}), SKU_FORM).await;
+async fn nothing_is_said_of_an_edge_that_has_the_same() {
+    let site = with_form_at_the_edge(&json!({"unicode": "nfkc", "case": "upper"}), SKU_FORM).await;
     eventually("reports that are answered", || async {
         let metrics = site.back().metrics().await.ok()?;
         let answered = "cartgate_edge_reports_total{outcome=\"answered\"} ";
@@ -178,5 +178,5 @@ async fn nothing_is_said_of_an_edge_that_spells_the_same() {
     })
     .await;
     let metrics = site.back().metrics().await.unwrap();
-    assert!(metrics.contains("cartgate_edge_reports_misspelt_total 0"), "{metrics}");
+    assert!(metrics.contains("cartgate_edge_reports_other_sku_form_total 0"), "{metrics}");
 }

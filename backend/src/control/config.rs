@@ -18,7 +18,7 @@ pub struct EdgesConfig {
     /// new. 1,000 to 60,000; on a shared store at least 3,000, twice as long as a leader that hangs is
     /// waited for.
     pub ttl_ms: u64,
-    /// How often an edge reports, in milliseconds. 50 up to a quarter of `ttl_ms`, so that no session ends
+    /// How often an edge reports, in milliseconds. 100 up to a quarter of `ttl_ms`, so that no session ends
     /// because two reports were lost.
     pub report_every_ms: u64,
     /// The most edges; one more is answered 503, and has the limits of its own configuration. 1 to 100,000.
@@ -89,7 +89,7 @@ impl EdgesConfig {
     pub fn check(&self, is_shared: bool) -> Result<(), ConfigError> {
         let ttl_ms_min = if is_shared { SHARED_TTL_MS_MIN } else { 1_000 };
         check("edges.ttl_ms", self.ttl_ms, ttl_ms_min..=60_000)?;
-        check("edges.report_every_ms", self.report_every_ms, 50..=self.ttl_ms / 4)?;
+        check("edges.report_every_ms", self.report_every_ms, 100..=self.ttl_ms / 4)?;
         check("edges.edges_max", count(self.edges_max), 1..=100_000)
     }
 
@@ -151,7 +151,7 @@ mod tests {
         check("[edges]\nttl_ms = 1_000\nreport_every_ms = 250\nedges_max = 5", None);
         check("[edges]\nttl = 5", Some("unknown field `ttl`, expected one of `ttl_ms`"));
         check("[edges]\nttl_ms = 999", Some("edges.ttl_ms = 999 is out of range"));
-        check("[edges]\nttl_ms = 1_000\nreport_every_ms = 251", Some("set it to 50 up to 250"));
+        check("[edges]\nttl_ms = 1_000\nreport_every_ms = 251", Some("set it to 100 up to 250"));
         check("[edges]\nedges_max = 0", Some("edges.edges_max = 0 is out of range"));
         check("[detection]\nper_s = 0", Some("detection.per_s = 0 is out of range"));
         check(

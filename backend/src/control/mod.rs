@@ -26,9 +26,9 @@ pub mod detector;
 pub mod follow;
 mod leader;
 mod look;
+mod own_form;
 mod post;
 mod seat;
-mod spelling;
 mod states;
 mod together;
 
@@ -54,9 +54,9 @@ pub use look::Looking;
 
 use detector::Source;
 use leader::{Leader, Rules};
+use own_form::OwnForm;
 use post::{Counts, Post, Told, What};
 use seat::Seat;
-use spelling::Spelling;
 
 /// The service's side of hot items at the edges.
 pub struct Control {
@@ -66,7 +66,7 @@ pub struct Control {
     /// What monotonic time is counted from.
     started: Instant,
     rules: Rules,
-    spelling: Spelling,
+    own_form: OwnForm,
     seat: Mutex<Seat>,
     /// The way to the leader, if that may be another process.
     post: Option<Arc<Post>>,
@@ -128,7 +128,7 @@ impl Control {
             clock: Arc::clone(clock),
             started: Instant::now(),
             rules: Rules::new(config),
-            spelling: Spelling::new(&config.sku),
+            own_form: OwnForm::new(&config.sku),
             seat: Mutex::new(seat),
             post,
             may_lead: config.roles.contains(&Role::Api),
@@ -142,8 +142,8 @@ impl Control {
     /// # Errors
     /// It is outdated, or there are too many edges, or nobody can answer now.
     pub async fn report(&self, edge: u64, report: Report) -> Result<Reply, ReportError> {
-        if self.spelling.is_another(edge, &report, self.now_ms()) {
-            self.metrics.misspelt_reports.inc();
+        if self.own_form.is_another(edge, &report, self.now_ms()) {
+            self.metrics.other_sku_form.inc();
         }
         let answer = match self.ask(What::Report { edge, report }).await {
             Some(Told::Reply(reply)) => Ok(*reply),

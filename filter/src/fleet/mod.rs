@@ -34,12 +34,13 @@ use pulse::Pulse;
 
 pub(crate) use view::{HotItem, View};
 
-/// How often a thread ticks: how soon it hears of hot items what the service has told another.
-pub(crate) const TICK_MS: u32 = 50;
+/// How often a thread ticks: how soon it hears of hot items what the service has told another. Each time
+/// the thread that reports looks at all of them.
+pub(crate) const TICK_MS: u32 = 100;
 
 /// With every so many ticks a thread says which SKUs are asked for most that are no hot items: over a
 /// shorter time there would be little to tell them by.
-const HEAVY_TICKS: u32 = 4;
+const HEAVY_TICKS: u32 = 2;
 
 /// One worker thread's part.
 pub(crate) struct Fleet<S> {

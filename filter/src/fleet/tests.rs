@@ -129,7 +129,7 @@ impl World {
         let mut admitted = 0;
         for n in 0..requests {
             self.clock.now_ns.set(self.now_ns() + NS_PER_MS);
-            if n % 50 == 49 {
+            if n % TICK_MS as usize == TICK_MS as usize - 1 {
                 let now_ns = self.now_ns();
                 self.clock.now_ns.set(now_ns - TICK_NS);
                 self.tick(&[]);
@@ -178,19 +178,19 @@ fn what_all_threads_are_asked_for_is_reported() {
     for _ in 0..20 {
         world.tick(&[]);
         for thread in 0..2 {
-            (0..5).for_each(|_| _ = world.ask(thread, "HOT"));
-            (0..3).for_each(|_| _ = world.ask(thread, "OTHER"));
+            (0..10).for_each(|_| _ = world.ask(thread, "HOT"));
+            (0..6).for_each(|_| _ = world.ask(thread, "OTHER"));
         }
     }
     let (_, last) = world.reports.last().unwrap();
-    // Ten units in 50 ms.
+    // Twenty units in 100 ms.
     let [hot] = &last.items[..] else { panic!("{last:?}") };
     assert!(hot.sku == sku("HOT") && (180..=200).contains(&hot.demand), "{hot:?}");
     let heavy = world.reports.iter().flat_map(|(_, report)| &report.heavy);
     let units: u64 = heavy.clone().map(|heavy| heavy.units).sum();
-    assert!(heavy.clone().all(|heavy| heavy.sku == sku("OTHER")) && (80..=120).contains(&units));
+    assert!(heavy.clone().all(|heavy| heavy.sku == sku("OTHER")) && (160..=240).contains(&units));
     let over_ms: u64 = world.reports.iter().map(|(_, report)| report.over_ms).sum();
-    assert!((900..=1_150).contains(&over_ms), "{over_ms} ms");
+    assert!((1_800..=2_300).contains(&over_ms), "{over_ms} ms");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// `{{retry_after_s}}`, which is empty if there is nothing to wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String", extend("maxLength" = 16384)))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("maxLength" = Page::LEN_MAX)))]
 #[serde(try_from = "String")]
 pub struct Page(Cow<'static, str>);
 

@@ -22,16 +22,20 @@ pub const SAID: [ProblemType; 12] = [
     ProblemType::Unavailable,
 ];
 
+/// The longest title and text, in bytes.
+const TITLE_LEN_MAX: usize = 200;
+const TEXT_LEN_MAX: usize = 1_000;
+
 /// What is said of one problem: in large letters, and below.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Words {
     /// What has happened, in a few words: at most 200 bytes.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 200)))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = TITLE_LEN_MAX)))]
     pub title: String,
     /// What to do now: at most 1000 bytes.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1_000)))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = TEXT_LEN_MAX)))]
     pub text: String,
 }
 
@@ -41,7 +45,8 @@ impl Words {
     }
 
     pub(super) fn is_moderate(&self) -> bool {
-        (1..=200).contains(&self.title.len()) && (1..=1000).contains(&self.text.len())
+        (1..=TITLE_LEN_MAX).contains(&self.title.len())
+            && (1..=TEXT_LEN_MAX).contains(&self.text.len())
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Config {
     /// What one client may take of a SKU: at most four such limits, each by another
     /// source. Each must admit a request, and so must its SKU's.
     #[serde(default, deserialize_with = "objects")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 4)))]
+    #[cfg_attr(feature = "schema", schemars(length(max = Config::CLIENT_LIMITS_MAX)))]
     client_limits: Vec<ClientLimit>,
     /// The service that the edge reports to, and hears of hot items from. Left out: the edge knows of none.
     #[serde(default, deserialize_with = "optional_object")]

@@ -1,5 +1,7 @@
 //! What kind of body a request says that it has.
 
+use memchr::memmem;
+
 use super::parameters::{Parameterised, ParametersError, is_token};
 use super::{Document, DocumentError, Form, multipart, parse_json};
 
@@ -35,6 +37,13 @@ const CHARSETS: [&str; 14] = [
     "euc-jp",
 ];
 
+/// By these some servers tell a form, wherever in the header they stand: `application/json; x=urlencoded` would
+/// be one to them. A form is never taken for JSON like that: see [`looks_like_json`], and a multipart body begins
+/// with a dash.
+const URLENCODED: &str = "urlencoded";
+const MULTIPART: &str = "multipart";
+const FORM_DATA: &str = "form-data";
+
 impl MediaType {
     /// Tells the kind from a `Content-Type` header.
     ///
@@ -48,14 +57,21 @@ impl MediaType {
         })?;
         let is = |name: &[u8]| parsed.value.eq_ignore_ascii_case(name);
         let charset = parsed.get("charset").unwrap_or(b"utf-8");
+        let mentions = |names: &[&str]| match mentions(header, names) {
+            true => Err(DocumentError::Ambiguous { place: "the Content-Type" }),
+            false => Ok(()),
+        };
         if is_json(parsed.value) {
+            mentions(&[URLENCODED, MULTIPART, FORM_DATA])?;
             // JSON is UTF-8 (RFC 8259, section 8.1).
             check_charset(charset, &CHARSETS[..4])?;
             Ok(Self::Json)
         } else if is(b"application/x-www-form-urlencoded") {
+            mentions(&[MULTIPART, FORM_DATA])?;
             check_charset(charset, &CHARSETS)?;
             Ok(Self::Form)
         } else if is(b"multipart/form-data") {
+            mentions(&[URLENCODED])?;
             check_charset(charset, &CHARSETS)?;
             let boundary = parsed.get("boundary").filter(|raw| multipart::is_boundary(raw));
             boundary.map(|raw| Self::Multipart(raw.into())).ok_or(DocumentError::Boundary)
@@ -94,6 +110,11 @@ fn is_json(essence: &[u8]) -> bool {
     }
 }
 
+fn mentions(header: &[u8], names: &[&str]) -> bool {
+    let header = header.to_ascii_lowercase();
+    names.iter().any(|name| memmem::find(&header, name.as_bytes()).is_some())
+}
+
 /// Whether a SKU has one spelling in this charset, and we know it.
 pub(super) fn is_charset(name: &[u8]) -> bool {
     CHARSETS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
@@ -127,7 +148,7 @@ mod tests {
         for other in [
             "text/json",
             "application/json, text/plain",
-            "application/x-www-form-urlencoded,application/a+json",
+            "text/plain,application/a+json",
             "application/a b+json",
             "",
             "application/jsonp",
@@ -136,6 +157,22 @@ mod tests {
             check(other, Err(none));
         }
         assert!(matches!(MediaType::of(None), Err(DocumentError::NoContentType)));
+    }
+
+    #[test]
+    fn two_kinds_at_once() {
+        for header in [
+            "application/x-www-form-urlencoded+json",
+            "application/json; x=URLencoded",
+            "application/json; x=\"a; multipart/form-data\"",
+            "application/vnd.form-data+json",
+            "application/x-www-form-urlencoded; x=multipart",
+            "application/x-www-form-urlencoded; boundary=\"form-data\"",
+            "multipart/form-data; boundary=urlencoded",
+        ] {
+            check(header, Err("the Content-Type is ambiguous"));
+        }
+        check("application/x-www-form-urlencoded; x=json", Ok(MediaType::Form));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::document::member;
 /// may be `*`, which stands for every item of an array: `/lines/*/sku`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String", extend("pattern" = "^(?!.*/\\*(/.*)?/\\*(/|$))(/([^~]|~[01])*)?$")))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("pattern" = "^(/([^~]|~[01])*)?$", "not" = serde_json::json!({"pattern": "/\\*(/.*)?/\\*(/|$)"}))))]
 #[serde(try_from = "String")]
 pub struct Pointer {
     raw: String,

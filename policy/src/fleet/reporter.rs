@@ -167,7 +167,10 @@ impl Reporter {
             return Change::default();
         };
         self.failures = 0;
-        self.next_ms = now_ms.saturating_add(reply.report_in_ms);
+        // Counted from sending: an edge looks at the clock with each tick alone, and the answer comes just after
+        // one. But a service that is slow gets a pause.
+        let after_answer_ms = now_ms.saturating_add(reply.report_in_ms / 2);
+        self.next_ms = sent_ms.saturating_add(reply.report_in_ms).max(after_answer_ms);
         let mut change = self.take_items(&reply);
         match reply.session {
             Session::Unknown => {

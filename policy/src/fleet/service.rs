@@ -95,8 +95,8 @@ const GONE_MAX: usize = 1_024;
 /// has a unit while it moves on, for a report or two.
 const TURN_TTLS: u64 = 2;
 
-/// An edge that waits for something reports so many times as often.
-const HASTE: u64 = 4;
+/// An edge that waits for something reports so many times as often. More would be too many for its tick.
+const HASTE: u64 = 2;
 
 impl Fleet {
     /// A service without any memory, whose `incarnation` no other ever had.

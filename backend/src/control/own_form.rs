@@ -1,33 +1,34 @@
-//! Whether edges spell SKUs as the service does. If not, what the one limits is not what the other sells.
+//! Whether edges give SKUs the form that the service does. If not, what the one limits is not what the other
+//! sells.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cartgate_policy::SkuForm;
 use cartgate_policy::fleet::Report;
 
-/// How often it is said of many edges that spell otherwise: they report several times a second.
+/// How often it is said of many edges whose form is another: they report several times a second.
 const TELL_EVERY_MS: u64 = 60_000;
 
-/// How the service spells SKUs.
-pub(super) struct Spelling {
+/// The form that the service gives SKUs.
+pub(super) struct OwnForm {
     fingerprint: u64,
-    /// When it may be said again that an edge does not spell so.
+    /// When it may be said again that an edge has another.
     tell_ms: AtomicU64,
 }
 
-impl Spelling {
+impl OwnForm {
     pub(super) fn new(form: &SkuForm) -> Self {
         Self { fingerprint: form.fingerprint(), tell_ms: AtomicU64::new(0) }
     }
 
-    /// Whether an edge spells SKUs in another way, which is also said from time to time. An edge that does not
-    /// tell is taken to know what it does.
+    /// Whether an edge has another, which is also said from time to time. An edge that does not tell is taken to
+    /// know what it does.
     pub(super) fn is_another(&self, edge: u64, report: &Report, now_ms: u64) -> bool {
         let is_another = report.sku_form.is_some_and(|form| form != self.fingerprint);
         if is_another && self.may_tell(now_ms) {
             tracing::warn!(
                 edge = format!("{edge:016x}"),
-                "an edge spells SKUs in another way than this service: what it limits is not what is sold; \
+                "an edge gives SKUs another form than this service: what it limits is not what is sold; \
                  give the filter's `sku` and the service's `[sku]` the same values",
             );
         }
@@ -51,19 +52,19 @@ mod tests {
     #[test]
     fn only_what_an_edge_says_is_held_against_it() {
         let form = |case| serde_json::from_value::<SkuForm>(json!({"case": case})).unwrap();
-        let spelling = Spelling::new(&form("upper"));
+        let own = OwnForm::new(&form("upper"));
         let report = Reporter::default().report(Vec::new(), 0, 0);
         let says = |form: Option<&SkuForm>| {
             let sku_form = form.map(SkuForm::fingerprint);
-            spelling.is_another(1, &Report { sku_form, ..report.clone() }, 0)
+            own.is_another(1, &Report { sku_form, ..report.clone() }, 0)
         };
         assert!(!says(None) && !says(Some(&form("upper"))) && says(Some(&form("lower"))));
     }
 
     #[test]
     fn it_is_said_once_a_minute() {
-        let spelling = Spelling::new(&SkuForm::default());
-        let told = [0, 1, 59_999, 60_000, 60_001].map(|now_ms| spelling.may_tell(now_ms));
+        let own = OwnForm::new(&SkuForm::default());
+        let told = [0, 1, 59_999, 60_000, 60_001].map(|now_ms| own.may_tell(now_ms));
         assert_eq!(told, [true, false, false, true, false]);
     }
 }
