@@ -19,7 +19,7 @@ pub struct EdgesConfig {
     /// waited for.
     pub ttl_ms: u64,
     /// How often an edge reports, in milliseconds. 100 up to a quarter of `ttl_ms`, so that no session ends
-    /// because two reports were lost.
+    /// because two reports were lost. An edge reports with a tick, of which it has one every 100 ms.
     pub report_every_ms: u64,
     /// The most edges; one more is answered 503, and has the limits of its own configuration. 1 to 100,000.
     pub edges_max: usize,

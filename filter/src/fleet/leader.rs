@@ -68,9 +68,14 @@ impl Leader {
         asked::add_heavy(&mut self.heavy, &asked.heavy);
     }
 
+    /// Whether it is time to report.
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
+        self.reporter.is_due(now_ns / NS_PER_MS)
+    }
+
     /// The report to send, if it is time.
     pub(super) fn report(&mut self, now_ns: u64) -> Option<Report> {
-        if !self.reporter.is_due(now_ns / NS_PER_MS) {
+        if !self.is_due(now_ns) {
             return None;
         }
         let heavy = asked::heaviest(std::mem::take(&mut self.heavy), Sketch::NAMED_MAX);

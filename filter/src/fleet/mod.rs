@@ -21,6 +21,7 @@ mod pulse;
 mod view;
 
 use std::cell::{Ref, RefCell};
+use std::collections::BTreeMap;
 
 use cartgate_policy::Sku;
 use cartgate_policy::fleet::{Heavy, Reply, Report, Table};
@@ -39,7 +40,7 @@ pub(crate) use view::{HotItem, View};
 pub(crate) const TICK_MS: u32 = 100;
 
 /// With every so many ticks a thread says which SKUs are asked for most that are no hot items: over a
-/// shorter time there would be little to tell them by.
+/// shorter time there would be little to tell them by. The thread that reports says it with each report.
 const HEAVY_TICKS: u32 = 2;
 
 /// One worker thread's part.
@@ -159,13 +160,17 @@ impl<S: SharedStore> Fleet<S> {
         let now_ns = self.store.now_ns().map_err(UpdateError::Store)?;
         let pulse = self.pulse()?;
         let have_shares_changed = self.catch_up(pulse)?;
-        let mine = self.take_mine();
+        let mut mine = self.take_mine();
         let mut ticked = Ticked { have_shares_changed, ..Ticked::default() };
         let mut state = self.state.borrow_mut();
         // Most threads need not look a second time.
         let before = if pulse.is_anothers(self.me, now_ns) { None } else { self.lead(now_ns)? };
         let Some(before) = before else {
             state.leader = None;
+            state.ticks = state.ticks.wrapping_add(1);
+            if state.ticks.is_multiple_of(HEAVY_TICKS) {
+                mine.heavy = self.take_heavy();
+            }
             self.hand_over(&mine)?;
             return Ok(ticked);
         };
@@ -174,9 +179,11 @@ impl<S: SharedStore> Fleet<S> {
             state.leader = Some(Leader::new(self.table()?, before, now_ns));
         }
         if let Some(leader) = &mut state.leader {
-            let mut asked = mine;
-            asked.add(&self.take_asked()?);
-            leader.ask(asked, now_ns);
+            if leader.is_due(now_ns) {
+                mine.heavy = self.take_heavy();
+            }
+            mine.add(&self.take_asked()?);
+            leader.ask(mine, now_ns);
             ticked.report = leader.report(now_ns);
             ticked.contact = Some(leader.contact(now_ns));
             if ticked.report.is_some() {
@@ -273,16 +280,15 @@ impl<S: SharedStore> Fleet<S> {
         Ok(have_shares_changed)
     }
 
-    /// Takes out what this thread was asked for.
+    /// Takes out what this thread was asked for of hot items.
     fn take_mine(&self) -> Asked {
-        let mut state = self.state.borrow_mut();
-        state.ticks = state.ticks.wrapping_add(1);
-        let heavy = match state.ticks % HEAVY_TICKS {
-            0 => self.heavy.borrow_mut().take(),
-            _ => Vec::new(),
-        };
-        let heavy = heavy.into_iter().map(|Heavy { sku, units }| (sku, units)).collect();
-        Asked { items: self.view.borrow().take_asked(), heavy }
+        Asked { items: self.view.borrow().take_asked(), ..Asked::default() }
+    }
+
+    /// Takes out what this thread was asked for most of the rest.
+    fn take_heavy(&self) -> BTreeMap<Sku, u64> {
+        let heavy = self.heavy.borrow_mut().take();
+        heavy.into_iter().map(|Heavy { sku, units }| (sku, units)).collect()
     }
 
     /// Hands what this thread was asked for to the one that reports.

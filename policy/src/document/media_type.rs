@@ -37,9 +37,9 @@ const CHARSETS: [&str; 14] = [
     "euc-jp",
 ];
 
-/// By these some servers tell a form, wherever in the header they stand: `application/json; x=urlencoded` would
-/// be one to them. A form is never taken for JSON like that: see [`looks_like_json`], and a multipart body begins
-/// with a dash.
+/// By these some servers tell a kind, wherever in the header they stand: `application/json; x=urlencoded` would
+/// be a form to them. Nobody takes a multipart body for JSON, which never begins with a dash.
+const JSON: &str = "json";
 const URLENCODED: &str = "urlencoded";
 const MULTIPART: &str = "multipart";
 const FORM_DATA: &str = "form-data";
@@ -67,7 +67,7 @@ impl MediaType {
             check_charset(charset, &CHARSETS[..4])?;
             Ok(Self::Json)
         } else if is(b"application/x-www-form-urlencoded") {
-            mentions(&[MULTIPART, FORM_DATA])?;
+            mentions(&[JSON, MULTIPART, FORM_DATA])?;
             check_charset(charset, &CHARSETS)?;
             Ok(Self::Form)
         } else if is(b"multipart/form-data") {
@@ -167,12 +167,14 @@ mod tests {
             "application/json; x=\"a; multipart/form-data\"",
             "application/vnd.form-data+json",
             "application/x-www-form-urlencoded; x=multipart",
+            "application/x-www-form-urlencoded; x=JSON",
             "application/x-www-form-urlencoded; boundary=\"form-data\"",
             "multipart/form-data; boundary=urlencoded",
         ] {
             check(header, Err("the Content-Type is ambiguous"));
         }
-        check("application/x-www-form-urlencoded; x=json", Ok(MediaType::Form));
+        let multipart = MediaType::Multipart(b"json".as_slice().into());
+        check("multipart/form-data; boundary=json", Ok(multipart));
     }
 
     #[test]

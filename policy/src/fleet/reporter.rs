@@ -168,9 +168,11 @@ impl Reporter {
         };
         self.failures = 0;
         // Counted from sending: an edge looks at the clock with each tick alone, and the answer comes just after
-        // one. But a service that is slow gets a pause.
+        // one. A tick that is a little early is the right one. But a service that is slow gets a pause.
+        let early_ms = reply.report_in_ms / 8;
+        let after_sending_ms = sent_ms.saturating_add(reply.report_in_ms - early_ms);
         let after_answer_ms = now_ms.saturating_add(reply.report_in_ms / 2);
-        self.next_ms = sent_ms.saturating_add(reply.report_in_ms).max(after_answer_ms);
+        self.next_ms = after_sending_ms.max(after_answer_ms);
         let mut change = self.take_items(&reply);
         match reply.session {
             Session::Unknown => {
