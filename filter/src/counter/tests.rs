@@ -400,7 +400,9 @@ fn what_fails_in_shadow_refuses_nothing() {
     let shadow = in_shadow(of_sku(&a, limit((1, 1)), 1));
     let verdict = counter.charge(&[shadow]).unwrap();
     assert_eq!((verdict.refused, verdict.would_be), (None, vec![]));
-    assert!(counter.charge(&[shadow, of_client(&a, one, limit((1, 1)), 1)]).is_err());
+    let of_client = of_client(&a, one, limit((1, 1)), 1);
+    assert_eq!(counter.charge(&[shadow, in_shadow(of_client)]), Ok(Verdict::default()));
+    assert!(counter.charge(&[shadow, of_client]).is_err());
 }
 
 struct Failing;
