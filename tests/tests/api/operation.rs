@@ -68,6 +68,7 @@ async fn metrics_have_these_names() {
         "cartgate_edges gauge",
         "cartgate_edges_behind gauge",
         "cartgate_registry_revision gauge",
+        "cartgate_edge_reports_other_sku_form counter",
         "cartgate_hot_items_detected counter",
         "cartgate_hot_items_let_go counter",
         "cartgate_hot_items_expired counter",
