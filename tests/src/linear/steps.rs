@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::facts::{Facts, Orders};
-use super::history::{Action, Answer, History, Operation};
+use super::history::{Action, Answer, End, History, Operation};
 use super::state::{Standing, State};
 
 /// How far the service's clock and the clients' may differ. Both are this machine's; the service
@@ -143,24 +143,65 @@ fn let_go(operation: &Operation, orders: &Orders) -> Option<Step> {
     }
 }
 
-/// Finds twins: steps of orders of which nothing else is known, and units set twice. Without this,
-/// n orders that nobody knows the outcome of would be 2^n possibilities; with it they are n + 1.
+/// Finds twins: steps of orders of which nothing else is known, what one order asks for again and again, and
+/// units set twice. Without this, n of them of which nobody knows whether they have happened would be 2^n
+/// possibilities; with it they are n + 1.
 fn pair(steps: &mut [Step], orders: &Orders) {
     let mut last = HashMap::new();
     for (place, step) in steps.iter_mut().enumerate() {
-        let facts = step.order(orders).map(|order| orders.of(order));
-        let lonely_units = facts.filter(|facts| facts.operations == 1).map(|facts| facts.units);
-        let kind = match &step.what {
-            What::Operation(Operation { told: Some(_), .. }) | What::Expire(_) => None,
-            What::Operation(operation) => match operation.action {
-                Action::Reserve { .. } => lonely_units.map(|units| ("reserve", units)),
-                Action::Set { units } => Some(("set", units)),
-                _ => None,
-            },
-            What::LetGo(_) => lonely_units.map(|units| ("let go", units)),
-        };
-        if let Some(kind) = kind {
+        if let Some(kind) = kind(step, orders) {
             step.twin = last.insert(kind, place);
         }
     }
+}
+
+/// What twins have in common.
+#[derive(PartialEq, Eq, Hash)]
+enum Kind {
+    Set { units: u64 },
+    Reserve(Whose),
+    LetGo(Whose),
+    Settle(Whose, End),
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Whose {
+    /// Any order's of so many units of which nothing else is known.
+    Any { units: u64 },
+    /// One order's, at this stage.
+    One { order: usize, stage: Stage },
+}
+
+/// How many orders have their places in the queue, and how many holds are overdue, for a call at some time.
+/// Between two calls for which these are the same, none is judged otherwise than the other.
+type Stage = (usize, usize);
+
+fn kind(step: &Step, orders: &Orders) -> Option<Kind> {
+    if let What::Operation(Operation { told: None, action: Action::Set { units }, .. }) = step.what
+    {
+        return Some(Kind::Set { units });
+    }
+    let order = step.order(orders)?;
+    let whose = |stage| match orders.of(order) {
+        Facts { operations: 1, units, .. } => Whose::Any { units: *units },
+        _ => Whose::One { order, stage },
+    };
+    match &step.what {
+        What::Operation(Operation { told: None, action, call_us, .. }) => match *action {
+            Action::Reserve { .. } => Some(Kind::Reserve(whose(stage(*call_us, orders)))),
+            Action::Settle { end, .. } => Some(Kind::Settle(whose(stage(*call_us, orders)), end)),
+            _ => None,
+        },
+        // It is judged by nothing but that the order has a hold.
+        What::LetGo(_) => Some(Kind::LetGo(whose(Stage::default()))),
+        What::Operation(_) | What::Expire(_) => None,
+    }
+}
+
+fn stage(call_us: u64, orders: &Orders) -> Stage {
+    let count = |us: fn(&Facts) -> Option<u64>| {
+        orders.iter().filter(|(_, facts)| us(facts).is_some_and(|us| us < call_us)).count()
+    };
+    let overdue_us = |facts: &Facts| Some(facts.expires_us?.saturating_add(CLOCKS_DIFFER_US));
+    (count(|facts| facts.placed_us), count(overdue_us))
 }

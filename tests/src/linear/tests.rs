@@ -310,6 +310,24 @@ fn many_lost_answers_take_no_longer() {
     tale.shows(50, 51, [63, 37, 0, 38]).shows(52, 53, [64, 36, 0, 38]).is_refused();
 }
 
+/// Nor are orders that were repeated again and again, while the service was away, until they had tickets.
+#[test]
+fn many_repeats_without_an_answer_take_no_longer() {
+    let mut tale = Tale::of(1);
+    for repeat in 0..20 {
+        tale = tale.unheard(2 + 2 * repeat, reserve(1)).unheard(3 + 2 * repeat, reserve(2));
+    }
+    for order in 1..3 {
+        tale = tale.told(100, 101, reserve(order), queued(order));
+    }
+    let tale = tale.told(110, 111, Action::Ticket { order: 1 }, held(1)).sold_out(112, 113, 2);
+    tale.clone().shows(120, 121, [0, 1, 0, 2]).is_accepted();
+    // Some of them have taken the unit, and let it go, before its time.
+    tale.clone().shows(120, 121, [0, 1, 0, 20]).is_accepted();
+    tale.clone().shows(120, 121, [0, 1, 0, 3]).is_refused();
+    tale.shows(120, 121, [1, 0, 0, 2]).is_refused();
+}
+
 #[test]
 fn a_search_that_is_too_long_decides_nothing() {
     let tale = Tale::of(1).holds(2, 3, 1).releases(4, 5, 1);
