@@ -68,16 +68,17 @@ impl Leader {
         asked::add_heavy(&mut self.heavy, &asked.heavy);
     }
 
-    /// Whether it is time to report.
-    pub(super) fn is_due(&self, now_ns: u64) -> bool {
-        self.reporter.is_due(now_ns / NS_PER_MS)
-    }
-
-    /// The report to send, if it is time.
-    pub(super) fn report(&mut self, now_ns: u64) -> Option<Report> {
-        if !self.is_due(now_ns) {
+    /// The report to send, if it is time. What is no hot item is taken out of this thread then, so that it is of
+    /// the time that the report names.
+    pub(super) fn report(
+        &mut self,
+        take_heavy: impl FnOnce() -> BTreeMap<Sku, u64>,
+        now_ns: u64,
+    ) -> Option<Report> {
+        if !self.reporter.is_due(now_ns / NS_PER_MS) {
             return None;
         }
+        asked::add_heavy(&mut self.heavy, &take_heavy());
         let heavy = asked::heaviest(std::mem::take(&mut self.heavy), Sketch::NAMED_MAX);
         let heavy = heavy.map(|(sku, units)| Heavy { sku, units }).collect();
         let over_ms = now_ns.saturating_sub(self.heavy_since_ns) / NS_PER_MS;

@@ -179,12 +179,9 @@ impl<S: SharedStore> Fleet<S> {
             state.leader = Some(Leader::new(self.table()?, before, now_ns));
         }
         if let Some(leader) = &mut state.leader {
-            if leader.is_due(now_ns) {
-                mine.heavy = self.take_heavy();
-            }
             mine.add(&self.take_asked()?);
             leader.ask(mine, now_ns);
-            ticked.report = leader.report(now_ns);
+            ticked.report = leader.report(|| self.take_heavy(), now_ns);
             ticked.contact = Some(leader.contact(now_ns));
             if ticked.report.is_some() {
                 let number = leader.number();

@@ -193,6 +193,26 @@ fn what_all_threads_are_asked_for_is_reported() {
     assert!((1_800..=2_300).contains(&over_ms), "{over_ms} ms");
 }
 
+/// Also of one that is sent in haste, to say that a share has come.
+#[test]
+fn a_report_tells_of_the_time_that_it_names() {
+    let mut world = World::new(1);
+    // Until the service has learnt that nobody has anything.
+    world.ticks(40);
+    world.reports.clear();
+    for n in 0..40 {
+        if n % 7 == 0 {
+            world.service.set(item(&format!("HOT-{n}"), Some((1_000, 1_000))));
+        }
+        (0..6).for_each(|_| _ = world.ask(0, "OTHER"));
+        world.tick(&[]);
+    }
+    let told = world.reports.iter().map(|(_, report)| (report.over_ms, report.heavy[0].units));
+    let told: Vec<_> = told.skip(1).collect();
+    assert!(told.contains(&(100, 6)) && told.contains(&(200, 12)), "{told:?}");
+    assert!(told.iter().all(|(over_ms, units)| over_ms * 6 == units * 100), "{told:?}");
+}
+
 #[test]
 fn another_thread_takes_over() {
     let mut world = World::new(2);
