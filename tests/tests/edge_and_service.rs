@@ -21,25 +21,26 @@ const SKU_FORM: &str =
 
 const CARTS_LINES_MAX: usize = 50;
 
-/// Both as shipped, but for the form that the edge gives SKUs.
-async fn with_form_at_the_edge(form: &Value, service: &str) -> Site {
-    let config = EnvoyConfig::shipped().unwrap();
-    let mut filter = config.filter_settings().unwrap();
-    filter["sku"] = form.clone();
-    Site::start(service, config.filter_configuration(&filter)).await.unwrap()
-}
-
-async fn site() -> Site {
-    let plenty = json!({"per_second": 1_000_000, "burst": 1_000_000});
+/// Both as shipped, on the store that the run is about, but for what is changed of the filter's configuration;
+/// the edge passes every path on.
+async fn start(change: impl FnOnce(&mut Value)) -> Site {
     let config = EnvoyConfig::shipped().unwrap().route_everything();
     let mut filter = config.filter_settings().unwrap();
-    filter["default_limit"] = plenty;
-    filter["sku"] = json!({"case": "upper", "unicode": "nfkc"});
-    filter["routes"].as_array_mut().unwrap().push(json!({
-        "method": "POST", "path": "/v1/carts", "lines_max": CARTS_LINES_MAX,
-        "sku": [{"json": "/lines/*/sku"}], "quantity": [{"json": "/lines/*/quantity"}],
-    }));
-    let site = Site::start(SKU_FORM, config.filter_configuration(&filter)).await.unwrap();
+    change(&mut filter);
+    Site::start(SKU_FORM, config.filter_configuration(&filter)).await.unwrap()
+}
+
+/// Everything is admitted that can be read, of products that there are plenty of.
+async fn plenty() -> Site {
+    let site = start(|filter| {
+        filter["default_limit"] = json!({"per_second": 1_000_000, "burst": 1_000_000});
+        filter["sku"] = json!({"case": "upper", "unicode": "nfkc"});
+        filter["routes"].as_array_mut().unwrap().push(json!({
+            "method": "POST", "path": "/v1/carts", "lines_max": CARTS_LINES_MAX,
+            "sku": [{"json": "/lines/*/sku"}], "quantity": [{"json": "/lines/*/quantity"}],
+        }));
+    })
+    .await;
     for sku in SKUS {
         assert!(site.back().set_stock(sku, 1_000_000).await.unwrap().status < 300);
     }
@@ -120,7 +121,7 @@ fn read(logged: &Value) -> Result<BTreeMap<String, u64>, String> {
 
 #[tokio::test]
 async fn read_the_same_from_the_same_bytes() {
-    let (site, mut random) = (site().await, Random::from_env());
+    let (site, mut random) = (plenty().await, Random::from_env());
     let mut asked = Vec::new();
     for number in 0..REQUESTS {
         let request = Request::random(number, &mut random);
@@ -153,15 +154,20 @@ async fn read_the_same_from_the_same_bytes() {
     assert!(passed > REQUESTS / 5 && refused > REQUESTS / 5, "{passed} passed, {refused} refused");
 }
 
+/// What the service has counted under this name.
+async fn counted(site: &Site, name: &str) -> Option<u32> {
+    let metrics = site.back().metrics().await.ok()?;
+    let count = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    count.parse().ok()
+}
+
+const OTHER_FORM: &str = "cartgate_edge_reports_other_sku_form_total";
+
 #[tokio::test]
 async fn the_service_says_that_an_edge_has_another_form() {
-    let site = with_form_at_the_edge(&json!({"case": "upper"}), SKU_FORM).await;
+    let site = start(|filter| filter["sku"] = json!({"case": "upper"})).await;
     eventually("a report that is counted", || async {
-        let metrics = site.back().metrics().await.ok()?;
-        let count = metrics
-            .lines()
-            .find_map(|l| l.strip_prefix("cartgate_edge_reports_other_sku_form_total "))?;
-        (count != "0").then_some(())
+        counted(&site, OTHER_FORM).await.filter(|count| *count > 0)
     })
     .await;
     assert_eq!(site.service.log().matches("an edge gives SKUs another form").count(), 1);
@@ -169,14 +175,11 @@ async fn the_service_says_that_an_edge_has_another_form() {
 
 #[tokio::test]
 async fn nothing_is_said_of_an_edge_that_has_the_same() {
-    let site = with_form_at_the_edge(&json!({"unicode": "nfkc", "case": "upper"}), SKU_FORM).await;
+    let site = start(|filter| filter["sku"] = json!({"unicode": "nfkc", "case": "upper"})).await;
     eventually("reports that are answered", || async {
-        let metrics = site.back().metrics().await.ok()?;
-        let answered = "cartgate_edge_reports_total{outcome=\"answered\"} ";
-        let count = metrics.lines().find_map(|line| line.strip_prefix(answered))?;
-        (count.parse::<u32>().ok()? >= 3).then_some(())
+        let answered = "cartgate_edge_reports_total{outcome=\"answered\"}";
+        counted(&site, answered).await.filter(|count| *count >= 3)
     })
     .await;
-    let metrics = site.back().metrics().await.unwrap();
-    assert!(metrics.contains("cartgate_edge_reports_other_sku_form_total 0"), "{metrics}");
+    assert_eq!(counted(&site, OTHER_FORM).await, Some(0));
 }

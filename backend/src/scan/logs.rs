@@ -116,9 +116,9 @@ pub(super) fn open(paths: &[PathBuf]) -> Result<Vec<Log>, LogError> {
                 return Err(LogError::TooMany { max: LOGS_MAX });
             }
             let name = name(&file);
-            let opened = File::open(&file).and_then(Log::bytes);
-            let bytes = opened.map_err(|source| LogError::Read { name: name.clone(), source })?;
-            logs.push(Log { name, bytes, line: Vec::new(), more: Vec::new() });
+            let opened = File::open(&file);
+            let opened = opened.map_err(|source| LogError::Read { name: name.clone(), source })?;
+            logs.push(Log::new(&name, opened)?);
         }
     }
     Ok(logs)

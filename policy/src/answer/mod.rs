@@ -203,7 +203,11 @@ pub enum AnswersError {
         slug: &'static str,
     },
     /// Words that are too long, or none.
-    #[error("words.{tag}.{slug}: a title has 1 to 200 bytes, a text 1 to 1000")]
+    #[error(
+        "words.{tag}.{slug}: a title has 1 to {} bytes, a text 1 to {}",
+        words::TITLE_LEN_MAX,
+        words::TEXT_LEN_MAX
+    )]
     Length {
         /// The language.
         tag: String,

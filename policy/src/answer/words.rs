@@ -23,8 +23,8 @@ pub const SAID: [ProblemType; 12] = [
 ];
 
 /// The longest title and text, in bytes.
-const TITLE_LEN_MAX: usize = 200;
-const TEXT_LEN_MAX: usize = 1_000;
+pub(super) const TITLE_LEN_MAX: usize = 200;
+pub(super) const TEXT_LEN_MAX: usize = 1_000;
 
 /// What is said of one problem: in large letters, and below.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -31,16 +31,21 @@ impl Service {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(with = "String", extend("minLength" = 1, "maxLength" = 255)))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("minLength" = 1, "maxLength" = ClusterName::LEN_MAX)))]
 #[serde(try_from = "String")]
 struct ClusterName(Box<str>);
+
+impl ClusterName {
+    /// The longest name, in bytes.
+    const LEN_MAX: usize = 255;
+}
 
 impl TryFrom<String> for ClusterName {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         match name.len() {
-            1..=255 => Ok(Self(name.into())),
+            1..=Self::LEN_MAX => Ok(Self(name.into())),
             _ => Err("must be the name of a cluster, 1 to 255 bytes"),
         }
     }

@@ -57,21 +57,17 @@ impl MediaType {
         })?;
         let is = |name: &[u8]| parsed.value.eq_ignore_ascii_case(name);
         let charset = parsed.get("charset").unwrap_or(b"utf-8");
-        let mentions = |names: &[&str]| match mentions(header, names) {
-            true => Err(DocumentError::Ambiguous { place: "the Content-Type" }),
-            false => Ok(()),
-        };
         if is_json(parsed.value) {
-            mentions(&[URLENCODED, MULTIPART, FORM_DATA])?;
+            check_mentions_none(header, &[URLENCODED, MULTIPART, FORM_DATA])?;
             // JSON is UTF-8 (RFC 8259, section 8.1).
             check_charset(charset, &CHARSETS[..4])?;
             Ok(Self::Json)
         } else if is(b"application/x-www-form-urlencoded") {
-            mentions(&[JSON, MULTIPART, FORM_DATA])?;
+            check_mentions_none(header, &[JSON, MULTIPART, FORM_DATA])?;
             check_charset(charset, &CHARSETS)?;
             Ok(Self::Form)
         } else if is(b"multipart/form-data") {
-            mentions(&[URLENCODED])?;
+            check_mentions_none(header, &[URLENCODED])?;
             check_charset(charset, &CHARSETS)?;
             let boundary = parsed.get("boundary").filter(|raw| multipart::is_boundary(raw));
             boundary.map(|raw| Self::Multipart(raw.into())).ok_or(DocumentError::Boundary)
@@ -100,8 +96,8 @@ fn looks_like_json(body: &[u8]) -> bool {
     body.starts_with(b"{") || body.starts_with(b"[")
 }
 
-/// Proxies make one header of two, with a comma between the values: some servers would then take the first
-/// for the type, and read a form where we read JSON. But no name has a comma in it.
+/// Proxies make one header of two, with a comma between the values, and some servers take the first for the type.
+/// But no type's name has a comma in it.
 fn is_json(essence: &[u8]) -> bool {
     let essence = essence.to_ascii_lowercase();
     match essence.strip_prefix(b"application/") {
@@ -110,9 +106,12 @@ fn is_json(essence: &[u8]) -> bool {
     }
 }
 
-fn mentions(header: &[u8], names: &[&str]) -> bool {
+fn check_mentions_none(header: &[u8], names: &[&str]) -> Result<(), DocumentError> {
     let header = header.to_ascii_lowercase();
-    names.iter().any(|name| memmem::find(&header, name.as_bytes()).is_some())
+    match names.iter().any(|name| memmem::find(&header, name.as_bytes()).is_some()) {
+        true => Err(DocumentError::Ambiguous { place: "the Content-Type" }),
+        false => Ok(()),
+    }
 }
 
 /// Whether a SKU has one spelling in this charset, and we know it.
@@ -149,6 +148,7 @@ mod tests {
             "text/json",
             "application/json, text/plain",
             "text/plain,application/a+json",
+            "application/xml,application/a+json",
             "application/a b+json",
             "",
             "application/jsonp",
