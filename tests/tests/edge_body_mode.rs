@@ -41,7 +41,8 @@ async fn in_compat_mode_a_refused_body_does_not_reach_the_upstream() {
         // What was cut counts as one without a body.
         let whole = seen.requests.iter().filter(|request| !request.body.is_empty());
         assert_eq!(whole.count(), 1, "{seen:?}");
-        assert!(!seen.contains("999"), "{seen:?}");
+        // Not the number alone, which may be in a request's id.
+        assert!(!seen.contains("\"quantity\":999"), "{seen:?}");
     }
 }
 
