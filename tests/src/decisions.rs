@@ -3,9 +3,13 @@
 //! It is run twice: by the filter's own reader, with nothing running (`native`), and inside the real Envoy
 //! (`tests/edge_decisions.rs`). What the one reads and the other does not would be a way around the limit.
 
+mod over_http;
+
 use cartgate_policy::config::Config;
 use cartgate_policy::extract::Head;
 use serde_json::{Value, json};
+
+pub use over_http::{Write, check_http1, check_http2, chunked, whole};
 
 /// A request, and what is made of it.
 #[derive(Clone, Debug)]

@@ -57,13 +57,22 @@ pub fn redis_server() -> Result<PathBuf, StartError> {
     built("Redis (apt-get install redis-server)", env_or("REDIS_SERVER", on_path))
 }
 
-/// envoyproxy/ratelimit: `$RATELIMIT`, else what `tests/ratelimit.sh` built.
+/// envoyproxy/ratelimit: `$RATELIMIT`, else what `tests/go/build.sh` built.
 ///
 /// # Errors
 /// There is none.
 pub fn ratelimit() -> Result<PathBuf, StartError> {
-    let path = env_or("RATELIMIT", || repo_root().join(".tools/ratelimit"));
+    let path = env_or("RATELIMIT", || repo_root().join(".tools/ratelimit/service_cmd"));
     built("envoyproxy/ratelimit (make ratelimit)", path)
+}
+
+/// A part of Istio: `$ISTIO/NAME`, else of the newest that `make test-istio` builds.
+///
+/// # Errors
+/// There is none.
+pub fn istio(name: &str) -> Result<PathBuf, StartError> {
+    let dir = env_or("ISTIO", || repo_root().join(".tools/istio-1.31"));
+    built("part of Istio (make test-istio)", dir.join(name))
 }
 
 /// The configuration of Redis that we ship.

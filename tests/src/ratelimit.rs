@@ -39,7 +39,7 @@ impl RatelimitService {
     /// which [`REDIS_SETTINGS`] are fair for.
     ///
     /// # Errors
-    /// It is not built (`tests/ratelimit.sh`), or does not become ready.
+    /// It is not built (`make ratelimit`), or does not become ready.
     pub async fn start(dir: &Path, redis: &Redis) -> Result<Self, StartError> {
         let [grpc, http, debug] = [(); 3].map(|()| ports::free_address());
         let limits = dir.join("runtime/config/cartgate.yaml");

@@ -1,4 +1,4 @@
-module cartgate/tests/ratelimit
+module cartgate/tests/go/ratelimit
 
 go 1.25.6
 

@@ -1,0 +1,121 @@
+//! A mesh without Kubernetes: a real istiod that reads files, and real proxies that it configures, each with
+//! the agent that a pod's sidecar has. What is in `istio/` goes to them as it stands.
+//!
+//! Each proxy has a loopback address of its own, so that all of them listen on the ports that the manifests
+//! say. In place of the rules by which a pod's traffic comes to its sidecar, a `Sidecar` has it listen there.
+
+mod authority;
+mod istiod;
+mod manifests;
+mod proxy;
+mod registry;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::process::StartError;
+
+use authority::Authority;
+
+pub use istiod::Istiod;
+pub use manifests::{Manifest, Manifests};
+pub use proxy::{Proxy, Workload};
+pub use registry::Registry;
+
+/// The port of the service and of the gateway, in every manifest that we ship.
+pub const PORT: u16 = 8080;
+
+/// An istiod with its manifests, and an authority that says who is who. Stopped when dropped.
+#[derive(Debug)]
+pub struct Mesh {
+    /// The control plane.
+    pub istiod: Istiod,
+    authority: Authority,
+    dir: TempDir,
+}
+
+impl Mesh {
+    /// Starts istiod with these manifests.
+    ///
+    /// # Errors
+    /// Istio is not built (`make test-istio`), or does not start.
+    pub async fn start(manifests: &Manifests) -> Result<Self, StartError> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let istiod = Istiod::start(&dir.path().join("istiod"), manifests).await?;
+        Ok(Self { istiod, authority: Authority::new(), dir })
+    }
+
+    /// Starts a proxy, and waits until it has its configuration.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn proxy(&self, workload: &Workload) -> Result<Proxy, StartError> {
+        let dir = self.dir.path().join(workload.name());
+        Proxy::start(&dir, workload, self.istiod.address(), &self.authority).await
+    }
+
+    /// A directory for whatever else a test starts.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// A loopback address that this process gives out once, and other test processes seldom do.
+///
+/// # Panics
+/// It has given out all that it has.
+pub fn own_address() -> Ipv4Addr {
+    static GIVEN: AtomicU8 = AtomicU8::new(1);
+    let last = GIVEN.fetch_add(1, Ordering::Relaxed);
+    assert!(last < u8::MAX, "no loopback address is left");
+    let [.., high, low] = process::id().to_be_bytes();
+    // 127.0.*.* is everybody's.
+    Ipv4Addr::new(127, high | 0x80, low, last)
+}
+
+/// The service and its sidecar, as manifests: `address` is the pod's, `app` what listens behind the sidecar.
+pub fn service_pod(address: Ipv4Addr, app: SocketAddr) -> Manifest {
+    Manifest::new(json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Sidecar",
+        "metadata": {"name": "cartgate", "namespace": "cartgate"},
+        "spec": {
+            "workloadSelector": {"labels": {"app": "cartgate"}},
+            "ingress": [{
+                "port": {"number": PORT, "name": "http", "protocol": "HTTP"},
+                "bind": address,
+                "defaultEndpoint": app.to_string(),
+                "captureMode": "NONE",
+            }],
+            // Nobody calls it there. It knows the services behind it, and one of them is whom it reports to.
+            "egress": [egress(own_address())],
+        },
+    }))
+}
+
+/// A frontend's sidecar, through which it reaches every service at `address`.
+pub fn frontend_pod(address: Ipv4Addr) -> Manifest {
+    Manifest::new(json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Sidecar",
+        "metadata": {"name": "legacy-frontend", "namespace": "shop"},
+        "spec": {
+            "workloadSelector": {"labels": {"app": "legacy-frontend"}},
+            "egress": [egress(address)],
+        },
+    }))
+}
+
+fn egress(address: Ipv4Addr) -> serde_json::Value {
+    json!({
+        "port": {"number": PORT, "name": "http", "protocol": "HTTP"},
+        "bind": address,
+        "captureMode": "NONE",
+        "hosts": ["*/*"],
+    })
+}

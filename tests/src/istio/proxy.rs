@@ -1,0 +1,221 @@
+//! A workload's proxy: Istio's agent, and the Envoy that it starts.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::authority::Authority;
+use super::{PORT, own_address};
+use crate::process::{Process, StartError, eventually};
+use crate::{client, paths, ports};
+
+/// Whose proxy it is.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    kind: &'static str,
+    namespace: &'static str,
+    account: &'static str,
+    labels: Value,
+    address: Ipv4Addr,
+    workers: u32,
+}
+
+impl Workload {
+    /// The service's pod.
+    pub fn service() -> Self {
+        Self::new("sidecar", "cartgate", "cartgate", json!({"app": "cartgate"}))
+    }
+
+    /// The legacy frontend's pod.
+    pub fn frontend() -> Self {
+        Self::new("sidecar", "shop", "legacy-frontend", json!({"app": "legacy-frontend"}))
+    }
+
+    /// The ingress gateway.
+    pub fn gateway() -> Self {
+        let labels = json!({"istio": "ingressgateway"});
+        Self::new("router", "istio-system", "istio-ingressgateway", labels)
+    }
+
+    fn new(
+        kind: &'static str,
+        namespace: &'static str,
+        account: &'static str,
+        labels: Value,
+    ) -> Self {
+        Self { kind, namespace, account, labels, address: own_address(), workers: 1 }
+    }
+
+    /// A pod that has no business with the service.
+    pub fn stranger() -> Self {
+        Self::new("sidecar", "shop", "stranger", json!({"app": "stranger"}))
+    }
+
+    /// The same, whose Envoy has so many worker threads.
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Its pod's address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Its pod's name.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.account, self.address)
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The agent; its log has Envoy's in it.
+    pub agent: Process,
+    address: SocketAddr,
+    admin: SocketAddr,
+    access_log: PathBuf,
+}
+
+impl Proxy {
+    pub(super) async fn start(
+        dir: &Path,
+        workload: &Workload,
+        istiod: SocketAddr,
+        authority: &Authority,
+    ) -> Result<Self, StartError> {
+        let [admin, status, prometheus, agent_status] = [(); 4].map(|()| ports::free_address());
+        let bootstrap = dir.join("bootstrap.json");
+        prepare(dir, &bootstrap, workload, authority)
+            .map_err(|e| StartError::Config { path: dir.to_owned(), reason: e.to_string() })?;
+        let config = json!({
+            "binaryPath": paths::envoy()?,
+            "configPath": dir.join("proxy"),
+            "discoveryAddress": istiod.to_string(),
+            "controlPlaneAuthPolicy": "NONE",
+            "proxyAdminPort": admin.port(),
+            "statusPort": agent_status.port(),
+            "concurrency": workload.workers,
+            "fileFlushInterval": "0.1s",
+            "terminationDrainDuration": "0s",
+        });
+
+        let mut command = Command::new(paths::istio("pilot-agent")?);
+        command.env_clear().current_dir(dir).envs([
+            ("PROXY_CONFIG", config.to_string()),
+            ("ISTIO_BOOTSTRAP", bootstrap.display().to_string()),
+            ("POD_NAME", workload.name()),
+            ("POD_NAMESPACE", workload.namespace.to_owned()),
+            ("SERVICE_ACCOUNT", workload.account.to_owned()),
+            ("INSTANCE_IP", workload.address.to_string()),
+            ("ISTIO_METAJSON_LABELS", workload.labels.to_string()),
+            ("ISTIO_META_INTERCEPTION_MODE", "NONE".to_owned()),
+            ("ENVOY_STATUS_PORT", status.port().to_string()),
+            ("ENVOY_PROMETHEUS_PORT", prometheus.port().to_string()),
+            // The registry of a test has no certificate.
+            ("WASM_INSECURE_REGISTRIES", "*".to_owned()),
+        ]);
+        command.args(["proxy", workload.kind, "--domain"]);
+        command.arg(format!("{}.svc.cluster.local", workload.namespace));
+
+        let (log, access_log) = (dir.join("log/proxy.log"), dir.join("log/access.log"));
+        let mut agent = Process::spawn("proxy", command, &log, Some(&access_log))?;
+        let client = client::http();
+        let ready = || async {
+            let answer = client.get(format!("http://{admin}/ready")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        };
+        agent.until_ready(ready).await?;
+        let address = (workload.address, PORT).into();
+        Ok(Self { agent, address, admin, access_log })
+    }
+
+    /// Where it listens for requests.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its Envoy's administration.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What its access log has so far: one JSON object per line.
+    pub fn access_log(&self) -> Vec<Value> {
+        let log = fs::read_to_string(&self.access_log).unwrap_or_default();
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// What its Envoy and its agent have logged. The agent's lines are among those of the access log.
+    pub fn log(&self) -> String {
+        let logs = [self.agent.log(), &self.access_log];
+        logs.map(|log| fs::read_to_string(log).unwrap_or_default()).concat()
+    }
+
+    /// Waits until its log has `text`.
+    ///
+    /// # Panics
+    /// It does not come.
+    pub async fn logs(&self, text: &str) {
+        eventually(text, || async { self.log().contains(text).then_some(()) }).await;
+    }
+
+    /// What its Envoy's administration says.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn ask_admin(&self, path: &str) -> String {
+        let answer = client::http().get(format!("http://{}{path}", self.admin)).send().await;
+        answer.expect("an answer").text().await.expect("text")
+    }
+
+    /// The sum of all its counters and gauges whose dotted name `matches`.
+    ///
+    /// # Panics
+    /// The administration does not answer.
+    pub async fn stat(&self, matches: impl Fn(&str) -> bool) -> u64 {
+        let stats = self.ask_admin("/stats").await;
+        let named = stats.lines().filter_map(|line| line.split_once(": "));
+        named.filter(|(name, _)| matches(name)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum()
+    }
+}
+
+impl Drop for Proxy {
+    /// The agent, when it is killed, leaves its Envoy behind.
+    fn drop(&mut self) {
+        for envoy in self.agent.id().map(children).into_iter().flatten() {
+            // An error means that it has ended already.
+            let _ = kill_process(envoy, Signal::KILL);
+        }
+    }
+}
+
+/// The processes that this one started.
+fn children(id: u32) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children"));
+    let lists: Vec<_> = threads.filter_map(|thread| of_thread(thread).ok()).collect();
+    let ids = lists.iter().flat_map(|list| list.split_whitespace());
+    ids.filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
+}
+
+fn prepare(
+    dir: &Path,
+    bootstrap: &Path,
+    workload: &Workload,
+    authority: &Authority,
+) -> io::Result<()> {
+    authority.certify(dir, workload.namespace, workload.account)?;
+    // Where the agent keeps modules.
+    fs::create_dir_all(dir.join("var/lib/istio/data"))?;
+    let template = paths::istio("envoy_bootstrap.json").map_err(io::Error::other)?;
+    // Its own listeners, for metrics and health, are on loopback here.
+    let template = fs::read_to_string(template)?.replace("{{ .wildcard }}", "{{ .localhost }}");
+    fs::write(bootstrap, template)
+}

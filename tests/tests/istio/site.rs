@@ -1,0 +1,147 @@
+//! A shop in a mesh: a gateway or a frontend, the service's pod, and what its sidecar stands in front of.
+
+use std::net::SocketAddr;
+
+use cartgate_tests::client::exchange;
+use cartgate_tests::http1::Message;
+use cartgate_tests::istio::{
+    Manifests, Mesh, Proxy, Registry, Workload, frontend_pod, service_pod,
+};
+use cartgate_tests::process::eventually;
+use cartgate_tests::{Upstream, paths};
+use serde_json::{Value, json};
+
+/// A shop. Stopped when dropped.
+pub(crate) struct Site {
+    /// Where requests come in: the gateway, or the frontend's sidecar.
+    pub(crate) front: Proxy,
+    /// The service's sidecar.
+    pub(crate) back: Proxy,
+    /// What is behind that, unless a test has put another there.
+    pub(crate) upstream: Upstream,
+    /// What istiod was given.
+    pub(crate) manifests: Manifests,
+    /// Where the module came from.
+    pub(crate) registry: Registry,
+    /// The control plane.
+    pub(crate) mesh: Mesh,
+    _dir: tempfile::TempDir,
+}
+
+/// Where requests come in.
+#[derive(Clone, Copy)]
+pub(crate) enum Front {
+    /// By the ingress gateway.
+    Gateway,
+    /// From a pod of the mesh.
+    Frontend,
+}
+
+/// What a site is made of.
+pub(crate) struct Plan {
+    front: Front,
+    placement: &'static str,
+    app: Option<SocketAddr>,
+}
+
+impl Plan {
+    /// The filter where `placement`, a file of `istio/edge`, puts it.
+    pub(crate) fn new(front: Front, placement: &'static str) -> Self {
+        Self { front, placement, app: None }
+    }
+
+    /// With `app` behind the service's sidecar.
+    pub(crate) fn app(mut self, app: SocketAddr) -> Self {
+        self.app = Some(app);
+        self
+    }
+
+    /// Starts it.
+    pub(crate) async fn start(self) -> Site {
+        self.start_with(|manifests| manifests).await
+    }
+
+    /// Starts it, with manifests changed.
+    pub(crate) async fn start_with(self, change: impl FnOnce(Manifests) -> Manifests) -> Site {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::start(dir.path()).await.unwrap();
+        let image = registry.push("cartgate-filter", &paths::filter_module().unwrap()).await;
+        let upstream = Upstream::start().await;
+        let workload = match self.front {
+            Front::Gateway => Workload::gateway(),
+            Front::Frontend => Workload::frontend(),
+        };
+        let service = Workload::service();
+        let app = self.app.unwrap_or(upstream.address());
+        let files =
+            ["filter.yaml", "routes.yaml", "service.yaml", "service-outside.yaml", self.placement];
+        let manifests = Manifests::shipped(&files)
+            .unwrap()
+            .placed(service.address(), workload.address())
+            .image(&image)
+            .with(service_pod(service.address(), app))
+            .with(frontend_pod(workload.address()));
+        let manifests = change(manifests);
+        let mesh = Mesh::start(&manifests).await.unwrap();
+        let (front, back) = tokio::join!(mesh.proxy(&workload), mesh.proxy(&service));
+        let (front, back) = (front.unwrap(), back.unwrap());
+        Site { front, back, upstream, manifests, registry, mesh, _dir: dir }
+    }
+}
+
+impl Site {
+    /// Changes what istiod has, as `kubectl apply` does.
+    pub(crate) fn apply(&mut self, change: impl FnOnce(Manifests) -> Manifests) {
+        self.manifests = change(std::mem::take(&mut self.manifests));
+        self.mesh.istiod.apply(&self.manifests);
+    }
+
+    /// How many requests have come through, without the reports of edges.
+    pub(crate) fn passed(&self) -> usize {
+        let seen = self.upstream.seen().requests;
+        seen.iter().filter(|request| !request.start_line.contains("/v1/edges/")).count()
+    }
+
+    /// Orders so many units of a product, by JSON.
+    pub(crate) async fn order(&self, sku: &str, quantity: u32) -> Message {
+        order(self.front.address(), sku, quantity).await
+    }
+
+    /// Orders until the answer is of this status.
+    pub(crate) async fn order_until(&self, sku: &str, quantity: u32, status: u16) -> Message {
+        let what = format!("{status} for {quantity} of {sku}");
+        eventually(&what, || async {
+            let answer = self.order(sku, quantity).await;
+            (answer.status() == status).then_some(answer)
+        })
+        .await
+    }
+}
+
+/// The host by which a request reaches the service, at either front.
+pub(crate) const HOST: &str = "cartgate.cartgate.svc.cluster.local:8080";
+
+/// Orders so many units at `address`.
+pub(crate) async fn order(address: SocketAddr, sku: &str, quantity: u32) -> Message {
+    let body = json!({"sku": sku, "quantity": quantity}).to_string();
+    let head = format!(
+        "POST /v1/reservations HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    exchange(address, head + &body).await
+}
+
+/// The body of an answer.
+pub(crate) fn problem(answer: &Message) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("no JSON: {answer:?}"))
+}
+
+/// All requests, whatever their path, go to the service, by the route that the filter is on for.
+pub(crate) fn every_request(mut manifests: Manifests) -> Manifests {
+    *manifests.get("VirtualService", "cartgate").at("/spec/http/0/match") =
+        json!([{"uri": {"prefix": "/"}}]);
+    let only_orders = manifests.get("AuthorizationPolicy", "cartgate-gateway-only-orders");
+    *only_orders.at("/spec/rules/0/to/0/operation/notPaths") = json!(["/*"]);
+    manifests
+}
