@@ -3,7 +3,7 @@
 DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.2
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cartgate
-SCRIPTS := .ci/run $(wildcard */*.sh)
+SCRIPTS := .ci/run $(wildcard */*.sh */*/*.sh)
 
 # The Envoys that the edge suites are run on besides the one that everything is run on; oldest first.
 ENVOY_VERSIONS := $(sort $(patsubst envoy/requirements-%.txt,%,$(wildcard envoy/requirements-*.txt)))
@@ -159,7 +159,7 @@ LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.
 
 # What the edge is compared with. Without Go that row is missing, and the table says so.
 ratelimit:
-	@tests/ratelimit.sh "$(TOOLS)" || true
+	@[ "$${RATELIMIT-}" ] || tests/go/build.sh ratelimit "$(TOOLS)" || true
 
 # Built once per version and kept outside the tree; `--debug` halves the time that takes.
 cargo-deny: prerequisites

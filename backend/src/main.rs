@@ -59,7 +59,7 @@ struct ServeArguments {
     listen: Option<SocketAddr>,
     /// URL of a store that many processes share, `redis://...`, instead of `store` in the
     /// configuration.
-    #[arg(long)]
+    #[arg(long, env = "CARTGATE_STORE", hide_env_values = true)]
     store: Option<String>,
     /// What this process does on a shared store, instead of `roles` in the configuration: `api`
     /// answers callers, `worker` owns buckets.

@@ -7,15 +7,25 @@
     reason = "a test fails by panicking"
 )]
 
-use std::fs;
 use std::process::{Command, Output};
+use std::{fs, iter};
 
 use cartgate_tests::paths;
 use serde_json::Value;
 use tempfile::TempDir;
 
 const ENVOY: &str = "envoy/envoy.yaml";
-const ISTIO: &str = "istio/envoyfilter.yaml";
+const ISTIO: &str = "istio/edge/filter.yaml";
+
+/// The files that put it into proxies.
+const PLACES: [&str; 3] = [
+    "istio/edge/gateway.yaml",
+    "istio/edge/sidecar-inbound.yaml",
+    "istio/edge/sidecar-outbound.yaml",
+];
+
+/// Files that do without.
+const PLUGINS: [&str; 2] = ["istio/edge/traffic-extension.yaml", "istio/edge/wasm-plugin.yaml"];
 
 const PLUGIN: &str = "\
 apiVersion: extensions.istio.io/v1alpha1
@@ -103,8 +113,23 @@ fn line_of(text: &str, part: &str) -> u64 {
 
 /// Asserts that of a file this is found, in the line that has the text `at`, and nothing else that is bad.
 #[track_caller]
-fn check(yaml: &str, at: &str, (check, level): (&str, &str), field: &str, part: &str) {
-    let (_dir, checked) = Checked::of_texts(&[yaml]);
+fn check(yaml: &str, at: &str, of: (&str, &str), field: &str, part: &str) {
+    check_with(&[], yaml, at, of, field, part);
+}
+
+/// Asserts the same of a file that is given together with shipped ones.
+#[track_caller]
+fn check_with(
+    others: &[&str],
+    yaml: &str,
+    at: &str,
+    (check, level): (&str, &str),
+    field: &str,
+    part: &str,
+) {
+    let others: Vec<String> = others.iter().map(|other| shipped(other)).collect();
+    let texts: Vec<&str> = iter::once(yaml).chain(others.iter().map(String::as_str)).collect();
+    let (_dir, checked) = Checked::of_texts(&texts);
     assert_eq!(checked.status, i32::from(level == "bad"), "{}", checked.text);
     let found: Vec<&Value> =
         checked.of_level(level).into_iter().filter(|finding| finding["check"] == check).collect();
@@ -122,22 +147,78 @@ fn check(yaml: &str, at: &str, (check, level): (&str, &str), field: &str, part: 
     assert_eq!(checked.of_level("bad").len(), bad, "{}", checked.text);
 }
 
+/// Asserts that in shipped files nothing is bad, and that these checks have doubts and no others.
+#[track_caller]
+fn check_shipped(files: &[&str], doubts: &[&str]) -> Checked {
+    let checked = Checked::of(files);
+    assert_eq!(checked.status, 0, "{}", checked.text);
+    assert!(checked.text.contains("\n0 bad, "), "{}", checked.text);
+    let doubtful = checked.of_level("doubtful").into_iter();
+    // The module is there once it was built.
+    let doubtful = doubtful.filter(|found| found["check"] != "module");
+    let doubtful: Vec<&str> = doubtful.map(|found| found["check"].as_str().unwrap()).collect();
+    assert_eq!(doubtful, doubts, "{}", checked.text);
+    for finding in checked.findings() {
+        assert!(files.iter().any(|file| finding["file"] == *file), "{finding:#}");
+        assert!(finding["line"].as_u64().unwrap() > 0);
+    }
+    checked
+}
+
 #[test]
 fn what_we_ship_has_nothing_bad() {
-    for path in [ENVOY, ISTIO] {
-        let checked = Checked::of(&[path]);
-        assert_eq!(checked.status, 0, "{}", checked.text);
-        assert!(checked.text.contains("\n0 bad, "), "{}", checked.text);
-        // The module is there once it was built.
-        let doubtful = checked.of_level("doubtful");
-        assert!(doubtful.iter().all(|found| found["check"] == "module"), "{}", checked.text);
-        for finding in checked.findings() {
-            assert_eq!(finding["file"], path);
-            assert!(finding["line"].as_u64().unwrap() > 0);
-        }
-    }
-    let both = Checked::of(&[ENVOY, ISTIO]);
+    check_shipped(&[ENVOY], &[]);
+    // What is around a plugin is not in its own file, and it has no vm_id.
+    let doubts = ["vm_id", "paths", "paths", "paths", "retries"];
+    PLUGINS.iter().for_each(|plugin| drop(check_shipped(&[plugin], &doubts)));
+    let both = check_shipped(&[ENVOY, ISTIO, PLACES[0]], &[]);
     assert_eq!(both.report["filters"].as_array().unwrap().len(), 2);
+}
+
+/// So that no file is left out here.
+#[test]
+fn no_other_file_has_a_filter_or_places_one() {
+    let known = [&[ISTIO], &PLACES[..], &PLUGINS[..]].concat();
+    for entry in fs::read_dir(paths::repo_root().join("istio/edge")).unwrap() {
+        let path = format!("istio/edge/{}", entry.unwrap().file_name().to_str().unwrap());
+        let checked = Checked::of(&[&path]);
+        let is_none = checked.text.contains("no filter of cartgate in ");
+        assert_eq!(is_none, !known.contains(&path.as_str()), "{path}: {}", checked.text);
+    }
+}
+
+#[test]
+fn wherever_we_place_the_filter_nothing_is_bad() {
+    for place in PLACES {
+        let checked = check_shipped(&[ISTIO, place], &[]);
+        check_shipped(&[place, ISTIO], &[]);
+        let on =
+            "disabled is true: limited is only what patches switch it on for: the route cartgate";
+        assert_eq!(checked.text.contains(on), place != PLACES[1], "{}", checked.text);
+    }
+    let all = check_shipped(&[&[ISTIO], &PLACES[..]].concat(), &[]);
+    for place in PLACES {
+        assert!(all.findings().iter().any(|found| found["file"] == place), "{}", all.text);
+    }
+}
+
+#[test]
+fn a_filter_and_its_place_need_each_other() {
+    for place in PLACES {
+        let checked = Checked::of(&[place]);
+        assert_eq!(checked.status, 2, "{}", checked.text);
+        let line = line_of(&shipped(place), "applyTo: HTTP_FILTER");
+        let told = format!(
+            "{place}:{line}: an HTTP_FILTER patch names cartgate, which none of these files has: name the \
+             file with the EXTENSION_CONFIG patch for cartgate, too (istio/edge/filter.yaml)"
+        );
+        assert!(checked.text.contains(&told), "{}", checked.text);
+    }
+    let checked = Checked::of(&[ISTIO]);
+    assert_eq!(checked.status, 1, "{}", checked.text);
+    assert!(checked.text.contains("if there is one, name its file, too"), "{}", checked.text);
+    // What is around it is none of this file's business.
+    assert!(checked.of_level("doubtful").is_empty(), "{}", checked.text);
 }
 
 #[test]
@@ -188,18 +269,37 @@ fn what_is_wrong_in_our_part_is_found_in_its_line_of_the_block() {
 
     let yaml =
         changed(ISTIO, "\"slots\": {\"sets_count\": 4096},", "\"slots\": {\"sets_count\": 4096");
-    let at = "\"service\": {\"cluster\": \"inbound|8080||\"}";
-    check(&yaml, at, ("configuration", "bad"), "configuration.value", "not a JSON object");
+    let (at, of) = ("\"service\": {\"cluster\"", ("configuration", "bad"));
+    check_with(&PLACES, &yaml, at, of, "configuration.value", "not a JSON object");
 }
 
 #[test]
 fn what_is_wrong_in_istios_part_is_found_in_its_line() {
-    let yaml = changed(ISTIO, "operation: INSERT_BEFORE", "operation: ADD # after all");
-    let field = "spec.configPatches[1].patch.operation";
-    check(&yaml, "ADD # after all", ("chain", "bad"), field, "behind the router");
+    let gateway = PLACES[0];
+    let yaml = changed(gateway, "operation: INSERT_BEFORE", "operation: ADD # after all");
+    let field = "spec.configPatches[0].patch.operation";
+    let at = "ADD # after all";
+    check_with(&[ISTIO], &yaml, at, ("chain", "bad"), field, "behind the router");
 
-    let yaml = changed(ISTIO, "inbound|8080||", "cartgate");
-    check(&yaml, "\"service\"", ("service", "doubtful"), "value: service.cluster", "cartgate");
+    let empty = "{ \"@type\": type.googleapis.com/google.protobuf.Empty, value: {} }";
+    let yaml = changed(gateway, empty, "{}");
+    let field = "typed_per_filter_config.cartgate.config";
+    check_with(&[ISTIO], &yaml, "config: {}", ("chain", "bad"), field, "Istio refuses the whole");
+
+    let yaml = changed(gateway, "per_connection_buffer_limit_bytes: 262144", "other: 1");
+    let field = "spec.configPatches";
+    let at = "  configPatches:";
+    check_with(&[ISTIO], &yaml, at, ("buffer", "doubtful"), field, "start with 32768");
+
+    let rbac = "              - type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC\n";
+    let yaml = changed(gateway, rbac, "");
+    let of = ("types", "doubtful");
+    check_with(&[ISTIO], &yaml, "type_urls:", of, "config_discovery.type_urls", "answers 500");
+
+    let cluster = "outbound|8080||cartgate.cartgate.svc.cluster.local";
+    let yaml = changed(ISTIO, cluster, "cartgate");
+    let of = ("service", "doubtful");
+    check_with(&PLACES, &yaml, "\"service\"", of, "value: service.cluster", "cartgate");
 
     let at = "- {method: POST";
     check(PLUGIN, at, ("body", "bad"), "spec.pluginConfig.routes[0]", "a WasmPlugin cannot set");

@@ -43,18 +43,20 @@ async fn the_shipped_envoy_configuration_limits() {
     check_limits(EnvoyConfig::shipped().unwrap()).await;
 }
 
-/// What `istio/envoyfilter.yaml` does to a proxy, done to a plain Envoy. Only that the filter, which
-/// a mesh sends by ADS, comes from a file.
+/// What `istio/edge` does to the sidecar in front of the service, done to a plain Envoy. Only that the filter,
+/// which a mesh sends by ADS, comes from a file.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_envoyfilter_limits() {
+async fn the_envoyfilters_limit() {
     let (config, filter) = (EnvoyConfig::shipped().unwrap(), EnvoyFilter::shipped().unwrap());
-    // A sidecar reports to the service in its own pod.
+    // Everywhere in a mesh the service has one name.
     let but_for_the_service = |settings: Option<Value>| {
         let mut settings = settings.unwrap();
         (settings["service"].take(), settings)
     };
-    let (service, istio) = but_for_the_service(filter.settings());
-    assert_eq!(service, json!({"cluster": "inbound|8080||"}));
+    let (service, mut istio) = but_for_the_service(filter.settings());
+    assert_eq!(istio.as_object_mut().unwrap().remove("version"), Some(json!(1)));
+    let cluster = "outbound|8080||cartgate.cartgate.svc.cluster.local";
+    assert_eq!(service, json!({ "cluster": cluster }));
     let (_, envoy) = but_for_the_service(config.filter_settings());
     assert_eq!(istio, envoy, "one configuration");
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,8 @@
 //! Finding our filter, and what is around it that the checks have to see together with it.
 
+mod patch;
+mod site;
+
 use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
@@ -7,6 +10,9 @@ use std::rc::Rc;
 use super::configuration::{self, Configuration};
 use super::place::{Lines, Place, Spot};
 use super::tree::Node;
+
+pub(super) use patch::Patch;
+pub(super) use site::Site;
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 const MANAGER: &str =
@@ -62,7 +68,7 @@ pub(super) enum Home<'t> {
 #[derive(Debug)]
 pub(super) struct World<'t> {
     /// The patches of all EnvoyFilters, in order.
-    pub(super) patches: Vec<Patch<'t>>,
+    patches: Vec<Patch<'t>>,
     /// By document.
     clusters: Vec<Clusters>,
     /// Whether a file of this machine can be read.
@@ -80,7 +86,7 @@ pub(super) struct Clusters {
     pub(super) are_dynamic: bool,
 }
 
-impl World<'_> {
+impl<'t> World<'t> {
     /// The clusters that a filter can name: those of its own file, if these are all of Envoy's.
     pub(super) fn clusters(&self, filter: &Filter<'_>) -> Clusters {
         match self.clusters.get(filter.document) {
@@ -92,76 +98,21 @@ impl World<'_> {
             },
         }
     }
-}
 
-/// A patch of an EnvoyFilter.
-#[derive(Clone, Debug)]
-pub(super) struct Patch<'t> {
-    pub(super) place: Place<'t>,
-    /// The EnvoyFilter.
-    pub(super) document: Place<'t>,
-}
-
-impl<'t> Patch<'t> {
-    pub(super) fn applies_to(&self, what: &str) -> bool {
-        self.place.text_at("apply_to") == Some(what)
-    }
-
-    pub(super) fn operation(&self) -> &'t str {
-        self.place.text_at("patch.operation").unwrap_or("none")
-    }
-
-    /// Which proxies it is for: `ANY`, `SIDECAR_INBOUND`, `GATEWAY`, ...
-    pub(super) fn context(&self) -> &'t str {
-        self.place.text_at("match.context").unwrap_or("ANY")
-    }
-
-    pub(super) fn value(&self, path: &str) -> Option<Place<'t>> {
-        self.place.at("patch.value")?.at(path)
-    }
-
-    pub(super) fn is(&self, other: &Self) -> bool {
-        ptr::eq(self.place.node, other.place.node)
-    }
-
-    /// Whether it is for each proxy that `other` is for.
-    pub(super) fn covers(&self, other: &Self) -> bool {
-        self.context() == "ANY" || self.context() == other.context()
+    /// A patch that has proxies ask for a filter of our name, which no file has.
+    pub(super) fn asks_in_vain(&self) -> Option<(&Patch<'t>, &'t str)> {
+        let is_here = |name| self.patches.iter().any(|patch| patch.extension() == Some(name));
+        let mut asked = self.patches.iter().filter_map(|patch| Some((patch, patch.asks_for()?)));
+        asked.find(|(_, name)| names_us(name) && !is_here(*name))
     }
 }
 
 impl<'t> Filter<'t> {
-    /// The connection managers of the chains that it is in, or what patches make of them.
-    pub(super) fn managers(&self, world: &World<'t>) -> Vec<Place<'t>> {
-        let own = match &self.home {
-            Home::Chain { manager, .. } => return vec![manager.clone()],
-            Home::Patch(patch) => Some(patch),
-            Home::Plugin(_) => None,
-            Home::Alone => return Vec::new(),
-        };
-        let patches = world.patches.iter().filter(|patch| {
-            patch.applies_to("NETWORK_FILTER")
-                && patch.operation() == "MERGE"
-                && own.is_none_or(|own| patch.covers(own))
-        });
-        let managers = patches.filter_map(|patch| patch.value("typed_config")?.typed());
-        managers.filter(|(kind, _)| *kind == MANAGER).map(|(_, manager)| manager).collect()
-    }
-
     /// What its configuration says, if the filter starts with it.
     pub(super) fn settings(&self) -> Option<&configuration::Settings> {
         match &self.configuration {
             Configuration::Read(settings) => Some(settings),
             _ => None,
-        }
-    }
-
-    /// Where what is around it would be, if none of that can be seen.
-    pub(super) fn surroundings(&self) -> Spot {
-        match &self.home {
-            Home::Patch(patch) => patch.document.spot_of("spec.config_patches"),
-            Home::Plugin(_) => self.plugin.spot.clone(),
-            Home::Chain { .. } | Home::Alone => self.place.spot.clone(),
         }
     }
 

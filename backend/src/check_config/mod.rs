@@ -7,7 +7,8 @@
 //! ```text
 //! tree.rs           YAML or JSON, in which everything knows its line
 //! place.rs          a place in it: file, line, field, and the way to the next
-//! find.rs           our filters, wherever they are, and what is around them
+//! find.rs           our filters, wherever they are
+//! find/             patches of EnvoyFilters, and what they have around each place of a filter
 //! configuration.rs  the filter's own configuration, by the filter's own parser
 //! checks/           what all that means: one pure function a check
 //! report.rs         what came of it, for people and for machines
@@ -32,6 +33,7 @@ use std::rc::Rc;
 use thiserror::Error;
 
 use find::Document;
+use place::Spot;
 use tree::Unreadable;
 
 pub use report::{Examined, Finding, Level, Report};
@@ -57,6 +59,19 @@ pub enum CheckError {
         /// What is wrong there.
         reason: String,
     },
+    /// A patch has proxies ask for a filter that is in none of the files.
+    #[error(
+        "{file}:{line}: an HTTP_FILTER patch names {name}, which none of these files has: name the file with \
+         the EXTENSION_CONFIG patch for {name}, too (istio/edge/filter.yaml)"
+    )]
+    Incomplete {
+        /// The file.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// The filter's name.
+        name: String,
+    },
     /// There is no filter of ours.
     #[error(
         "no filter of cartgate in {}: a Wasm filter counts as one if its name, vm_id, root_id or module has \
@@ -72,7 +87,7 @@ pub enum CheckError {
 /// Checks all filters of ours in these files, which are taken together: what one lacks may be in another.
 ///
 /// # Errors
-/// A file cannot be read, or there is no filter of ours.
+/// A file cannot be read, there is no filter of ours, or only its place.
 pub fn examine(paths: &[PathBuf]) -> Result<Report, CheckError> {
     let mut documents = Vec::new();
     for path in paths {
@@ -80,7 +95,7 @@ pub fn examine(paths: &[PathBuf]) -> Result<Report, CheckError> {
             .map_err(|source| CheckError::File { path: path.clone(), source })?;
         documents.extend(read(&path.display().to_string(), &text)?);
     }
-    let filters = check(&documents, is_readable);
+    let filters = check(&documents, is_readable)?;
     if filters.is_empty() {
         let files = paths.iter().map(|path| path.display().to_string()).collect();
         return Err(CheckError::NoFilter { files });
@@ -98,9 +113,17 @@ fn read(file: &str, text: &str) -> Result<Vec<Document>, CheckError> {
     Ok(nodes.into_iter().map(|node| Document { file: Rc::clone(&file), node }).collect())
 }
 
-fn check(documents: &[Document], is_readable: fn(&Path) -> bool) -> Vec<Examined> {
+fn check(
+    documents: &[Document],
+    is_readable: fn(&Path) -> bool,
+) -> Result<Vec<Examined>, CheckError> {
     let (filters, world) = find::all(documents, is_readable);
-    filters.iter().map(|filter| checks::of(filter, &world)).collect()
+    if let Some((patch, name)) = world.asks_in_vain() {
+        let Spot { file, line, .. } = &patch.place.spot;
+        let (file, name) = (file.to_string(), name.to_owned());
+        return Err(CheckError::Incomplete { file, line: *line, name });
+    }
+    Ok(filters.iter().map(|filter| checks::of(filter, &world)).collect())
 }
 
 fn is_readable(path: &Path) -> bool {

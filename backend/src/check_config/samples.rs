@@ -3,7 +3,7 @@
 /// A bootstrap.
 pub(super) const ENVOY: &str = include_str!("samples/envoy.yaml");
 
-/// An EnvoyFilter.
+/// Two EnvoyFilters: one has the filter, the other puts it into sidecars.
 pub(super) const ISTIO: &str = include_str!("samples/envoyfilter.yaml");
 
 /// A WasmPlugin, with a route that reads the path.

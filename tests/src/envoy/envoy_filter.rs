@@ -1,4 +1,4 @@
-//! What `istio/envoyfilter.yaml` does to a proxy in a mesh, done to a plain Envoy.
+//! What the EnvoyFilters in `istio/edge` do to a proxy in a mesh, done to a plain Envoy.
 
 use std::fs;
 use std::io;
@@ -11,22 +11,26 @@ use super::config::set_module;
 use crate::paths;
 use crate::process::StartError;
 
-/// `istio/envoyfilter.yaml`.
+/// EnvoyFilters: the one that has our filter, and one that puts it into a proxy.
 #[derive(Debug)]
-pub struct EnvoyFilter(EnvoyConfig);
+pub struct EnvoyFilter {
+    filter: EnvoyConfig,
+    place: EnvoyConfig,
+}
 
 impl EnvoyFilter {
-    /// Reads the file.
+    /// Those of a sidecar in front of the service: `filter.yaml` and `sidecar-inbound.yaml`.
     ///
     /// # Errors
-    /// It cannot be read, or is no YAML.
+    /// One cannot be read, or is no YAML.
     pub fn shipped() -> Result<Self, StartError> {
-        EnvoyConfig::read(&paths::repo_root().join("istio/envoyfilter.yaml")).map(Self)
+        let read = |name| EnvoyConfig::read(&paths::repo_root().join("istio/edge").join(name));
+        Ok(Self { filter: read("filter.yaml")?, place: read("sidecar-inbound.yaml")? })
     }
 
     /// The filter's own configuration.
     pub fn settings(&self) -> Option<Value> {
-        self.0.filter_settings()
+        self.filter.filter_settings()
     }
 
     /// Applies each patch to `config`, whose own filter goes. What a mesh sends by ADS, the filter
@@ -44,7 +48,9 @@ impl EnvoyFilter {
     ) -> Result<(EnvoyConfig, FilterFile), StartError> {
         let mut file = FilterFile { path: dir.join("filter.json"), extension: Value::Null };
         let mut config = config.without_filter();
-        for patch in self.0.as_value()["spec"]["configPatches"].as_array().into_iter().flatten() {
+        let patches = [&self.filter, &self.place]
+            .map(|document| document.as_value()["spec"]["configPatches"].as_array());
+        for patch in patches.into_iter().flatten().flatten() {
             let value = &patch["patch"]["value"];
             config = match patch["applyTo"].as_str() {
                 Some("EXTENSION_CONFIG") => {

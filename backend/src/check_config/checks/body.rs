@@ -38,7 +38,8 @@ fn cannot_wait(kind: &str, reader: &Limited<'_>) -> Finding {
         "{} reads the body, body_mode is strict, and a {kind} cannot set {FLAG}: its requests hang",
         reader.name
     );
-    let remedy = "an EnvoyFilter as in istio/envoyfilter.yaml instead, or body_mode compat";
+    let remedy =
+        "EnvoyFilters as in istio/edge (filter.yaml, gateway.yaml) instead, or body_mode compat";
     Finding::bad("body", reader.place.spot.clone(), found, remedy)
 }
 

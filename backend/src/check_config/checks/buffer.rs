@@ -1,9 +1,8 @@
 //! Is there room in Envoy for the largest body that the filter reads?
 
-use super::super::find::{Filter, Home, World};
+use super::super::find::{Filter, Home, Site, World};
 use super::super::place::Place;
 use super::super::report::Finding;
-use super::setting;
 
 /// What bounds how much of a request Envoy holds back.
 struct Bound {
@@ -29,39 +28,43 @@ const WINDOW_MIN: u64 = 65_535;
 /// A listener's limit must be above the largest body.
 pub(super) fn limit(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
     let Some(body_bytes_max) = largest_body(filter) else { return Vec::new() };
-    let finding = match &filter.home {
-        Home::Chain { listener: Some(listener), .. } => match listener.at(LIMIT.name) {
-            Some(limit) => LIMIT.judge(limit, body_bytes_max),
-            None => by_default(listener, body_bytes_max),
-        },
-        Home::Patch(own) => {
-            let patches = world.patches.iter();
-            let patches = patches.filter(|patch| patch.applies_to("LISTENER") && patch.covers(own));
-            match patches.rev().find_map(|patch| patch.value(LIMIT.name)) {
-                Some(limit) => LIMIT.judge(limit, body_bytes_max),
-                None if own.context() == "GATEWAY" => at_gateway(filter, body_bytes_max),
-                None => return Vec::new(),
-            }
+    let sites = world.sites(filter);
+    sites.iter().flat_map(|site| limit_at(site, &filter.home, body_bytes_max)).collect()
+}
+
+fn limit_at(site: &Site<'_>, home: &Home<'_>, body_bytes_max: u64) -> Vec<Finding> {
+    let said = site.of_listener(LIMIT.name);
+    match home {
+        Home::Plugin(_) | Home::Alone => Vec::new(),
+        _ if !said.is_empty() => {
+            said.into_iter().map(|limit| LIMIT.judge(limit, body_bytes_max)).collect()
         }
-        _ => return Vec::new(),
-    };
-    vec![finding]
+        Home::Chain { listener: Some(listener), .. } => vec![by_default(listener, body_bytes_max)],
+        Home::Patch(_) if site.patch.as_ref().is_some_and(|own| own.context() == "GATEWAY") => {
+            vec![at_gateway(site, body_bytes_max)]
+        }
+        Home::Chain { .. } | Home::Patch(_) => Vec::new(),
+    }
 }
 
 /// So must a window that is set. Envoy's default is far above any body that is read.
 pub(super) fn window(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
     let Some(body_bytes_max) = largest_body(filter) else { return Vec::new() };
-    let Ok(window) = setting(filter, world, WINDOW.name) else { return Vec::new() };
+    let sites = world.sites(filter);
+    let windows = sites.iter().flat_map(|site| site.of_manager(WINDOW.name));
+    windows.map(|window| judged_window(window, body_bytes_max)).collect()
+}
+
+fn judged_window(window: Place<'_>, body_bytes_max: u64) -> Finding {
     if window.number().is_some_and(|bytes| bytes < WINDOW_MIN) {
         let found = format!(
             "{} is {}: Envoy takes no window below {WINDOW_MIN}",
             WINDOW.name,
             window.shown()
         );
-        let remedy = WINDOW.remedy(body_bytes_max);
-        return vec![Finding::bad(WINDOW.check, window.spot, found, remedy)];
+        return Finding::bad(WINDOW.check, window.spot, found, WINDOW.remedy(body_bytes_max));
     }
-    vec![WINDOW.judge(window, body_bytes_max)]
+    WINDOW.judge(window, body_bytes_max)
 }
 
 /// The largest body that the filter would read, in bytes, if it reads any.
@@ -116,15 +119,17 @@ fn by_default(listener: &Place<'_>, body_bytes_max: u64) -> Finding {
     Finding::bad(check, spot, found, LIMIT.remedy(body_bytes_max))
 }
 
-fn at_gateway(filter: &Filter<'_>, body_bytes_max: u64) -> Finding {
+fn at_gateway(site: &Site<'_>, body_bytes_max: u64) -> Finding {
     let Bound { check, name } = LIMIT;
     let found = format!(
         "no LISTENER patch here sets {name}: Istio's gateways start with {LIMIT_OF_GATEWAYS}, and \
          body_bytes_max is {body_bytes_max}"
     );
-    let remedy =
-        format!("a LISTENER patch (operation MERGE) with {}", LIMIT.remedy(body_bytes_max));
-    Finding::doubtful(check, filter.surroundings(), found, remedy)
+    let remedy = format!(
+        "a LISTENER patch (operation MERGE) as in istio/edge/gateway.yaml, with {}",
+        LIMIT.remedy(body_bytes_max)
+    );
+    Finding::doubtful(check, site.spot(), found, remedy)
 }
 
 #[cfg(test)]
@@ -163,6 +168,11 @@ mod tests {
         check("65536", Level::Bad, "initial_stream_window_size: 262144");
         check("1000", Level::Bad, "no window below 65535");
         assert!(findings(window, ENVOY, ("http2_protocol_options", "other")).is_empty());
+        let merged = "normalize_path: true";
+        let size = |bytes: u64| format!("{}: {bytes}\n            {merged}", WINDOW.name);
+        let apart = |bytes| ISTIO.replace(merged, &size(bytes));
+        super::super::testing::check(window, &apart(70_000), ("", ""), Level::Good, "above");
+        super::super::testing::check(window, &apart(65_536), ("", ""), Level::Bad, "413");
     }
 
     #[test]
@@ -179,6 +189,13 @@ mod tests {
         };
         check(limit, &gateway, ("  configPatches:", &patch(70_000)), Level::Good, "70000");
         check(limit, &gateway, ("  configPatches:", &patch(65_536)), Level::Bad, "413");
+        let added = patch(70_000).replace("MERGE", "ADD");
+        check(limit, &gateway, ("  configPatches:", &added), Level::Doubtful, "a LISTENER patch");
         assert!(findings(limit, ISTIO, ("  configPatches:", &patch(1))).is_empty());
+        // The filter's other places have buffers of their own.
+        let edge = gateway.split_once("---\n").unwrap().1;
+        let both = format!("{ISTIO}---\n{edge}");
+        check(limit, &both, ("", ""), Level::Doubtful, "a LISTENER patch");
+        check(limit, &both, ("  configPatches:", &patch(70_000)), Level::Good, "70000");
     }
 }

@@ -10,27 +10,26 @@ const CHECK: &str = "chain";
 const ROUTER: &str = "envoy.filters.http.router";
 const ROUTER_TYPE: &str = "envoy.extensions.filters.http.router.v3.Router";
 const SUB_FILTER: &str = "match.listener.filter_chain.filter.sub_filter.name";
-/// As in istio/envoyfilter.yaml.
+/// As in istio/edge/gateway.yaml.
 const INSERT: &str =
     "operation: INSERT_BEFORE, and subFilter envoy.filters.http.router in its match";
 
 /// It must come before the router.
 pub(super) fn place(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
-    vec![match &filter.home {
-        Home::Chain { manager, .. } => in_chain(filter, manager),
-        Home::Patch(own) if own.applies_to("HTTP_FILTER") => inserted(own),
-        Home::Patch(own) => named(filter, own, world),
+    match &filter.home {
+        Home::Chain { manager, .. } => vec![in_chain(filter, manager)],
+        Home::Patch(own) => in_mesh(filter, own, &world.inserts(filter)),
         Home::Plugin(kind) => {
             let found = format!("Istio puts what a {kind} has before the router");
-            Finding::good(CHECK, filter.plugin.spot.clone(), found)
+            vec![Finding::good(CHECK, filter.plugin.spot.clone(), found)]
         }
         Home::Alone => {
             let found = "in no chain that can be seen from here";
             let remedy = "name the file with the listener, too; its http_filters have to name this \
                           filter before the router";
-            Finding::doubtful(CHECK, filter.place.spot.clone(), found, remedy)
+            vec![Finding::doubtful(CHECK, filter.place.spot.clone(), found, remedy)]
         }
-    }]
+    }
 }
 
 fn in_chain(filter: &Filter<'_>, manager: &Place<'_>) -> Finding {
@@ -57,54 +56,43 @@ fn is_router(filter: &Place<'_>) -> bool {
     kind == Some(ROUTER_TYPE) || filter.text_at("name") == Some(ROUTER)
 }
 
-/// Of an extension that a patch adds, another patch must make a filter.
-fn named(filter: &Filter<'_>, own: &Patch<'_>, world: &World<'_>) -> Finding {
-    let spot = own.place.spot.clone();
-    let inserts = inserts(filter, world);
-    let is_near = |patch: &&&Patch<'_>| ptr::eq(patch.document.node, own.document.node);
-    let Some(patch) = inserts.iter().find(is_near).or(inserts.first()) else {
+/// Of an extension that a patch adds, other patches must make a filter. Istio finds it by its name alone, in
+/// whatever order and context the patches are.
+fn in_mesh(filter: &Filter<'_>, own: &Patch<'_>, inserts: &[Patch<'_>]) -> Vec<Finding> {
+    let is_unknown = own.extension().is_some() && own.operation() != "ADD";
+    if is_unknown {
+        let found = format!(
+            "{}: Istio looks for extensions only where one is added, and never sends this one",
+            own.operation()
+        );
+        let spot = own.place.spot_of("patch.operation");
+        return vec![Finding::bad(CHECK, spot, found, "operation: ADD")];
+    }
+    if inserts.is_empty() {
         let name = &filter.name;
         let found =
             format!("no HTTP_FILTER patch names {name}: it is in no chain, nothing is limited");
-        let remedy = "the HTTP_FILTER patch of istio/envoyfilter.yaml, behind this one";
-        return Finding::bad(CHECK, spot, found, remedy);
-    };
-    if !own.covers(patch) {
-        let (ours, theirs) = (own.context(), patch.context());
-        let found = format!(
-            "for {ours}, while {} names it for {theirs}, where it is not known",
-            the_patch(patch)
-        );
-        return Finding::bad(CHECK, spot, found, "one match.context for both patches");
+        let remedy = "an HTTP_FILTER patch as in istio/edge/gateway.yaml, sidecar-inbound.yaml or \
+                      sidecar-outbound.yaml; if there is one, name its file, too";
+        return vec![Finding::bad(CHECK, own.place.spot.clone(), found, remedy)];
     }
-    if !is_near(&patch) {
-        let found = format!(
-            "{}, in another EnvoyFilter, names it: which comes first depends on priority and age",
-            the_patch(patch)
-        );
-        let remedy = "both patches in one EnvoyFilter, this one first";
-        return Finding::doubtful(CHECK, spot, found, remedy);
-    }
-    let first = world.patches.iter().find(|other| other.is(own) || other.is(patch));
-    if first.is_some_and(|first| first.is(patch)) {
-        let found = format!("behind {}, which names it before it is known", the_patch(patch));
-        return Finding::bad(CHECK, spot, found, "this patch before that one");
-    }
-    inserted(patch)
+    let at = |patch| [Some(inserted(patch)), unreached(own, patch)];
+    inserts.iter().flat_map(at).flatten().collect()
 }
 
-fn the_patch(patch: &Patch<'_>) -> String {
-    format!("the HTTP_FILTER patch in line {}", patch.place.spot.line)
-}
-
-/// The patches that put it into a chain, or try to.
-fn inserts<'w, 't>(filter: &Filter<'_>, world: &'w World<'t>) -> Vec<&'w Patch<'t>> {
-    let names = |patch: &&Patch<'_>| {
-        let name = patch.value("name");
-        patch.applies_to("HTTP_FILTER")
-            && name.is_some_and(|name| name.text() == Some(filter.name.as_str()))
-    };
-    world.patches.iter().filter(names).collect()
+/// A proxy gets the filter only if the EnvoyFilter that has it is for this proxy, too.
+fn unreached(own: &Patch<'_>, patch: &Patch<'_>) -> Option<Finding> {
+    if own.reaches(patch) {
+        return None;
+    }
+    let found = format!(
+        "the HTTP_FILTER patch in {} names it for proxies that this EnvoyFilter may not be for: they \
+         would wait for the filter in vain",
+        patch.line()
+    );
+    let remedy = "this EnvoyFilter in the mesh's root namespace without a workloadSelector, as in \
+                  istio/edge/filter.yaml; or namespace and workloadSelector of that one";
+    Some(Finding::doubtful(CHECK, own.document.spot_of("metadata.namespace"), found, remedy))
 }
 
 /// Where a patch puts it.
@@ -133,63 +121,10 @@ fn inserted(patch: &Patch<'_>) -> Finding {
     }
 }
 
-/// It must not be switched off, for all requests or for some.
-pub(super) fn disabled(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
-    let (places, exceptions) = match &filter.home {
-        Home::Chain { manager, .. } => (vec![filter.place.clone()], exceptions(filter, manager)),
-        Home::Patch(_) => {
-            let inserts = inserts(filter, world).into_iter();
-            (inserts.filter_map(|patch| patch.place.at("patch.value")).collect(), Vec::new())
-        }
-        Home::Plugin(_) | Home::Alone => return Vec::new(),
-    };
-    let all = switched_off(&places).map(|flag| off_for_all(flag, !exceptions.is_empty()));
-    all.chain(switched_off(&exceptions).map(off_for_some)).collect()
-}
-
-fn switched_off<'a, 't>(places: &'a [Place<'t>]) -> impl Iterator<Item = Place<'t>> + 'a {
-    let flags = places.iter().filter_map(|place| place.at("disabled"));
-    flags.filter(|flag| flag.flag() == Some(true))
-}
-
-fn off_for_all(flag: Place<'_>, has_exceptions: bool) -> Finding {
-    let remedy = "disabled: false, or without it";
-    if has_exceptions {
-        let found =
-            "disabled is true: limited is only what typed_per_filter_config switches it on for";
-        return Finding::doubtful(CHECK, flag.spot, found, remedy);
-    }
-    Finding::bad(CHECK, flag.spot, "disabled is true: nothing is limited", remedy)
-}
-
-fn off_for_some(flag: Place<'_>) -> Finding {
-    let found = "disabled is true: what this is for passes unlimited";
-    let remedy = "typed_per_filter_config without this filter, unless that is meant";
-    Finding::doubtful(CHECK, flag.spot, found, remedy)
-}
-
-/// What routes and virtual hosts say of the filter by its name.
-fn exceptions<'t>(filter: &Filter<'_>, manager: &Place<'t>) -> Vec<Place<'t>> {
-    let mut found = Vec::new();
-    manager.walk(&mut |way| {
-        let all = way.last().and_then(|place| place.at("typed_per_filter_config"));
-        let members = all.iter().flat_map(Place::members);
-        found.extend(members.filter(|(name, _)| *name == filter.name).map(|(_, place)| place));
-    });
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{ENVOY, ISTIO, PLUGIN, check, findings};
     use super::*;
-
-    /// The part of [`ISTIO`] that names the filter.
-    fn insert() -> String {
-        let (_, behind) = ISTIO.split_once("    - applyTo: HTTP_FILTER").unwrap();
-        let (patch, _) = behind.split_once("    - applyTo: NETWORK_FILTER").unwrap();
-        format!("    - applyTo: HTTP_FILTER{patch}")
-    }
 
     #[test]
     fn it_comes_before_the_router() {
@@ -217,27 +152,51 @@ mod tests {
     #[test]
     fn an_envoyfilter_must_name_what_it_adds() {
         check(place, ISTIO, ("", ""), Level::Good, "right before the router");
-        check(place, ISTIO, (&insert(), ""), Level::Bad, "in no chain");
-        check(
-            place,
-            ISTIO,
-            (
-                "          name: cartgate\n          config_d",
-                "          name: x\n          config_d",
-            ),
-            Level::Bad,
-            "no HTTP_FILTER patch names cartgate",
-        );
-        let first = ISTIO.replace(&insert(), "");
-        let first = first.replace("  configPatches:\n", &format!("  configPatches:\n{}", insert()));
-        check(place, &first, ("", ""), Level::Bad, "behind the HTTP_FILTER patch in line 7");
-        let apart = ISTIO.replace(
-            &insert(),
-            &format!("---\nkind: EnvoyFilter\nspec:\n  configPatches:\n{}", insert()),
-        );
-        check(place, &apart, ("", ""), Level::Doubtful, "in one EnvoyFilter");
-        let other = insert().replace("SIDECAR_INBOUND", "ANY");
-        check(place, ISTIO, (&insert(), &other), Level::Bad, "for SIDECAR_INBOUND, while");
+        check(place, ISTIO, ("HTTP_FILTER", "OTHER"), Level::Bad, "in no chain");
+        let name = "          name: cartgate\n          config_d";
+        let other = name.replace("cartgate", "x");
+        check(place, ISTIO, (name, &other), Level::Bad, "no HTTP_FILTER patch names cartgate");
+        let added = "operation: ADD";
+        for operation in ["MERGE", "INSERT_FIRST"] {
+            let other = format!("operation: {operation}");
+            check(place, ISTIO, (added, &other), Level::Bad, "never sends this one");
+        }
+    }
+
+    /// Istio finds it by its name, in whatever EnvoyFilter, order and context it is.
+    #[test]
+    fn an_envoyfilter_may_name_what_another_adds_before_or_behind_it() {
+        let (filter, edge) = ISTIO.split_once("---\n").unwrap();
+        let last = format!("{edge}---\n{filter}");
+        let (head, patches) = edge.split_once("  configPatches:\n").unwrap();
+        let together = format!("{filter}{patches}");
+        let extension = filter.split_once("  configPatches:\n").unwrap().1;
+        let behind = format!("{head}  configPatches:\n{patches}{extension}");
+        for yaml in [&last, &together, &behind] {
+            for context in ["ANY", "GATEWAY"] {
+                let patch = format!("EXTENSION_CONFIG\n      match: {{ context: {context} }}");
+                let found = findings(place, yaml, ("EXTENSION_CONFIG", &patch));
+                let levels: Vec<Level> = found.iter().map(|found| found.level).collect();
+                assert_eq!(levels, [Level::Good], "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_patch_that_names_it_is_examined() {
+        let edge = ISTIO.split_once("---\n").unwrap().1;
+        let second = edge.replace("INSERT_BEFORE", "INSERT_AFTER");
+        let found = findings(place, &format!("{ISTIO}---\n{second}"), ("", ""));
+        let levels: Vec<Level> = found.iter().map(|found| found.level).collect();
+        assert_eq!(levels, [Level::Good, Level::Bad]);
+    }
+
+    #[test]
+    fn an_envoyfilter_should_reach_where_its_filter_is_named() {
+        let own = ("namespace: istio-system", "namespace: shop");
+        check(place, ISTIO, own, Level::Doubtful, "in f.yaml:39 names it for proxies");
+        let all = ISTIO.replace("namespace: cartgate", "namespace: shop");
+        check(place, &all, own, Level::Good, "");
     }
 
     #[test]
@@ -253,33 +212,5 @@ mod tests {
         let after = ISTIO.replace("INSERT_BEFORE", "INSERT_AFTER");
         let jwt = ("name: envoy.filters.http.router", "name: envoy.filters.http.jwt_authn");
         super::super::testing::check(place, &after, jwt, Level::Good, "jwt_authn");
-    }
-
-    #[test]
-    fn it_is_not_switched_off() {
-        assert!(findings(disabled, ENVOY, ("", "")).is_empty());
-        let off = ("- name: cartgate", "- disabled: true\n                    name: cartgate");
-        check(disabled, ENVOY, off, Level::Bad, "nothing is limited");
-        let route = |disabled: bool| {
-            format!(
-                "domains: [\"*\"]\n                      typed_per_filter_config: \
-                 {{ cartgate: {{ disabled: {disabled} }} }}"
-            )
-        };
-        check(
-            disabled,
-            ENVOY,
-            ("domains: [\"*\"]", &route(true)),
-            Level::Doubtful,
-            "passes unlimited",
-        );
-        let only_some = ENVOY.replace("domains: [\"*\"]", &route(false));
-        assert!(findings(disabled, &only_some, ("", "")).is_empty());
-        check(disabled, &only_some, off, Level::Doubtful, "switches it on for");
-        let patch = (
-            "          config_discovery:",
-            "          disabled: true\n          config_discovery:",
-        );
-        check(disabled, ISTIO, patch, Level::Bad, "nothing is limited");
     }
 }

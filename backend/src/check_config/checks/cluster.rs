@@ -18,8 +18,12 @@ pub(super) fn service(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
     };
     let spot = settings.place().spot_of("service.cluster");
     vec![match &filter.home {
-        Home::Patch(patch) => in_istio(spot, service.cluster(), patch.context()),
-        Home::Plugin(_) => in_istio(spot, service.cluster(), "ANY"),
+        Home::Patch(_) | Home::Plugin(_) => {
+            let sites = world.sites(filter).into_iter();
+            let mut patches = sites.filter_map(|site| site.patch);
+            let is_at_gateway = patches.any(|patch| patch.context() == "GATEWAY");
+            in_istio(spot, service.cluster(), is_at_gateway)
+        }
         Home::Chain { .. } | Home::Alone => {
             in_envoy(spot, service.cluster(), &world.clusters(filter))
         }
@@ -54,14 +58,14 @@ fn in_envoy(spot: Spot, cluster: &str, clusters: &Clusters) -> Finding {
     Finding::bad(CHECK, spot, found, remedy)
 }
 
-fn in_istio(spot: Spot, cluster: &str, context: &str) -> Finding {
+fn in_istio(spot: Spot, cluster: &str, is_at_gateway: bool) -> Finding {
     let remedy = "inbound|PORT|| for the service in the sidecar's own pod, \
                   outbound|PORT|SUBSET|HOST for any other (SUBSET may be empty)";
     if !is_istios(cluster) {
         let found = format!("{cluster}: Istio names no cluster so");
         return Finding::doubtful(CHECK, spot, found, remedy);
     }
-    if context == "GATEWAY" && cluster.starts_with("inbound|") {
+    if is_at_gateway && cluster.starts_with("inbound|") {
         let found = format!("{cluster}: a gateway has no inbound clusters");
         return Finding::doubtful(CHECK, spot, found, "outbound|PORT|SUBSET|HOST");
     }

@@ -59,7 +59,7 @@ pub(super) fn vm_id(filter: &Filter<'_>, _: &World<'_>) -> Vec<Finding> {
                 format!("a {kind} has no vm_id: every other filter without one shares its counts");
             let remedy = format!(
                 "no second {kind} of cartgate in one proxy; or an EnvoyFilter as in \
-                 istio/envoyfilter.yaml, which has a vm_id"
+                 istio/edge/filter.yaml, which has a vm_id"
             );
             Finding::doubtful("vm_id", filter.plugin.spot.clone(), found, remedy)
         }

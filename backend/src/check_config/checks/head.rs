@@ -1,10 +1,9 @@
 //! Do filter and service see the same head of a request, once?
 
 use super::super::configuration::Settings;
-use super::super::find::{Filter, Home, World};
-use super::super::place::Place;
+use super::super::find::{Filter, Home, Site, World};
+use super::super::place::{Place, Spot};
 use super::super::report::Finding;
-use super::setting;
 
 /// What clients could otherwise have Envoy do: repeat, or give up early, what was admitted.
 const REMOVED: [&str; 6] = [
@@ -58,7 +57,7 @@ const HEADERS: Spelling = Spelling {
 pub(super) fn paths(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
     let routes = filter.settings().map(Settings::routes).unwrap_or_default();
     let is_grave = routes.iter().any(|route| route.sku_from("path").is_some());
-    PATHS.iter().map(|spelling| judged("paths", spelling, is_grave, filter, world)).collect()
+    PATHS.iter().flat_map(|spelling| judged("paths", spelling, is_grave, filter, world)).collect()
 }
 
 /// So must headers, if the SKU is in one.
@@ -67,7 +66,7 @@ pub(super) fn headers(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
     if !routes.iter().any(|route| route.sku_from("header").is_some()) {
         return Vec::new();
     }
-    vec![judged("headers", &HEADERS, false, filter, world)]
+    judged("headers", &HEADERS, false, filter, world)
 }
 
 fn judged(
@@ -76,35 +75,54 @@ fn judged(
     is_grave: bool,
     filter: &Filter<'_>,
     world: &World<'_>,
-) -> Finding {
-    let Spelling { path, is_right, otherwise, remedy } = spelling;
+) -> Vec<Finding> {
     let verdict = if is_grave { Finding::bad } else { Finding::doubtful };
-    match setting(filter, world, path) {
-        Ok(place) if is_right(&place) => {
-            let found = format!("{path} is {}", place.shown());
-            Finding::good(check, place.spot, found)
+    let at = |site: &Site<'_>| {
+        let said = site.of_manager(spelling.path).into_iter();
+        let said: Vec<Finding> = said.map(|place| spelling.judge(check, place, verdict)).collect();
+        match said.is_empty() {
+            true => vec![unsaid(check, spelling, filter, site, verdict)],
+            false => said,
         }
-        Ok(place) => {
-            let found = format!("{path} is {}: {otherwise}", place.shown());
-            verdict(check, place.spot, found, (*remedy).to_owned())
-        }
-        Err(spot) if matches!(filter.home, Home::Chain { .. }) => {
-            let found = format!("{path} is not there: {otherwise}");
-            verdict(check, spot, found, (*remedy).to_owned())
-        }
-        Err(spot) => {
-            let found =
-                format!("whether {path} is set cannot be seen from here; if not, {otherwise}");
-            Finding::doubtful(check, spot, found, format!("{remedy} {}", place_for(filter)))
+    };
+    world.sites(filter).iter().flat_map(at).collect()
+}
+
+/// A finding that is not good, of a level.
+type Verdict = fn(&'static str, Spot, String, String) -> Finding;
+
+impl Spelling {
+    fn judge(&self, check: &'static str, place: Place<'_>, verdict: Verdict) -> Finding {
+        let Self { path, is_right, otherwise, remedy } = self;
+        let is = format!("{path} is {}", place.shown());
+        match is_right(&place) {
+            true => Finding::good(check, place.spot, is),
+            false => verdict(check, place.spot, format!("{is}: {otherwise}"), (*remedy).to_owned()),
         }
     }
+}
+
+fn unsaid(
+    check: &'static str,
+    Spelling { path, otherwise, remedy, .. }: &Spelling,
+    filter: &Filter<'_>,
+    site: &Site<'_>,
+    verdict: Verdict,
+) -> Finding {
+    let spot = site.spot_in_manager(path);
+    if matches!(filter.home, Home::Chain { .. }) {
+        let found = format!("{path} is not there: {otherwise}");
+        return verdict(check, spot, found, (*remedy).to_owned());
+    }
+    let found = format!("whether {path} is set cannot be seen from here; if not, {otherwise}");
+    Finding::doubtful(check, spot, found, format!("{remedy} {}", place_for(filter)))
 }
 
 /// Where settings of a connection manager go.
 fn place_for(filter: &Filter<'_>) -> &'static str {
     match filter.home {
         Home::Patch(_) | Home::Plugin(_) => {
-            "in a NETWORK_FILTER patch (operation MERGE), as in istio/envoyfilter.yaml"
+            "in a NETWORK_FILTER patch (operation MERGE), as in istio/edge/gateway.yaml"
         }
         Home::Chain { .. } | Home::Alone => "in the connection manager, as in envoy/envoy.yaml",
     }
@@ -117,19 +135,19 @@ fn is_one_of(place: &Place<'_>, names: &[&str]) -> bool {
 
 /// One admission must be one request to the service.
 pub(super) fn retries(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
+    world.sites(filter).iter().map(|site| retries_at(site, filter)).collect()
+}
+
+fn retries_at(site: &Site<'_>, filter: &Filter<'_>) -> Finding {
     let path = "early_header_mutation_extensions";
-    let spot = match setting(filter, world, path) {
-        Ok(place) => place.spot,
-        Err(spot) => spot,
-    };
-    // Patches add to a list, so that all of them count.
-    let managers = filter.managers(world);
-    let removed: Vec<&str> = managers.iter().flat_map(|m| removed(&m.items_at(path))).collect();
+    let said = site.of_manager(path).pop();
+    let spot = said.map_or_else(|| site.spot_in_manager(path), |place| place.spot);
+    let removed = removed(&site.items_of_manager(path));
     let is_left = |name: &&str| !removed.iter().any(|removed| removed.eq_ignore_ascii_case(name));
     let left: Vec<&str> = REMOVED.into_iter().filter(is_left).collect();
     if left.is_empty() {
         let found = "clients cannot have Envoy repeat a request, or give it up early";
-        return vec![Finding::good("retries", spot, found)];
+        return Finding::good("retries", spot, found);
     }
     let found = format!(
         "early_header_mutation_extensions leave {}: a client whose address is internal can have \
@@ -137,7 +155,7 @@ pub(super) fn retries(filter: &Filter<'_>, world: &World<'_>) -> Vec<Finding> {
         left.join(", ")
     );
     let remedy = format!("{path} that remove them, {}", place_for(filter));
-    vec![Finding::doubtful("retries", spot, found, remedy)]
+    Finding::doubtful("retries", spot, found, remedy)
 }
 
 /// The headers that extensions remove.
@@ -207,6 +225,43 @@ mod tests {
         let patched = format!("{PLUGIN}---\n{}", ISTIO.replace("EXTENSION_CONFIG", "OTHER"));
         let worst = findings(paths, &patched, ("", "")).into_iter().map(|f| f.level).max();
         assert_eq!(worst, Some(Level::Good));
+    }
+
+    /// In another EnvoyFilter, as long as that is for the same proxies.
+    #[test]
+    fn what_another_envoyfilter_sets_is_seen() {
+        let head = "kind: EnvoyFilter\nmetadata: {namespace: cartgate}\nspec:\n  configPatches:\n";
+        let apart = format!("---\n{head}    - applyTo: NETWORK_FILTER");
+        let (before, patch) = ISTIO.split_once("    - applyTo: NETWORK_FILTER").unwrap();
+        let behind = format!("{before}{apart}{patch}");
+        let first = format!("{head}    - applyTo: NETWORK_FILTER{patch}---\n{before}");
+        for yaml in [&behind, &first] {
+            check(paths, yaml, ("", ""), Level::Good, "");
+            check(retries, yaml, ("", ""), Level::Good, "");
+            let strangers = yaml.replace("{namespace: cartgate}", "{namespace: shop}");
+            check(paths, &strangers, ("", ""), Level::Doubtful, "cannot be seen");
+            check(retries, &strangers, ("", ""), Level::Doubtful, "leave");
+        }
+        // Of two EnvoyFilters, either may be the last; within one, order decides.
+        let wrong = patch.replace("normalize_path: true", "normalize_path: false");
+        for (one, other) in [(patch, &*wrong), (&wrong, patch)] {
+            let both = format!("{before}    - applyTo: NETWORK_FILTER{one}{apart}{other}");
+            check(paths, &both, ("", ""), Level::Doubtful, "normalize_path is false");
+        }
+        let second = |patch: &str| format!("    - applyTo: NETWORK_FILTER{patch}");
+        let good_last = format!("{before}{}{}", second(&wrong), second(patch));
+        check(paths, &good_last, ("", ""), Level::Good, "");
+    }
+
+    #[test]
+    fn each_place_of_the_filter_is_looked_at() {
+        let edge = ISTIO.split_once("---\n").unwrap().1.replace("SIDECAR_INBOUND", "GATEWAY");
+        let both = format!("{ISTIO}---\n{edge}");
+        check(paths, &both, ("", ""), Level::Good, "");
+        let bare = edge.replace("NETWORK_FILTER", "OTHER");
+        let one_bare = format!("{ISTIO}---\n{bare}");
+        check(paths, &one_bare, ("", ""), Level::Doubtful, "cannot be seen");
+        check(retries, &one_bare, ("", ""), Level::Doubtful, "x-envoy-retry-on, ");
     }
 
     #[test]

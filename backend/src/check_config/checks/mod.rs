@@ -6,6 +6,8 @@ mod buffer;
 mod chain;
 mod cluster;
 mod crash;
+mod disabled;
+mod discovery;
 mod head;
 mod module;
 mod routes;
@@ -14,17 +16,17 @@ mod start;
 mod testing;
 
 use super::find::{Filter, World};
-use super::place::{Place, Spot};
 use super::report::{Examined, Finding};
 
 /// A check.
 type Check = fn(&Filter<'_>, &World<'_>) -> Vec<Finding>;
 
 /// All of them, from what keeps the filter from starting to what only may be wrong.
-const ALL: [Check; 14] = [
+const ALL: [Check; 15] = [
     start::configuration,
     chain::place,
-    chain::disabled,
+    discovery::types,
+    disabled::switch,
     body::waits,
     buffer::limit,
     buffer::window,
@@ -40,25 +42,17 @@ const ALL: [Check; 14] = [
 
 /// Judges a filter.
 pub(super) fn of(filter: &Filter<'_>, world: &World<'_>) -> Examined {
+    let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| check(filter, world)).collect();
+    // Two places of a filter may have one patch around them, of which one word is enough.
+    findings.dedup();
     let name = if filter.name.is_empty() { "without a name" } else { &filter.name };
     Examined {
         filter: name.to_owned(),
         file: filter.place.spot.file.to_string(),
         line: filter.place.spot.line,
         is: filter.is(),
-        findings: ALL.iter().flat_map(|check| check(filter, world)).collect(),
+        findings,
     }
-}
-
-/// What the connection managers around a filter say at `path`; else, where they would.
-fn setting<'t>(filter: &Filter<'t>, world: &World<'t>, path: &str) -> Result<Place<'t>, Spot> {
-    let managers = filter.managers(world);
-    // Of several patches the last wins.
-    let found = managers.iter().rev().find_map(|manager| manager.at(path));
-    found.ok_or_else(|| match managers.last() {
-        Some(manager) => manager.spot_of(path),
-        None => filter.surroundings(),
-    })
 }
 
 #[cfg(test)]
@@ -74,5 +68,20 @@ mod tests {
                 examined.findings.iter().filter(|f| f.level != Level::Good).collect();
             assert!(others.is_empty(), "{others:#?}");
         }
+    }
+
+    #[test]
+    fn of_what_two_places_have_in_common_one_word_is_enough() {
+        let (before, behind) = ISTIO.split_once("    - applyTo: HTTP_FILTER").unwrap();
+        let (insert, _) = behind.split_once("    - applyTo: NETWORK_FILTER").unwrap();
+        let twice =
+            format!("{before}    - applyTo: HTTP_FILTER{insert}    - applyTo: HTTP_FILTER{behind}");
+        let count = |yaml: &str, check: &str| {
+            examine(yaml).findings.iter().filter(|finding| finding.check == check).count()
+        };
+        for check in ["paths", "retries"] {
+            assert_eq!(count(&twice, check), count(ISTIO, check), "{check}");
+        }
+        assert_eq!(count(&twice, "chain"), 2);
     }
 }

@@ -10,7 +10,7 @@ pub(super) use super::super::samples::{ENVOY, ISTIO, PLUGIN};
 /// What all checks find in a file with one filter.
 pub(super) fn examine(yaml: &str) -> Examined {
     let documents = read("f.yaml", yaml).unwrap();
-    check_documents(&documents, |_| false).remove(0)
+    check_documents(&documents, |_| false).unwrap().remove(0)
 }
 
 /// What a check finds in a file, after one text of it was replaced by another.

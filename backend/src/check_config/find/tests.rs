@@ -41,7 +41,7 @@ fn ours_is_known_by_any_of_its_names_or_by_its_configuration() {
 
 #[test]
 fn ours_is_found_in_what_istio_has() {
-    assert_eq!(places(ISTIO), ["12 in the EnvoyFilter edge"]);
+    assert_eq!(places(ISTIO), ["11 in the EnvoyFilter filter"]);
     assert_eq!(places(PLUGIN), ["1 a WasmPlugin"]);
     let theirs = PLUGIN.replace("cartgate", "theirs");
     assert_eq!(places(&theirs), ["1 a WasmPlugin"]);
@@ -58,7 +58,7 @@ fn ours_is_found_in_what_istio_has() {
          value:\n             config:",
     );
     assert_ne!(wrapped, ISTIO);
-    assert_eq!(places(&wrapped), ["12 in the EnvoyFilter edge"]);
+    assert_eq!(places(&wrapped), ["11 in the EnvoyFilter filter"]);
 }
 
 #[test]
@@ -77,4 +77,28 @@ fn all_of_ours_are_found() {
     );
     assert_eq!(places(&added), ["33 in a chain of the listener shoppers"]);
     assert_eq!(places(&format!("{ENVOY}---\n{ISTIO}---\n{PLUGIN}")).len(), 3);
+}
+
+/// Which line asks for a filter that is not there, by what name.
+fn in_vain(yaml: &str) -> Option<(usize, String)> {
+    let documents = read("f.yaml", yaml).unwrap();
+    let (_, world) = all(&documents, |_| false);
+    world.asks_in_vain().map(|(patch, name)| (patch.place.spot.line, name.to_owned()))
+}
+
+#[test]
+fn a_place_without_its_filter_is_found() {
+    let (filter, edge) = ISTIO.split_once("---\n").unwrap();
+    assert_eq!(in_vain(edge), Some((9, "cartgate".to_owned())));
+    assert_eq!(in_vain(&format!("{ENVOY}---\n{edge}")).map(|(line, _)| line), Some(78));
+    for yaml in [ISTIO, filter, &format!("{edge}---\n{filter}")] {
+        assert_eq!(in_vain(yaml), None);
+    }
+    // What is not ours, or has all in itself, asks for nothing of ours.
+    assert_eq!(
+        in_vain(&edge.replace("name: cartgate\n          config_d", "name: x\n          config_d")),
+        None
+    );
+    let itself = edge.replace("config_discovery:", "typed_config: {}\n          other:");
+    assert_eq!(in_vain(&itself), None);
 }
