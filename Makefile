@@ -8,6 +8,11 @@ SCRIPTS := .ci/run $(wildcard */*.sh */*/*.sh)
 # The Envoys that the edge suites are run on besides the one that everything is run on; oldest first.
 ENVOY_VERSIONS := $(sort $(patsubst envoy/requirements-%.txt,%,$(wildcard envoy/requirements-*.txt)))
 
+# The minors of Istio that istio/ is tested with, oldest first, and the Envoy that each brings.
+ISTIO_VERSIONS := 1.30 1.31
+ENVOY_OF_ISTIO_1.30 := 1.38
+ENVOY_OF_ISTIO_1.31 := 1.39
+
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
 
@@ -18,9 +23,10 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
-    test-browser test-bare-root fuzz bench-engine bench-redis bench-edge bench-edge-memory \
-    bench-control bench-smoke \
-    prerequisites test-prerequisites bench-prerequisites bench-programs wasm wasm-crash envoy ratelimit cargo-deny cargo-fuzz
+    test-browser test-bare-root test-istio test-manifests fuzz bench-engine bench-redis bench-edge bench-edge-memory \
+    bench-control bench-istio bench-smoke \
+    prerequisites test-prerequisites manifests-prerequisites bench-prerequisites bench-programs \
+    wasm wasm-crash envoy ratelimit cargo-deny cargo-fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +114,24 @@ test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chro
 	cargo build --locked --package cartgate-backend
 	cargo test --locked --package cartgate-tests --test legacy_browser -- --ignored
 
+test-istio: $(ISTIO_VERSIONS:%=test-istio-%) ## istio/ in a mesh, with each istiod that we support (Go; the first time minutes)
+
+test-istio-%: wasm wasm-crash istio-%
+	@tests/go/build.sh ratelimit "$(TOOLS)"
+	cargo build --locked --package cartgate-backend
+	$(call WITH_ISTIO,$*) cargo test --locked --package cartgate-tests --test istio -- --include-ignored \
+	    --test-threads 2
+
+# istiod, its proxies' agent and the Envoy that they are released with.
+istio-%: prerequisites
+	@envoy/fetch.sh $(ENVOY_OF_ISTIO_$*)
+	@tests/go/build.sh istio-$* "$(TOOLS)"
+WITH_ISTIO = ISTIO="$(CURDIR)/.tools/istio-$1" ENVOY="$(CURDIR)/.tools/envoy-$(ENVOY_OF_ISTIO_$1)"
+
+test-manifests: wasm envoy ## what istio/ ships: manifests, rules, dashboard, images; without a cluster (Go, buildah)
+	cargo build --locked --release --package cartgate-backend
+	@istio/check.sh "$(TOOLS)"
+
 test-bare-root: ## the two commands in a bare Debian root (as root, with debootstrap; minutes)
 	tests/bare-root.sh
 
@@ -125,6 +149,9 @@ bench-edge-memory: bench-programs ## Envoy's memory under a flood of invented SK
 
 bench-control: bench-programs ## how soon hot items are noticed and limited at four edges; ARGS="--help"
 	@target/release/bench_control $(ARGS)
+
+bench-istio: bench-programs ratelimit istio-$(lastword $(ISTIO_VERSIONS)) ## a limit at a mesh's gateway: ours, Istio's own, none; ARGS="--help"
+	@$(call WITH_ISTIO,$(lastword $(ISTIO_VERSIONS))) target/release/bench_istio $(ARGS)
 
 bench-smoke: bench-programs ratelimit ## each benchmark for a second, so that none rots
 	@target/release/bench_engine --lanes "$$($(LANES))" --smoke
@@ -153,7 +180,7 @@ bench-programs: prerequisites bench-prerequisites wasm envoy
 	cargo bench --locked --package cartgate-backend --bench lanes --no-run \
 	    --message-format=json-render-diagnostics >target/lanes.json
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
-	    --bin cartgate --bin bench_engine --bin bench_redis --bin bench_edge --bin bench_control \
+	    --bin cartgate --bin bench_engine --bin bench_redis --bin bench_edge --bin bench_control --bin bench_istio \
 	    --bin conventional
 LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
 
@@ -191,9 +218,11 @@ prerequisites:
 # test` uses one of yours.
 test test-faults test-prerequisites: SERVERS := $(if $(REDIS_SERVER),,redis-server)
 
+test-manifests manifests-prerequisites: SERVERS := redis-server buildah
+
 run drill: SERVERS := $(if $(REDIS_SERVER),,$(if $(filter redis,$(STORE)),redis-server))
 
-test-prerequisites: prerequisites
+test-prerequisites manifests-prerequisites: prerequisites
 
 bench-prerequisites:
 	@packages=; \

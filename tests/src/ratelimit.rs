@@ -18,8 +18,8 @@ use crate::{client, paths, ports};
 /// to sync them would only make it slower.
 pub const REDIS_SETTINGS: &str = "appendonly no\nsave \"\"";
 
-/// Units per second of each SKU: nobody reaches it.
-const PER_SECOND: u32 = 1_000_000;
+/// Units per second of each SKU that nobody reaches.
+const NEVER: u32 = 1_000_000;
 
 const DOMAIN: &str = "cartgate";
 
@@ -41,10 +41,22 @@ impl RatelimitService {
     /// # Errors
     /// It is not built (`make ratelimit`), or does not become ready.
     pub async fn start(dir: &Path, redis: &Redis) -> Result<Self, StartError> {
+        Self::start_with(dir, redis, NEVER).await
+    }
+
+    /// The same, with so many requests per second of each SKU.
+    ///
+    /// # Errors
+    /// As [`RatelimitService::start`].
+    pub async fn start_with(
+        dir: &Path,
+        redis: &Redis,
+        per_second: u32,
+    ) -> Result<Self, StartError> {
         let [grpc, http, debug] = [(); 3].map(|()| ports::free_address());
         let limits = dir.join("runtime/config/cartgate.yaml");
         fs::create_dir_all(dir.join("runtime/config"))
-            .and_then(|()| fs::write(&limits, configuration().to_string()))
+            .and_then(|()| fs::write(&limits, configuration(per_second).to_string()))
             .map_err(|e| StartError::Config { path: limits.clone(), reason: e.to_string() })?;
 
         let mut command = Command::new(paths::ratelimit()?);
@@ -80,6 +92,11 @@ impl RatelimitService {
         Ok(Self { process, grpc })
     }
 
+    /// Where it takes calls.
+    pub fn address(&self) -> SocketAddr {
+        self.grpc
+    }
+
     /// Has Envoy ask it about every request, in place of our filter.
     pub fn asked_by(&self, config: EnvoyConfig) -> EnvoyConfig {
         config.without_filter().insert_before_router(&filter()).add_cluster(&self.cluster())
@@ -107,13 +124,13 @@ impl RatelimitService {
 }
 
 /// Which limits there are. It reads YAML, and so JSON.
-fn configuration() -> Value {
+fn configuration(per_second: u32) -> Value {
     json!({
         "domain": DOMAIN,
         // A key without a value: any SKU, each with a count of its own.
         "descriptors": [{
             "key": "sku",
-            "rate_limit": { "unit": "second", "requests_per_unit": PER_SECOND },
+            "rate_limit": { "unit": "second", "requests_per_unit": per_second },
         }],
     })
 }

@@ -73,6 +73,16 @@ impl Istiod {
             manifest.write(&self.config).expect("a manifest is written");
         }
     }
+
+    /// Takes these away, as `kubectl delete` does.
+    ///
+    /// # Panics
+    /// They are not there.
+    pub fn delete(&self, manifests: &Manifests) {
+        for manifest in manifests.iter() {
+            manifest.remove(&self.config).expect("the manifest is there");
+        }
+    }
 }
 
 fn mesh_config() -> serde_json::Value {

@@ -58,20 +58,24 @@ impl Manifest {
         fs::write(&new, self.0.to_string())?;
         fs::rename(new, file)
     }
+
+    pub(super) fn remove(&self, dir: &Path) -> std::io::Result<()> {
+        fs::remove_file(dir.join(self.file_name()))
+    }
 }
 
 const WASM: &str = "/spec/configPatches/0/patch/value/typed_config/config";
 const SETTINGS: &str = "/spec/configPatches/0/patch/value/typed_config/config/configuration/value";
 
 impl Manifests {
-    /// The files of these names in `istio/edge`, as they stand.
+    /// The files of these names in `istio/`, as they stand.
     ///
     /// # Errors
     /// One cannot be read, or is no YAML.
     pub fn shipped(names: &[&str]) -> Result<Self, StartError> {
         let mut all = Vec::new();
         for name in names {
-            let path = paths::repo_root().join("istio/edge").join(name);
+            let path = paths::repo_root().join("istio").join(name);
             let error = |reason: String| StartError::Config { path: path.clone(), reason };
             let yaml = fs::read_to_string(&path).map_err(|e| error(e.to_string()))?;
             let resources: Vec<Value> =
@@ -81,9 +85,21 @@ impl Manifests {
         Ok(Self(all))
     }
 
+    /// And these.
+    pub fn and(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
+        self
+    }
+
     /// One more.
     pub fn with(mut self, manifest: Manifest) -> Self {
         self.0.push(manifest);
+        self
+    }
+
+    /// Without the one of this kind and name.
+    pub fn without(mut self, kind: &str, name: &str) -> Self {
+        self.0.retain(|it| it.0["kind"] != kind || it.0["metadata"]["name"] != name);
         self
     }
 

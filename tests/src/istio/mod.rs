@@ -98,6 +98,25 @@ pub fn service_pod(address: Ipv4Addr, app: SocketAddr) -> Manifest {
     }))
 }
 
+/// A service in no pod, and in no mesh: nobody but this process knows where it is.
+pub fn service_at(host: &str, port: u16, protocol: &str, address: SocketAddr) -> Manifest {
+    let (name, _) = host.split_once('.').unwrap_or((host, ""));
+    Manifest::new(json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": "istio-system"},
+        "spec": {
+            "hosts": [host],
+            "location": "MESH_EXTERNAL",
+            "resolution": "STATIC",
+            "ports": [
+                {"number": port, "name": "main", "protocol": protocol, "targetPort": address.port()},
+            ],
+            "endpoints": [{"address": address.ip()}],
+        },
+    }))
+}
+
 /// A frontend's sidecar, through which it reaches every service at `address`.
 pub fn frontend_pod(address: Ipv4Addr) -> Manifest {
     Manifest::new(json!({

@@ -146,6 +146,12 @@ impl Proxy {
         self.admin
     }
 
+    /// Its Envoy's process, while it runs.
+    pub fn envoy(&self) -> Option<u32> {
+        let envoy = children(self.agent.id()?).into_iter().next()?;
+        u32::try_from(envoy.as_raw_nonzero().get()).ok()
+    }
+
     /// What its access log has so far: one JSON object per line.
     pub fn access_log(&self) -> Vec<Value> {
         let log = fs::read_to_string(&self.access_log).unwrap_or_default();

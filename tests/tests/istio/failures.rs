@@ -9,7 +9,7 @@ use super::site::{Front, HOST, Plan, Site};
 const WASM: &str = "/spec/configPatches/0/patch/value/typed_config/config";
 
 fn plan() -> Plan {
-    Plan::new(Front::Gateway, "gateway.yaml")
+    Plan::new(Front::Gateway, "edge/gateway.yaml")
 }
 
 /// The status of a request that no filter looks at.

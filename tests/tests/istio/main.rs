@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod comparison;
 mod failures;
 mod placements;
 mod plugins;

@@ -36,7 +36,7 @@ async fn has_refused(proxy: &Proxy) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn the_gateway_limits() {
-    let site = Plan::new(Front::Gateway, "gateway.yaml").start().await;
+    let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
     it_limits(&site).await;
     has_refused(&site.front).await;
     // What was refused entered the mesh nowhere: the service's sidecar has not seen it.
@@ -56,7 +56,7 @@ async fn the_gateway_limits() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn the_filter_is_on_for_its_routes_alone() {
-    let site = Plan::new(Front::Gateway, "gateway.yaml").start().await;
+    let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
     let ticket = format!("GET /v1/tickets/1 HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
     assert_eq!(exchange(site.front.address(), ticket).await.status(), 200);
     assert_eq!(site.order("ANOTHER", 1).await.status(), 200);
@@ -81,7 +81,7 @@ async fn the_filter_is_on_for_its_routes_alone() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn the_frontends_sidecar_limits() {
-    let site = Plan::new(Front::Frontend, "sidecar-outbound.yaml").start().await;
+    let site = Plan::new(Front::Frontend, "edge/sidecar-outbound.yaml").start().await;
     it_limits(&site).await;
     has_refused(&site.front).await;
 }
@@ -89,7 +89,7 @@ async fn the_frontends_sidecar_limits() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn the_services_sidecar_limits() {
-    let site = Plan::new(Front::Frontend, "sidecar-inbound.yaml").start().await;
+    let site = Plan::new(Front::Frontend, "edge/sidecar-inbound.yaml").start().await;
     it_limits(&site).await;
     has_refused(&site.back).await;
 }
@@ -99,7 +99,7 @@ async fn the_services_sidecar_limits() {
 #[ignore = "needs Istio: make test-istio"]
 async fn it_decides_by_the_table() {
     let settings = decisions::configuration();
-    let plan = Plan::new(Front::Gateway, "gateway.yaml");
+    let plan = Plan::new(Front::Gateway, "edge/gateway.yaml");
     let site = plan.start_with(|manifests| every_request(manifests).settings(&settings)).await;
     let mut seen = 0;
     let mut logged = async |lines: usize| {
@@ -124,7 +124,7 @@ async fn it_decides_by_the_table() {
 async fn nothing_leaks() {
     let settings = filter::configuration(filter::SLOW, &[]);
     for (front, placement) in
-        [(Front::Gateway, "gateway.yaml"), (Front::Gateway, "sidecar-inbound.yaml")]
+        [(Front::Gateway, "edge/gateway.yaml"), (Front::Gateway, "edge/sidecar-inbound.yaml")]
     {
         let change = |manifests| every_request(manifests).settings(&settings);
         let site = Plan::new(front, placement).start_with(change).await;
@@ -141,7 +141,7 @@ async fn nothing_leaks() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn a_limit_is_changed_by_its_file() {
-    let mut site = Plan::new(Front::Gateway, "gateway.yaml").start().await;
+    let mut site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
     assert_eq!(site.order("LIMITED-SNEAKER", 6).await.status(), 422);
     let mut settings = site.manifests.get("EnvoyFilter", "cartgate-filter").settings();
     settings["limits"]["LIMITED-SNEAKER"] = json!({"per_second": 1, "burst": 8});
@@ -154,11 +154,11 @@ async fn a_limit_is_changed_by_its_file() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn in_shadow_nothing_is_refused() {
-    let plan = Plan::new(Front::Gateway, "gateway.yaml");
+    let plan = Plan::new(Front::Gateway, "edge/gateway.yaml");
     let site = plan
         .start_with(|mut manifests| {
             let mut settings = manifests.get("EnvoyFilter", "cartgate-filter").settings();
-            settings["limits"]["LIMITED-SNEAKER"]["shadow"] = true.into();
+            settings["routes"][0]["shadow"] = true.into();
             manifests.settings(&settings)
         })
         .await;

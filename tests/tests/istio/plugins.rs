@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::site::{Front, Plan};
 
-const EXTENSION: &str = "traffic-extension.yaml";
+const EXTENSION: &str = "edge/traffic-extension.yaml";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
@@ -36,7 +36,7 @@ async fn a_traffic_extension_limits() {
 /// reads from Kubernetes. They say the same.
 #[test]
 fn a_wasm_plugin_is_a_traffic_extension() {
-    let mut plugin = Manifests::shipped(&["wasm-plugin.yaml"]).unwrap();
+    let mut plugin = Manifests::shipped(&["edge/wasm-plugin.yaml"]).unwrap();
     let mut extension = Manifests::shipped(&[EXTENSION]).unwrap();
     let mut plugin = plugin.get("WasmPlugin", "cartgate").at("/spec").take();
     let mut extension = extension.get("TrafficExtension", "cartgate").at("/spec").take();

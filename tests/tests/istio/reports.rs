@@ -39,20 +39,20 @@ async fn a_hot_item_is_limited(front: Front, placement: &'static str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn the_gateway_hears_of_hot_items() {
-    a_hot_item_is_limited(Front::Gateway, "gateway.yaml").await;
+    a_hot_item_is_limited(Front::Gateway, "edge/gateway.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn the_services_sidecar_hears_of_hot_items() {
-    a_hot_item_is_limited(Front::Frontend, "sidecar-inbound.yaml").await;
+    a_hot_item_is_limited(Front::Frontend, "edge/sidecar-inbound.yaml").await;
 }
 
 /// Who has no business there gets no answer from the report route, and all others get orders through.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn only_edges_may_report() {
-    let mut site = Plan::new(Front::Frontend, "sidecar-outbound.yaml").start().await;
+    let mut site = Plan::new(Front::Frontend, "edge/sidecar-outbound.yaml").start().await;
     let report = "POST /v1/edges/0000000000000001/reports HTTP/1.1\r\n\
         host: cartgate.cartgate.svc.cluster.local:8080\r\ncontent-length: 2\r\n\r\n{}";
     let stranger = Workload::stranger();
@@ -70,7 +70,7 @@ async fn only_edges_may_report() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn without_a_certificate_nobody_gets_in() {
-    let site = Plan::new(Front::Gateway, "gateway.yaml").start().await;
+    let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
     let mut plain = RawConnection::open(site.back.address()).await;
     plain.send("GET /v1/edges HTTP/1.1\r\nhost: cartgate\r\n\r\n").await;
     assert!(plain.try_answer().await.is_none());

@@ -73,8 +73,13 @@ impl Plan {
         };
         let service = Workload::service();
         let app = self.app.unwrap_or(upstream.address());
-        let files =
-            ["filter.yaml", "routes.yaml", "service.yaml", "service-outside.yaml", self.placement];
+        let files = [
+            "edge/filter.yaml",
+            "edge/routes.yaml",
+            "edge/service.yaml",
+            "edge/service-outside.yaml",
+            self.placement,
+        ];
         let manifests = Manifests::shipped(&files)
             .unwrap()
             .placed(service.address(), workload.address())

@@ -1,10 +1,14 @@
 //! Another module, while requests come.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cartgate_tests::istio::Manifests;
 use cartgate_tests::paths;
 use cartgate_tests::process::eventually;
+use serde_json::json;
+use tokio::task::JoinHandle;
 
 use super::site::{Front, Plan, Site, order};
 
@@ -12,33 +16,17 @@ use super::site::{Front, Plan, Site, order};
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn a_new_module_loses_no_request() {
-    let mut site = Plan::new(Front::Gateway, "gateway.yaml")
+    let mut site = Plan::new(Front::Gateway, "edge/gateway.yaml")
         .start_with(|mut manifests| {
             let mut settings = manifests.get("EnvoyFilter", "cartgate-filter").settings();
-            settings["default_limit"] =
-                serde_json::json!({"per_second": 100_000, "burst": 100_000});
-            settings["limits"]["SLOW"] = serde_json::json!({"per_second": 1, "burst": 1_000});
+            settings["default_limit"] = json!({"per_second": 100_000, "burst": 100_000});
+            settings["limits"]["SLOW"] = json!({"per_second": 1, "burst": 1_000});
             manifests.settings(&settings)
         })
         .await;
     assert_eq!(site.order("SLOW", 1_000).await.status(), 200);
 
-    let over = Arc::new(AtomicBool::new(false));
-    let callers: Vec<_> = (0..4)
-        .map(|_| {
-            let (over, address) = (Arc::clone(&over), site.front.address());
-            tokio::spawn(async move {
-                let mut answers = 0_u64;
-                while !over.load(Ordering::Relaxed) {
-                    let answer = order(address, "A", 1).await;
-                    assert_eq!(answer.status(), 200, "{answer:?}");
-                    answers += 1;
-                }
-                answers
-            })
-        })
-        .collect();
-
+    let load = Load::start(site.front.address());
     // The other module is the one that tests can crash: it differs, and does the same.
     let other = paths::crashing_filter_module().unwrap();
     let image = site.registry.push("cartgate-filter-next", &other).await;
@@ -51,14 +39,62 @@ async fn a_new_module_loses_no_request() {
         (site.passed() > answered + 200).then_some(())
     })
     .await;
-    over.store(true, Ordering::Relaxed);
-    let mut answers = 0;
-    for caller in callers {
-        answers += caller.await.unwrap();
-    }
+    let answers = load.stop().await;
     // Each was passed on once.
     assert_eq!(site.passed() as u64, answers + 1);
     assert_eq!(site.order("SLOW", 500).await.status(), 429);
+}
+
+/// The filter is taken out by one command, with no request lost over it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Istio: make test-istio"]
+async fn taking_it_out_loses_no_request() {
+    let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
+    assert_eq!(site.order("LIMITED-SNEAKER", 5).await.status(), 200);
+    assert_eq!(site.order("LIMITED-SNEAKER", 5).await.status(), 429);
+    let mut settings = site.manifests.clone().get("EnvoyFilter", "cartgate-filter").settings();
+    settings["default_limit"] = json!({"per_second": 100_000, "burst": 100_000});
+    site.mesh.istiod.apply(&site.manifests.clone().settings(&settings));
+    site.order_until("A", 1_000, 200).await;
+
+    let load = Load::start(site.front.address());
+    site.mesh.istiod.delete(&Manifests::shipped(&["edge/gateway.yaml"]).unwrap());
+    site.order_until("LIMITED-SNEAKER", 1_000, 200).await;
+    assert!(load.stop().await > 0);
+}
+
+/// Callers who order one unit of `A` after the other, and expect 200 for each.
+struct Load {
+    over: Arc<AtomicBool>,
+    callers: Vec<JoinHandle<u64>>,
+}
+
+impl Load {
+    fn start(address: SocketAddr) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let caller = |_| tokio::spawn(call(address, Arc::clone(&over)));
+        Self { callers: (0..4).map(caller).collect(), over }
+    }
+
+    /// Gives how many were answered.
+    async fn stop(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        let mut answers = 0;
+        for caller in self.callers {
+            answers += caller.await.unwrap();
+        }
+        answers
+    }
+}
+
+async fn call(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
+    let mut answers = 0;
+    while !over.load(Ordering::Relaxed) {
+        let answer = order(address, "A", 1).await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        answers += 1;
+    }
+    answers
 }
 
 /// The file that the gateway's Envoy has its module from.

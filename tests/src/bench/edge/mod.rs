@@ -12,7 +12,7 @@
 mod ask;
 mod memory;
 mod setup;
-mod upstream;
+pub(super) mod upstream;
 
 pub use memory::measure as measure_memory;
 

@@ -13,7 +13,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 ///
 /// # Panics
 /// There is no port to listen on.
-pub(super) async fn start() -> SocketAddr {
+pub(in super::super) async fn start() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
