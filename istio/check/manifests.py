@@ -17,7 +17,7 @@ import yaml
 
 KUBERNETES = ["1.33", "1.37"]
 
-# What is no Kubernetes object, and has a check of its own: metrics.py, promtool.
+# What is no Kubernetes object, and has a check of its own: live.py, promtool.
 NOT_MANIFESTS = {"istio/monitoring/rules-test.yaml", "istio/service/redis/prometheus-adapter.yaml"}
 
 

@@ -106,3 +106,15 @@ pub fn http2() -> reqwest::Client {
     let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN);
     client.http2_prior_knowledge().build().unwrap()
 }
+
+/// Like [`http`], but it finds `host` at `address`.
+pub fn http_to(host: &str, address: SocketAddr) -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN);
+    client.resolve(host, address).build().unwrap()
+}
+
+/// Like [`http2`], but it finds `host` at `address`.
+pub fn http2_to(host: &str, address: SocketAddr) -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN);
+    client.resolve(host, address).http2_prior_knowledge().build().unwrap()
+}

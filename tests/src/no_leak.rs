@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use crate::Upstream;
 use crate::client::{self, RawConnection, exchange};
 
+/// The name by which a mesh knows the service. To a plain Envoy it is one like any other.
+const HOST: &str = "cartgate.cartgate.svc.cluster.local";
+
 /// This one is never refused.
 const FREE: &str = "FREE";
 
@@ -57,7 +60,7 @@ impl<'a> Strict<'a> {
     pub async fn a_denied_body_never_reaches_the_upstream(&self) {
         let form = format!("sku={}&quantity=1000", self.drained);
         let form = format!(
-            "POST /by-form HTTP/1.1\r\nhost: shop\r\n{MARK}content-length: {}\r\n\
+            "POST /by-form HTTP/1.1\r\nhost: {HOST}\r\n{MARK}content-length: {}\r\n\
              content-type: application/x-www-form-urlencoded\r\n\r\n{form}",
             form.len()
         );
@@ -131,8 +134,8 @@ impl<'a> Strict<'a> {
     /// # Panics
     /// Something of it reaches the upstream.
     pub async fn http_2_leaks_no_more_than_http_1(&self) {
-        let request = client::http2()
-            .post(format!("http://{}/by-json", self.address))
+        let request = client::http2_to(HOST, self.address)
+            .post(format!("http://{HOST}:{}/by-json", self.address.port()))
             .header("x-mark", MARK_VALUE)
             .header("content-type", "application/json")
             .body(json(self.drained, 1000));
@@ -168,7 +171,7 @@ fn json(sku: &str, quantity: u32) -> String {
 }
 
 fn head(headers: &str) -> String {
-    format!("POST /by-json HTTP/1.1\r\nhost: shop\r\n{headers}content-type: application/json\r\n")
+    format!("POST /by-json HTTP/1.1\r\nhost: {HOST}\r\n{headers}content-type: application/json\r\n")
 }
 
 /// Cuts a request in the middle of its body.

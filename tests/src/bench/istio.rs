@@ -29,7 +29,7 @@ const HOST: &str = "shop.example";
 /// One way to limit, or none.
 struct Way {
     name: &'static str,
-    _mesh: Mesh,
+    mesh: Mesh,
     gateway: Proxy,
     /// Processes that take part in each decision, beside the gateway.
     asked: Vec<u32>,
@@ -69,7 +69,11 @@ pub async fn measure(run: &mut Run) {
             load(run, way, &mut series).await;
         }
     }
-    drop(ways);
+    // What they used is ours only once they have ended.
+    for Way { gateway, mut mesh, .. } in ways {
+        gateway.stop().await.expect("it ends");
+        mesh.istiod.process.kill().await.expect("it ends");
+    }
     ratelimit.process.kill().await.expect("it ends");
     redis.kill().await.expect("it ends");
     report(run, &series);
@@ -82,7 +86,7 @@ fn shop() -> Result<Manifests, StartError> {
     let mut manifests = Manifests::shipped(&["edge/routes.yaml"])?;
     for route in [0, 1] {
         let destination = format!("/spec/http/{route}/route/0/destination/host");
-        *manifests.get("VirtualService", "cartgate").at(&destination) = UPSTREAM.into();
+        *manifests.get("VirtualService", "shop").at(&destination) = UPSTREAM.into();
     }
     Ok(manifests)
 }
@@ -115,7 +119,7 @@ async fn start(
     manifests.get("Gateway", "shop").at("/spec/servers/0")["bind"] = json!(workload.address());
     let mesh = Mesh::start(&manifests).await?;
     let gateway = mesh.proxy(&workload).await?;
-    Ok(Way { name, _mesh: mesh, gateway, asked })
+    Ok(Way { name, mesh, gateway, asked })
 }
 
 /// One phase: callers in a closed loop, and the CPU time of whoever takes part.

@@ -39,8 +39,6 @@ impl Istiod {
             ("PILOT_ENABLE_ALPN_FILTER", "false"),
             // As istio/README.md has it: proxies answer `Expect: 100-continue` themselves.
             ("ENABLE_100_CONTINUE_HEADERS", "false"),
-            // It gathers changes before it tells proxies of them.
-            ("PILOT_DEBOUNCE_AFTER", "10ms"),
         ]);
         command.args(["discovery", "--registries=", "--secureGRPCAddr=", "--httpsAddr="]);
         command.args(["--namespace=istio-system", "--profile=false", "--shutdownDuration=0s"]);

@@ -122,7 +122,7 @@ impl Manifests {
         gateway_server["bind"] = json!(gateway);
         // Requests name the service itself, by whichever way they come.
         gateway_server["hosts"] = json!(["*"]);
-        *self.get("VirtualService", "cartgate").at("/spec/hosts") = json!(["*"]);
+        *self.get("VirtualService", "shop").at("/spec/hosts") = json!(["*"]);
         self
     }
 

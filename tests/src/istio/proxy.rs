@@ -51,15 +51,20 @@ impl Workload {
         Self { kind, namespace, account, labels, address: own_address(), workers: 1 }
     }
 
-    /// A pod that has no business with the service.
-    pub fn stranger() -> Self {
-        Self::new("sidecar", "shop", "stranger", json!({"app": "stranger"}))
+    /// Another pod of the shop, whose label is the name of its service account.
+    pub fn pod(account: &'static str) -> Self {
+        Self::new("sidecar", "shop", account, json!({"app": account}))
     }
 
     /// The same, whose Envoy has so many worker threads.
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
         self
+    }
+
+    /// Its service account.
+    pub fn account(&self) -> &'static str {
+        self.account
     }
 
     /// Its pod's address.
@@ -152,6 +157,22 @@ impl Proxy {
         u32::try_from(envoy.as_raw_nonzero().get()).ok()
     }
 
+    /// Ends it, and waits for it: Envoy first, whose CPU time is its agent's then, and the agent's is ours.
+    ///
+    /// # Errors
+    /// The operating system cannot tell how it ended.
+    pub async fn stop(mut self) -> io::Result<()> {
+        self.kill_envoy();
+        self.agent.stop().await.map(drop)
+    }
+
+    fn kill_envoy(&self) {
+        for envoy in self.agent.id().map(children).into_iter().flatten() {
+            // An error means that it has ended already.
+            let _ = kill_process(envoy, Signal::KILL);
+        }
+    }
+
     /// What its access log has so far: one JSON object per line.
     pub fn access_log(&self) -> Vec<Value> {
         let log = fs::read_to_string(&self.access_log).unwrap_or_default();
@@ -195,10 +216,7 @@ impl Proxy {
 impl Drop for Proxy {
     /// The agent, when it is killed, leaves its Envoy behind.
     fn drop(&mut self) {
-        for envoy in self.agent.id().map(children).into_iter().flatten() {
-            // An error means that it has ended already.
-            let _ = kill_process(envoy, Signal::KILL);
-        }
+        self.kill_envoy();
     }
 }
 

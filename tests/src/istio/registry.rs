@@ -36,7 +36,7 @@ impl Registry {
         Ok(Self { process, address, dir: dir.to_owned() })
     }
 
-    /// Puts a module there as an image with one file, as `istio/images/Containerfile.filter` makes it. Gives
+    /// Puts a module there as an image with one file, as `istio/images/filter.Containerfile` makes it. Gives
     /// its name by digest.
     ///
     /// # Panics

@@ -1,12 +1,14 @@
 //! Reports to the service: over mutual TLS, from edges alone, and what comes of them.
 
+use std::net::SocketAddr;
+
 use cartgate_tests::client::{self, RawConnection, exchange};
 use cartgate_tests::istio::{Workload, frontend_pod};
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Service, ServiceOptions, Shop};
 use serde_json::json;
 
-use super::site::{Front, Plan, Site, order};
+use super::site::{Front, HOST, Plan, Site};
 
 /// A shop whose service is the real one.
 async fn with_service(front: Front, placement: &'static str) -> (Site, Service) {
@@ -48,22 +50,69 @@ async fn the_services_sidecar_hears_of_hot_items() {
     a_hot_item_is_limited(Front::Frontend, "edge/sidecar-inbound.yaml").await;
 }
 
-/// Who has no business there gets no answer from the report route, and all others get orders through.
+/// Who has no business with the service gets nothing from it, and others only what they have business with.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
-async fn only_edges_may_report() {
+async fn each_may_do_what_is_its_business() {
     let mut site = Plan::new(Front::Frontend, "edge/sidecar-outbound.yaml").start().await;
-    let report = "POST /v1/edges/0000000000000001/reports HTTP/1.1\r\n\
-        host: cartgate.cartgate.svc.cluster.local:8080\r\ncontent-length: 2\r\n\r\n{}";
-    let stranger = Workload::stranger();
-    let mut pod = frontend_pod(stranger.address()).named("stranger");
-    *pod.at("/spec/workloadSelector/labels/app") = "stranger".into();
-    site.apply(|manifests| manifests.with(pod));
+    let [stranger, backend] = ["stranger", "shop-backend"].map(Workload::pod);
+    for pod in [&stranger, &backend] {
+        let mut sidecar = frontend_pod(pod.address()).named(&pod.name());
+        *sidecar.at("/spec/workloadSelector/labels/app") = pod.account().into();
+        site.apply(|manifests| manifests.with(sidecar));
+    }
     let stranger = site.mesh.proxy(&stranger).await.unwrap();
-    let answer = exchange(stranger.address(), report).await;
-    assert_eq!(answer.status(), 403, "{answer:?}");
-    assert_eq!(exchange(site.front.address(), report).await.status(), 200);
-    assert_eq!(order(stranger.address(), "A", 1).await.status(), 200);
+    let backend = site.mesh.proxy(&backend).await.unwrap();
+    for (what, expected) in [
+        // By the frontend, which is an edge; by the shop's own systems; by somebody else.
+        ("POST /v1/reservations/1/confirm", [200, 200, 403]),
+        ("POST /v1/reservations/1/release", [200, 200, 403]),
+        ("POST /v1/edges/0000000000000001/reports", [200, 403, 403]),
+        ("POST /v1/edges/0000000000000001/reports/", [403, 200, 403]),
+        ("PUT /v1/skus/A/stock", [403, 200, 403]),
+        ("PUT /v1/hot-items/A", [403, 200, 403]),
+        ("GET /v1/edges", [403, 200, 403]),
+        ("GET /metrics", [403, 403, 403]),
+    ] {
+        for (from, expected) in [&site.front, &backend, &stranger].into_iter().zip(expected) {
+            assert_eq!(ask(from.address(), what).await, expected, "{what}");
+        }
+    }
+}
+
+/// Shoppers come in as the gateway, which may report: they may not, however wide its routes are.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Istio: make test-istio"]
+async fn shoppers_reach_nothing_but_orders() {
+    let plan = Plan::new(Front::Gateway, "edge/gateway.yaml");
+    let site = plan
+        .start_with(|mut manifests| {
+            *manifests.get("VirtualService", "shop").at("/spec/http/1/match") =
+                json!([{"uri": {"prefix": "/"}}]);
+            manifests
+        })
+        .await;
+    for what in [
+        "POST /v1/edges/0000000000000001/reports",
+        "POST //v1/edges/0000000000000001/reports",
+        "POST /v1/x/../edges/0000000000000001/reports",
+        "POST /v1/%65dges/0000000000000001/reports",
+        "GET /v1/edges",
+        "PUT /v1/skus/A/stock",
+        "PUT /v1/hot-items/A",
+        "POST /v1/carts",
+        "GET /metrics",
+    ] {
+        assert_eq!(ask(site.front.address(), what).await, 403, "{what}");
+    }
+    assert_eq!(ask(site.front.address(), "GET /v1/tickets/1").await, 200);
+    assert_eq!(site.passed(), 1);
+}
+
+/// The status of a request without a body.
+async fn ask(address: SocketAddr, what: &str) -> u16 {
+    let request = format!("{what}?sku=A HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 0\r\n\r\n");
+    exchange(address, request).await.status()
 }
 
 /// Who is in no mesh, and has no certificate, does not reach the service's sidecar at all.

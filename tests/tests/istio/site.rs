@@ -68,7 +68,7 @@ impl Plan {
         let image = registry.push("cartgate-filter", &paths::filter_module().unwrap()).await;
         let upstream = Upstream::start().await;
         let workload = match self.front {
-            Front::Gateway => Workload::gateway(),
+            Front::Gateway => Workload::gateway().workers(2),
             Front::Frontend => Workload::frontend(),
         };
         let service = Workload::service();
@@ -123,6 +123,9 @@ impl Site {
     }
 }
 
+/// The service's name in the mesh.
+pub(crate) const SERVICE: &str = "cartgate.cartgate.svc.cluster.local";
+
 /// The host by which a request reaches the service, at either front.
 pub(crate) const HOST: &str = "cartgate.cartgate.svc.cluster.local:8080";
 
@@ -144,9 +147,11 @@ pub(crate) fn problem(answer: &Message) -> Value {
 
 /// All requests, whatever their path, go to the service, by the route that the filter is on for.
 pub(crate) fn every_request(mut manifests: Manifests) -> Manifests {
-    *manifests.get("VirtualService", "cartgate").at("/spec/http/0/match") =
-        json!([{"uri": {"prefix": "/"}}]);
-    let only_orders = manifests.get("AuthorizationPolicy", "cartgate-gateway-only-orders");
-    *only_orders.at("/spec/rules/0/to/0/operation/notPaths") = json!(["/*"]);
+    for service in ["shop", "cartgate"] {
+        *manifests.get("VirtualService", service).at("/spec/http/0/match") =
+            json!([{"uri": {"prefix": "/"}}]);
+    }
+    let orders = manifests.get("AuthorizationPolicy", "cartgate-orders");
+    *orders.at("/spec/rules/0/to/0/operation/paths") = json!(["/*"]);
     manifests
 }

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cartgate_tests::client;
 use cartgate_tests::istio::Manifests;
 use cartgate_tests::paths;
 use cartgate_tests::process::eventually;
+use reqwest::Client;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::site::{Front, Plan, Site, order};
+use super::site::{Front, Plan, SERVICE as HOST, Site, order};
 
 /// No request is lost over it, and what was counted is kept.
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +65,8 @@ async fn taking_it_out_loses_no_request() {
     assert!(load.stop().await > 0);
 }
 
-/// Callers who order one unit of `A` after the other, and expect 200 for each.
+/// Callers who order one unit of `A` after the other, and expect 200 for each: on connections of their own, on one
+/// that stays, and over HTTP/2.
 struct Load {
     over: Arc<AtomicBool>,
     callers: Vec<JoinHandle<u64>>,
@@ -72,8 +75,11 @@ struct Load {
 impl Load {
     fn start(address: SocketAddr) -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        let caller = |_| tokio::spawn(call(address, Arc::clone(&over)));
-        Self { callers: (0..4).map(caller).collect(), over }
+        let staying = [client::http_to(HOST, address), client::http2_to(HOST, address)];
+        let mut callers: Vec<_> =
+            staying.map(|client| tokio::spawn(stay(client, address, Arc::clone(&over)))).into();
+        callers.extend((0..2).map(|_| tokio::spawn(come_and_go(address, Arc::clone(&over)))));
+        Self { over, callers }
     }
 
     /// Gives how many were answered.
@@ -87,11 +93,24 @@ impl Load {
     }
 }
 
-async fn call(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
+async fn come_and_go(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
     let mut answers = 0;
     while !over.load(Ordering::Relaxed) {
         let answer = order(address, "A", 1).await;
         assert_eq!(answer.status(), 200, "{answer:?}");
+        answers += 1;
+    }
+    answers
+}
+
+async fn stay(client: Client, address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
+    let mut answers = 0;
+    let body = json!({"sku": "A", "quantity": 1});
+    let url = format!("http://{HOST}:{}/v1/reservations", address.port());
+    while !over.load(Ordering::Relaxed) {
+        let answer = client.post(&url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        answer.bytes().await.unwrap();
         answers += 1;
     }
     answers
