@@ -32,6 +32,9 @@ use tokio::time::sleep;
 /// 336,273.
 const CONFIGURATIONS_MAX: usize = 3_000_000;
 
+/// How many histories over `kill -9` are recorded before one has to be decided.
+const ATTEMPTS_MAX: usize = 4;
+
 /// How long each history is recorded.
 const LASTS: Duration = Duration::from_millis(2_000);
 
@@ -50,7 +53,7 @@ async fn histories_are_linearizable() {
         let options = options(&dir).settings(QUICK);
         let service = Service::start(&options).await.unwrap();
         let recording = record(plan(&mut random), service.address()).await;
-        judge("quick", &recording);
+        assert!(judge("quick", &recording), "undecided");
         recordings.push(recording);
     }
     assert_told(&recordings, &["held", "sold out", "done", "expired", "refused", "perhaps"]);
@@ -64,38 +67,51 @@ async fn histories_of_one_bucket_with_tickets_are_linearizable() {
         let options = options(&dir).settings(SLOW);
         let service = Service::start(&options).await.unwrap();
         let recording = record(plan(&mut random), service.address()).await;
-        judge("slow", &recording);
+        assert!(judge("slow", &recording), "undecided");
         recordings.push(recording);
     }
     assert_told(&recordings, &["held", "sold out", "done", "queued", "expired", "perhaps"]);
 }
 
+/// Where most answers were lost, too many orders explain the rest, and the search is given up: then another
+/// history is recorded. None may be refused, and one of each seed's has to be decided.
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable_over_kill_9() {
     let mut recordings = Vec::new();
     for mut random in seeds() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = options(&dir).settings(SLOW);
-        let mut service = Service::start(&options).await.unwrap();
-        let (plan, mut fate) = (plan(&mut random), random.split());
-        let recording = tokio::spawn(record(plan, service.address()));
-        let (began, mut kills) = (Instant::now(), 0);
-        loop {
-            sleep(Duration::from_millis(100 + fate.below(600))).await;
-            if began.elapsed() > LASTS {
+        let mut decided = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let recording = record_over_kill_9(&mut random).await;
+            if judge("killed", &recording) {
+                decided = Some(recording);
                 break;
             }
-            service.process.kill().await.unwrap();
-            kills += 1;
-            service = Service::start(&options).await.unwrap();
         }
-        let recording = recording.await.unwrap();
-        println!("killed {kills} times");
-        assert!(kills > 0);
-        judge("killed", &recording);
-        recordings.push(recording);
+        recordings.push(decided.expect("a history that is decided"));
     }
     assert_told(&recordings, &["held", "sold out", "done", "queued", "perhaps"]);
+}
+
+async fn record_over_kill_9(random: &mut Random) -> Recording {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir).settings(SLOW);
+    let mut service = Service::start(&options).await.unwrap();
+    let (plan, mut fate) = (plan(random), random.split());
+    let recording = tokio::spawn(record(plan, service.address()));
+    let (began, mut kills) = (Instant::now(), 0);
+    loop {
+        sleep(Duration::from_millis(100 + fate.below(600))).await;
+        if began.elapsed() > LASTS {
+            break;
+        }
+        service.process.kill().await.unwrap();
+        kills += 1;
+        service = Service::start(&options).await.unwrap();
+    }
+    let recording = recording.await.unwrap();
+    println!("killed {kills} times");
+    assert!(kills > 0);
+    recording
 }
 
 /// Control: a recorded history in which one answer is not what it was is refused, whichever it is.
@@ -204,8 +220,12 @@ fn plan(random: &mut Random) -> Plan {
     Plan { random: random.split(), skus, clients: 12, lasts: LASTS }
 }
 
-/// Checks each SKU's history. Keeps one that is not linearizable.
-fn judge(name: &str, recording: &Recording) {
+/// Checks each SKU's history, and says whether all were decided. Keeps one that was not.
+///
+/// # Panics
+/// One is not linearizable.
+fn judge(name: &str, recording: &Recording) -> bool {
+    let mut are_decided = true;
     println!("{name}: {} times a SKU became a hot item, or ceased to be one", recording.moves);
     for (sku, history) in &recording.histories {
         let verdict = check(history, CONFIGURATIONS_MAX);
@@ -217,10 +237,12 @@ fn judge(name: &str, recording: &Recording) {
                 panic!("{sku} is not linearizable, {kept}\n{}", shrink(history));
             }
             Verdict::Undecided => {
-                panic!("{sku}: the search took too long, {}", keep(name, sku, history));
+                println!("{sku}: the search took too long, {}", keep(name, sku, history));
+                are_decided = false;
             }
         }
     }
+    are_decided
 }
 
 fn keep(name: &str, sku: &str, history: &History) -> String {

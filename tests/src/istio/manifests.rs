@@ -1,4 +1,4 @@
-//! Manifests: those of `istio/edge`, and what a test changes in them.
+//! Manifests: those of `istio/`, and what a test changes in them.
 
 use std::fs;
 use std::net::Ipv4Addr;

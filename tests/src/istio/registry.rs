@@ -1,4 +1,4 @@
-//! A registry of images on loopback, and a server of files.
+//! A registry of images on loopback.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

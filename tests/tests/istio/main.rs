@@ -10,6 +10,7 @@
 
 mod comparison;
 mod failures;
+mod istioctl;
 mod placements;
 mod plugins;
 mod reports;

@@ -1,9 +1,7 @@
-//! The filter by TrafficExtension, in compat body mode; and every manifest by Istio's own checker.
+//! The filter by TrafficExtension, in compat body mode.
 
 use cartgate_tests::istio::Manifests;
-use cartgate_tests::paths;
 use serde_json::Value;
-use tokio::process::Command;
 
 use super::site::{Front, Plan};
 
@@ -47,33 +45,4 @@ fn a_wasm_plugin_is_a_traffic_extension() {
     assert_eq!(plugin.remove("selector"), extension.remove("selector"));
     assert_eq!(Value::Object(std::mem::take(plugin)), wasm);
     assert!(extension.is_empty(), "{extension:?}");
-}
-
-/// Every file of `istio/edge`.
-fn files() -> Vec<String> {
-    let dir = paths::repo_root().join("istio/edge");
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let yaml = entries.filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
-    yaml.map(|path| path.to_str().unwrap().to_owned()).collect()
-}
-
-async fn istioctl(arguments: &[&str], files: &[String]) -> String {
-    let mut command = Command::new(paths::istio("istioctl").unwrap());
-    let output = command.args(arguments).args(files).output().await.unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    assert!(output.status.success(), "{said:?}");
-    said.concat()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Istio: make test-istio"]
-async fn istioctl_finds_nothing_wrong() {
-    let files = files();
-    assert!(files.len() >= 8, "{files:?}");
-    for file in &files {
-        istioctl(&["validate", "-f"], std::slice::from_ref(file)).await;
-    }
-    let said = istioctl(&["analyze", "--use-kube=false", "--failure-threshold=Warning"], &files);
-    let said = said.await;
-    assert!(said.contains("No validation issues found"), "{said}");
 }
