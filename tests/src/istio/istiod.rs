@@ -58,7 +58,7 @@ impl Istiod {
     }
 
     /// Where proxies ask it.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.grpc
     }
 

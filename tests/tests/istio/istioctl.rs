@@ -1,12 +1,9 @@
-//! Istio's own tool: what it makes of the manifests, and of proxies that have them.
+//! Istio's own checker, on every manifest.
 
 use std::path::PathBuf;
 
 use cartgate_tests::paths;
-use cartgate_tests::process::eventually;
 use tokio::process::Command;
-
-use super::site::{Front, Plan};
 
 /// Every file of a directory of `istio/`.
 fn files(dir: &str) -> Vec<PathBuf> {
@@ -36,19 +33,4 @@ async fn it_finds_nothing_wrong() {
         let said = istioctl(&analyze, &files).await;
         assert!(said.contains("No validation issues found"), "{said}");
     }
-}
-
-/// As on the day before a sale: every proxy has what istiod has last sent.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Istio: make test-istio"]
-async fn it_shows_that_proxies_are_in_step() {
-    let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
-    assert_eq!(site.order("A", 1).await.status(), 200);
-    let istiod = site.mesh.istiod.address().to_string();
-    let arguments = ["proxy-status", "--plaintext", "--xds-address", &istiod, "-o", "json"];
-    eventually("the gateway in step with istiod", || async {
-        let said = istioctl(&arguments, &[]).await;
-        (said.contains("istio-ingressgateway") && !said.contains("STALE")).then_some(())
-    })
-    .await;
 }
