@@ -179,6 +179,18 @@ impl Proxy {
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// Waits until it knows that somebody is at `address`, which istiod tells it a moment after the rest.
+    ///
+    /// # Panics
+    /// It is not told.
+    pub async fn knows(&self, address: SocketAddr) {
+        let healthy = format!("::{address}::health_flags::healthy");
+        eventually("an endpoint", || async {
+            self.ask_admin("/clusters").await.contains(&healthy).then_some(())
+        })
+        .await;
+    }
+
     /// What its Envoy and its agent have logged. The agent's lines are among those of the access log.
     pub fn log(&self) -> String {
         let logs = [self.agent.log(), &self.access_log];

@@ -63,6 +63,9 @@ async fn each_may_do_what_is_its_business() {
     }
     let stranger = site.mesh.proxy(&stranger).await.unwrap();
     let backend = site.mesh.proxy(&backend).await.unwrap();
+    for pod in [&stranger, &backend] {
+        pod.knows(site.back.address()).await;
+    }
     for (what, expected) in [
         // By the frontend, which is an edge; by the shop's own systems; by somebody else.
         ("POST /v1/reservations/1/confirm", [200, 200, 403]),

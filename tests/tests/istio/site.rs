@@ -90,6 +90,7 @@ impl Plan {
         let mesh = Mesh::start(&manifests).await.unwrap();
         let (front, back) = tokio::join!(mesh.proxy(&workload), mesh.proxy(&service));
         let (front, back) = (front.unwrap(), back.unwrap());
+        front.knows(back.address()).await;
         Site { front, back, upstream, manifests, registry, mesh, _dir: dir }
     }
 }
