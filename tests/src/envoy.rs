@@ -198,9 +198,7 @@ impl Envoy {
     /// # Panics
     /// The administration does not answer.
     pub async fn stat(&self, matches: impl Fn(&str) -> bool) -> u64 {
-        let stats = self.ask_admin("/stats").await;
-        let named = stats.lines().filter_map(|line| line.split_once(": "));
-        named.filter(|(name, _)| matches(name)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum()
+        sum_of(&self.ask_admin("/stats").await, matches)
     }
 
     async fn ask_admin(&self, path: &str) -> String {
@@ -223,6 +221,12 @@ impl Place {
         let answer = ask.header(CONNECTION, "close").send().await.ok()?;
         answer.error_for_status().ok()?.text().await.ok()
     }
+}
+
+/// The sum of those of an Envoy's statistics whose dotted name `matches`.
+pub(crate) fn sum_of(stats: &str, matches: impl Fn(&str) -> bool) -> u64 {
+    let named = stats.lines().filter_map(|line| line.split_once(": "));
+    named.filter(|(name, _)| matches(name)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum()
 }
 
 fn shipped_path() -> PathBuf {

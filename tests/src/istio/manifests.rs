@@ -37,6 +37,14 @@ impl Manifest {
         self
     }
 
+    /// What Envoy is told of the filter in `filter.yaml`, to change: its module, its failure policy.
+    ///
+    /// # Panics
+    /// It is another manifest.
+    pub fn plugin(&mut self) -> &mut Value {
+        self.at(PLUGIN)
+    }
+
     /// The filter's own configuration in `filter.yaml`.
     ///
     /// # Panics
@@ -64,7 +72,7 @@ impl Manifest {
     }
 }
 
-const WASM: &str = "/spec/configPatches/0/patch/value/typed_config/config";
+const PLUGIN: &str = "/spec/configPatches/0/patch/value/typed_config/config";
 const SETTINGS: &str = "/spec/configPatches/0/patch/value/typed_config/config/configuration/value";
 
 impl Manifests {
@@ -97,12 +105,6 @@ impl Manifests {
         self
     }
 
-    /// Without the one of this kind and name.
-    pub fn without(mut self, kind: &str, name: &str) -> Self {
-        self.0.retain(|it| it.0["kind"] != kind || it.0["metadata"]["name"] != name);
-        self
-    }
-
     /// The one of this kind and name, to change.
     ///
     /// # Panics
@@ -131,8 +133,8 @@ impl Manifests {
     /// # Panics
     /// There is no such filter.
     pub fn image(mut self, image: &str) -> Self {
-        let wasm = self.get("EnvoyFilter", "cartgate-filter").at(WASM);
-        wasm["vm_config"]["code"]["remote"]["http_uri"]["uri"] = format!("oci://{image}").into();
+        let plugin = self.get("EnvoyFilter", "cartgate-filter").plugin();
+        plugin["vm_config"]["code"]["remote"]["http_uri"]["uri"] = format!("oci://{image}").into();
         self
     }
 

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::authority::Authority;
 use super::{PORT, own_address};
+use crate::envoy::sum_of;
 use crate::process::{Process, StartError, eventually};
 use crate::{client, paths, ports};
 
@@ -146,11 +147,6 @@ impl Proxy {
         self.address
     }
 
-    /// Its Envoy's administration.
-    pub fn admin(&self) -> SocketAddr {
-        self.admin
-    }
-
     /// Its Envoy's process, while it runs.
     pub fn envoy(&self) -> Option<u32> {
         let envoy = children(self.agent.id()?).into_iter().next()?;
@@ -219,9 +215,7 @@ impl Proxy {
     /// # Panics
     /// The administration does not answer.
     pub async fn stat(&self, matches: impl Fn(&str) -> bool) -> u64 {
-        let stats = self.ask_admin("/stats").await;
-        let named = stats.lines().filter_map(|line| line.split_once(": "));
-        named.filter(|(name, _)| matches(name)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum()
+        sum_of(&self.ask_admin("/stats").await, matches)
     }
 }
 

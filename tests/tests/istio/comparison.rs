@@ -32,6 +32,12 @@ async fn burst(site: &Site, sku: &str) -> Vec<u16> {
     statuses
 }
 
+/// Some of a burst is admitted, and some refused.
+async fn is_limited(site: &Site, sku: &str) {
+    let statuses = burst(site, sku).await;
+    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+}
+
 struct Theirs {
     site: Site,
     service: RatelimitService,
@@ -60,8 +66,7 @@ async fn theirs(failure_mode_deny: bool) -> Theirs {
 #[ignore = "needs Istio and envoyproxy/ratelimit: make test-istio"]
 async fn theirs_refuses_everybody_while_its_service_is_away() {
     let mut theirs = theirs(true).await;
-    let statuses = burst(&theirs.site, "HOT").await;
-    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    is_limited(&theirs.site, "HOT").await;
     assert_eq!(order(&theirs.site, "CALM").await, 200);
     theirs.service.process.kill().await.unwrap();
     assert_eq!(order(&theirs.site, "HOT").await, 500);
@@ -72,8 +77,7 @@ async fn theirs_refuses_everybody_while_its_service_is_away() {
 #[ignore = "needs Istio and envoyproxy/ratelimit: make test-istio"]
 async fn or_theirs_limits_nobody_meanwhile() {
     let mut theirs = theirs(false).await;
-    let statuses = burst(&theirs.site, "HOT").await;
-    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    is_limited(&theirs.site, "HOT").await;
     theirs.service.process.kill().await.unwrap();
     assert!(burst(&theirs.site, "HOT").await.iter().all(|status| *status == 200));
 }
@@ -114,13 +118,11 @@ async fn ours_goes_on_limiting_while_its_service_is_away() {
         .await;
     };
     contact(1).await;
-    let statuses = burst(&site, "HOT").await;
-    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    is_limited(&site, "HOT").await;
     // Whether it hangs or is dead.
     service.process.pause();
     contact(3).await;
-    let statuses = burst(&site, "HOT").await;
-    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    is_limited(&site, "HOT").await;
     service.process.kill().await.unwrap();
     let statuses = burst(&site, "HOT").await;
     assert!(statuses.contains(&429), "{statuses:?}");

@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 
 use super::site::{Front, HOST, Plan, Site};
 
-const WASM: &str = "/spec/configPatches/0/patch/value/typed_config/config";
-
 fn plan() -> Plan {
     Plan::new(Front::Gateway, "edge/gateway.yaml")
 }
@@ -28,9 +26,9 @@ fn no_image(image: &str) -> String {
 async fn without_a_module(policy: &str) -> Site {
     plan()
         .start_with(|mut manifests| {
-            let wasm = manifests.get("EnvoyFilter", "cartgate-filter").at(WASM);
-            wasm["failure_policy"] = policy.into();
-            let uri = &mut wasm["vm_config"]["code"]["remote"]["http_uri"]["uri"];
+            let plugin = manifests.get("EnvoyFilter", "cartgate-filter").plugin();
+            plugin["failure_policy"] = policy.into();
+            let uri = &mut plugin["vm_config"]["code"]["remote"]["http_uri"]["uri"];
             *uri = no_image(uri.as_str().unwrap()).into();
             manifests
         })

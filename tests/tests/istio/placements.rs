@@ -9,7 +9,7 @@ use cartgate_tests::no_leak::Strict;
 use cartgate_tests::process::eventually;
 use serde_json::{Value, json};
 
-use super::site::{Front, HOST, Plan, Site, every_request, order, problem};
+use super::site::{Front, HOST, Plan, Site, every_request, order};
 
 /// Of the product that the shipped configuration limits to five at once.
 async fn it_limits(site: &Site) {
@@ -20,7 +20,7 @@ async fn it_limits(site: &Site) {
     let refused = site.order_until("LIMITED-SNEAKER", 1, 429).await;
     assert_eq!(refused.header("content-type"), Some("application/problem+json"));
     assert!(refused.header("retry-after").is_some() && refused.header("ratelimit").is_some());
-    assert_eq!(problem(&refused)["type"], "urn:cartgate:problem:over-limit");
+    assert_eq!(refused.json()["type"], "urn:cartgate:problem:over-limit");
     assert_eq!(site.order("ANOTHER", 1).await.status(), 200);
 }
 

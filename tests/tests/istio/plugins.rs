@@ -14,8 +14,7 @@ async fn a_traffic_extension_limits() {
     let site = plan
         .start_with(|mut manifests| {
             let filter = manifests.get("EnvoyFilter", "cartgate-filter");
-            let config = "/spec/configPatches/0/patch/value/typed_config/config";
-            let uri = filter.at(config)["vm_config"]["code"]["remote"]["http_uri"]["uri"].clone();
+            let uri = filter.plugin()["vm_config"]["code"]["remote"]["http_uri"]["uri"].clone();
             *manifests.get("TrafficExtension", "cartgate").at("/spec/wasm/url") = uri;
             manifests
         })

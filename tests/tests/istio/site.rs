@@ -9,7 +9,7 @@ use cartgate_tests::istio::{
 };
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Upstream, paths};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A shop. Stopped when dropped.
 pub(crate) struct Site {
@@ -139,11 +139,6 @@ pub(crate) async fn order(address: SocketAddr, sku: &str, quantity: u32) -> Mess
         body.len()
     );
     exchange(address, head + &body).await
-}
-
-/// The body of an answer.
-pub(crate) fn problem(answer: &Message) -> Value {
-    serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("no JSON: {answer:?}"))
 }
 
 /// All requests, whatever their path, go to the service, by the route that the filter is on for.
