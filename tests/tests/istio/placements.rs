@@ -57,8 +57,11 @@ async fn the_gateway_limits() {
 #[ignore = "needs Istio: make test-istio"]
 async fn the_filter_is_on_for_its_routes_alone() {
     let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
-    let ticket = format!("GET /v1/tickets/1 HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    // The filter takes this header away wherever it is asked.
+    let ticket =
+        format!("GET /v1/tickets/1 HTTP/1.1\r\nhost: {HOST}\r\nx-cartgate-verdict: mine\r\n\r\n");
     assert_eq!(exchange(site.front.address(), ticket).await.status(), 200);
+    assert!(site.upstream.seen().contains("x-cartgate-verdict: mine"));
     assert_eq!(site.order("ANOTHER", 1).await.status(), 200);
     // What each thread has counted is told together.
     let counted = async || site.front.stat(|name| name.contains("cartgate_requests")).await;
