@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 
 use crate::Upstream;
 use crate::client::{self, RawConnection, exchange};
-
-/// The name by which a mesh knows the service. To a plain Envoy it is one like any other.
-const HOST: &str = "cartgate.cartgate.svc.cluster.local";
+// To a plain Envoy a host like any other.
+use crate::istio::SERVICE as HOST;
 
 /// This one is never refused.
 const FREE: &str = "FREE";

@@ -54,6 +54,24 @@ impl Caller {
         callers
     }
 
+    /// So many of them, each of which has asked once, whatever it was answered.
+    ///
+    /// # Panics
+    /// A connection breaks.
+    pub async fn connect_asking(
+        address: SocketAddr,
+        template: &Template,
+        count: usize,
+    ) -> Vec<Self> {
+        let (mut template, mut callers) = (template.clone(), Vec::with_capacity(count));
+        for number in 0..count {
+            let mut caller = Self::connect(address).await.expect("a connection");
+            caller.ask(template.numbered(number as u64)).await.expect("an answer");
+            callers.push(caller);
+        }
+        callers
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors

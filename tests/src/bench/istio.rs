@@ -134,12 +134,7 @@ async fn load(run: &Run, way: &Way, series: &mut Series) {
     );
     let envoy = way.gateway.envoy().expect("Envoy runs");
     let used = |pids: &[u32]| pids.iter().map(|pid| cpu::of_process(*pid)).sum::<Duration>();
-    let mut callers = Vec::new();
-    for number in 0..CONNECTIONS {
-        let mut caller = Caller::connect(address).await.expect("a connection");
-        caller.ask(template.clone().numbered(number as u64)).await.expect("an answer");
-        callers.push(caller);
-    }
+    let callers = Caller::connect_asking(address, &template, CONNECTIONS).await;
     let before = (used(&[envoy]), used(&way.asked));
     let tally = closed::run(callers, &template, &run.numbers, run.extent.phase).await;
     let after = (used(&[envoy]), used(&way.asked));

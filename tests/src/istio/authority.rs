@@ -4,10 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType,
-};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
+
+use crate::redis::authority;
 
 /// An authority that the proxies of one mesh trust.
 pub(super) struct Authority {
@@ -23,11 +22,8 @@ impl std::fmt::Debug for Authority {
 
 impl Authority {
     pub(super) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("an authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a signature").pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        let (pem, issuer) = authority();
+        Self { pem, issuer }
     }
 
     /// Writes what a proxy's agent takes for the workload's certificate, below the directory it runs in.

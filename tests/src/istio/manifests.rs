@@ -31,12 +31,6 @@ impl Manifest {
         self.0.pointer_mut(pointer).unwrap_or_else(|| panic!("nothing at {pointer}"))
     }
 
-    /// The same under another name.
-    pub fn named(mut self, name: &str) -> Self {
-        *self.at("/metadata/name") = name.into();
-        self
-    }
-
     /// What Envoy is told of the filter in `filter.yaml`, to change: its module, its failure policy.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::StartError;
@@ -26,6 +26,9 @@ pub use istiod::Istiod;
 pub use manifests::{Manifest, Manifests};
 pub use proxy::{Proxy, Workload};
 pub use registry::Registry;
+
+/// The name by which a mesh knows the service, in every manifest that we ship.
+pub const SERVICE: &str = "cartgate.cartgate.svc.cluster.local";
 
 /// The port of the service and of the gateway, in every manifest that we ship.
 pub const PORT: u16 = 8080;
@@ -78,23 +81,35 @@ pub fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, high | 0x80, low, last)
 }
 
-/// The service and its sidecar, as manifests: `address` is the pod's, `app` what listens behind the sidecar.
-pub fn service_pod(address: Ipv4Addr, app: SocketAddr) -> Manifest {
-    Manifest::new(json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "Sidecar",
-        "metadata": {"name": "cartgate", "namespace": "cartgate"},
-        "spec": {
-            "workloadSelector": {"labels": {"app": "cartgate"}},
+/// The service's sidecar, which stands in front of `app`.
+pub fn service_pod(pod: &Workload, app: SocketAddr) -> Manifest {
+    sidecar(
+        pod,
+        json!({
             "ingress": [{
                 "port": {"number": PORT, "name": "http", "protocol": "HTTP"},
-                "bind": address,
+                "bind": pod.address(),
                 "defaultEndpoint": app.to_string(),
                 "captureMode": "NONE",
             }],
             // Nobody calls it there. It knows the services behind it, and one of them is whom it reports to.
             "egress": [egress(own_address())],
-        },
+        }),
+    )
+}
+
+/// The sidecar of a pod that calls others, through which it reaches every service.
+pub fn calling_pod(pod: &Workload) -> Manifest {
+    sidecar(pod, json!({"egress": [egress(pod.address())]}))
+}
+
+fn sidecar(pod: &Workload, mut spec: Value) -> Manifest {
+    spec["workloadSelector"] = json!({"labels": pod.labels()});
+    Manifest::new(json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Sidecar",
+        "metadata": {"name": pod.name(), "namespace": pod.namespace()},
+        "spec": spec,
     }))
 }
 
@@ -117,20 +132,7 @@ pub fn service_at(host: &str, port: u16, protocol: &str, address: SocketAddr) ->
     }))
 }
 
-/// A frontend's sidecar, through which it reaches every service at `address`.
-pub fn frontend_pod(address: Ipv4Addr) -> Manifest {
-    Manifest::new(json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "Sidecar",
-        "metadata": {"name": "legacy-frontend", "namespace": "shop"},
-        "spec": {
-            "workloadSelector": {"labels": {"app": "legacy-frontend"}},
-            "egress": [egress(address)],
-        },
-    }))
-}
-
-fn egress(address: Ipv4Addr) -> serde_json::Value {
+fn egress(address: Ipv4Addr) -> Value {
     json!({
         "port": {"number": PORT, "name": "http", "protocol": "HTTP"},
         "bind": address,

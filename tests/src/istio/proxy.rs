@@ -63,9 +63,12 @@ impl Workload {
         self
     }
 
-    /// Its service account.
-    pub fn account(&self) -> &'static str {
-        self.account
+    pub(super) fn namespace(&self) -> &'static str {
+        self.namespace
+    }
+
+    pub(super) fn labels(&self) -> &Value {
+        &self.labels
     }
 
     /// Its pod's address.

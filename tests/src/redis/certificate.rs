@@ -14,15 +14,19 @@ pub struct Certificate {
     key: String,
 }
 
+/// An authority that nobody knows yet: its certificate, and what it signs with.
+pub(crate) fn authority() -> (String, Issuer<'static, KeyPair>) {
+    let mut params = CertificateParams::new(Vec::new()).expect("an authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let pem = params.self_signed(&key).expect("a signature").pem();
+    (pem, Issuer::new(params, key))
+}
+
 impl Certificate {
     /// One for 127.0.0.1 and `localhost`, by an authority that nobody else knows.
     pub(super) fn new() -> Self {
-        let mut authority = CertificateParams::new(Vec::new()).expect("an authority");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority_key = KeyPair::generate().expect("a key");
-        let authority_pem = authority.self_signed(&authority_key).expect("a signature").pem();
-        let issuer = Issuer::new(authority, authority_key);
-
+        let (authority_pem, issuer) = authority();
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let key = KeyPair::generate().expect("a key");
         let server = CertificateParams::new(names).expect("names");

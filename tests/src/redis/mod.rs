@@ -25,6 +25,7 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult, TlsCerti
 use crate::process::{Process, StartError};
 
 pub use certificate::Certificate;
+pub(crate) use certificate::authority;
 pub use cluster::{Cluster, NODES, PRIMARIES, SLOTS};
 pub use options::RedisOptions;
 pub use pair::Pair;

@@ -4,21 +4,21 @@
 use std::time::{Duration, Instant};
 
 use cartgate_tests::client::exchange;
-use cartgate_tests::istio::{Manifests, service_at};
+use cartgate_tests::istio::{Manifests, SERVICE, service_at};
 use cartgate_tests::process::eventually;
 use cartgate_tests::ratelimit::{REDIS_SETTINGS, RatelimitService};
 use cartgate_tests::redis::{Redis, RedisOptions};
 use cartgate_tests::{Service, ServiceOptions};
 use serde_json::json;
 
-use super::site::{Front, HOST, Plan, Site};
+use super::site::{Front, Plan, Site};
 
 const PER_SECOND: u32 = 5;
 
 /// Orders one unit, naming the product in a header, which is where Envoy's own filter can find it.
 async fn order(site: &Site, sku: &str) -> u16 {
     let request = format!(
-        "POST /v1/reservations HTTP/1.1\r\nhost: {HOST}\r\nx-sku: {sku}\r\ncontent-length: 0\r\n\r\n"
+        "POST /v1/reservations HTTP/1.1\r\nhost: {SERVICE}\r\nx-sku: {sku}\r\ncontent-length: 0\r\n\r\n"
     );
     exchange(site.front.address(), request).await.status()
 }

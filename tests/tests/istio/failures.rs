@@ -1,11 +1,12 @@
 //! A module or a configuration that is broken, and what becomes of requests.
 
 use cartgate_tests::client::exchange;
+use cartgate_tests::istio::SERVICE;
 use cartgate_tests::paths;
 use cartgate_tests::process::eventually;
 use serde_json::{Value, json};
 
-use super::site::{Front, HOST, Plan, Site};
+use super::site::{Front, Plan, Site};
 
 fn plan() -> Plan {
     Plan::new(Front::Gateway, "edge/gateway.yaml")
@@ -13,7 +14,7 @@ fn plan() -> Plan {
 
 /// The status of a request that no filter looks at.
 async fn ticket(site: &Site) -> u16 {
-    let request = format!("GET /v1/tickets/1 HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    let request = format!("GET /v1/tickets/1 HTTP/1.1\r\nhost: {SERVICE}\r\n\r\n");
     exchange(site.front.address(), request).await.status()
 }
 
@@ -105,7 +106,7 @@ async fn a_crashed_vm_comes_back() {
     let image = site.registry.push("crashing", &paths::crashing_filter_module().unwrap()).await;
     site.apply(|manifests| manifests.image(&image));
     let crash = format!(
-        "POST /v1/reservations?sku=A HTTP/1.1\r\nhost: {HOST}\r\nx-cartgate-crash: 1\r\n\
+        "POST /v1/reservations?sku=A HTTP/1.1\r\nhost: {SERVICE}\r\nx-cartgate-crash: 1\r\n\
          content-length: 0\r\n\r\n"
     );
     let crashed = eventually("a crash", || async {

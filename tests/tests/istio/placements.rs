@@ -4,12 +4,12 @@
 use cartgate_tests::client::exchange;
 use cartgate_tests::decisions::{self, check_http1, check_http2, chunked, whole};
 use cartgate_tests::filter;
-use cartgate_tests::istio::Proxy;
+use cartgate_tests::istio::{Proxy, SERVICE};
 use cartgate_tests::no_leak::Strict;
 use cartgate_tests::process::eventually;
 use serde_json::{Value, json};
 
-use super::site::{Front, HOST, Plan, Site, every_request, order};
+use super::site::{Front, Plan, Site, every_request, order};
 
 /// Of the product that the shipped configuration limits to five at once.
 async fn it_limits(site: &Site) {
@@ -58,8 +58,9 @@ async fn the_gateway_limits() {
 async fn the_filter_is_on_for_its_routes_alone() {
     let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
     // The filter takes this header away wherever it is asked.
-    let ticket =
-        format!("GET /v1/tickets/1 HTTP/1.1\r\nhost: {HOST}\r\nx-cartgate-verdict: mine\r\n\r\n");
+    let ticket = format!(
+        "GET /v1/tickets/1 HTTP/1.1\r\nhost: {SERVICE}\r\nx-cartgate-verdict: mine\r\n\r\n"
+    );
     assert_eq!(exchange(site.front.address(), ticket).await.status(), 200);
     assert!(site.upstream.seen().contains("x-cartgate-verdict: mine"));
     assert_eq!(site.order("ANOTHER", 1).await.status(), 200);
@@ -74,7 +75,8 @@ async fn the_filter_is_on_for_its_routes_alone() {
     for path in
         ["/v1/reservations/", "/v1/reservations;a=b", "/v1/RESERVATIONS", "/v1/skus/A/stock"]
     {
-        let request = format!("POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 0\r\n\r\n");
+        let request =
+            format!("POST {path} HTTP/1.1\r\nhost: {SERVICE}\r\ncontent-length: 0\r\n\r\n");
         let answer = exchange(site.front.address(), request).await;
         assert!([403, 404].contains(&answer.status()), "{path} {answer:?}");
     }
@@ -106,7 +108,7 @@ async fn carts_are_limited_in_the_mesh() {
         let line = |sku: &str, quantity: u32| json!({"sku": sku, "quantity": quantity});
         let cart = json!({"lines": [line("A", 1), line("LIMITED-SNEAKER", 5)]}).to_string();
         let head = format!(
-            "POST /v1/carts HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\n\
+            "POST /v1/carts HTTP/1.1\r\nhost: {SERVICE}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n",
             cart.len()
         );

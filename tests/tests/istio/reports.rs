@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use cartgate_tests::client::{self, RawConnection, exchange};
-use cartgate_tests::istio::{Workload, frontend_pod};
+use cartgate_tests::istio::{SERVICE, Workload, calling_pod};
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Service, ServiceOptions, Shop};
 use serde_json::json;
 
-use super::site::{Front, HOST, Plan, Site};
+use super::site::{Front, Plan, Site};
 
 /// A shop whose service is the real one.
 async fn with_service(front: Front, placement: &'static str) -> (Site, Service) {
@@ -57,9 +57,7 @@ async fn each_may_do_what_is_its_business() {
     let mut site = Plan::new(Front::Frontend, "edge/sidecar-outbound.yaml").start().await;
     let [stranger, backend] = ["stranger", "shop-backend"].map(Workload::pod);
     for pod in [&stranger, &backend] {
-        let mut sidecar = frontend_pod(pod.address()).named(&pod.name());
-        *sidecar.at("/spec/workloadSelector/labels/app") = pod.account().into();
-        site.apply(|manifests| manifests.with(sidecar));
+        site.apply(|manifests| manifests.with(calling_pod(pod)));
     }
     let stranger = site.mesh.proxy(&stranger).await.unwrap();
     let backend = site.mesh.proxy(&backend).await.unwrap();
@@ -114,7 +112,7 @@ async fn shoppers_reach_nothing_but_orders() {
 
 /// The status of a request without a body.
 async fn ask(address: SocketAddr, what: &str) -> u16 {
-    let request = format!("{what}?sku=A HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 0\r\n\r\n");
+    let request = format!("{what}?sku=A HTTP/1.1\r\nhost: {SERVICE}\r\ncontent-length: 0\r\n\r\n");
     exchange(address, request).await.status()
 }
 

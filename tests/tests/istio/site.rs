@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use cartgate_tests::client::exchange;
 use cartgate_tests::http1::Message;
 use cartgate_tests::istio::{
-    Manifests, Mesh, Proxy, Registry, Workload, frontend_pod, service_pod,
+    Manifests, Mesh, Proxy, Registry, SERVICE, Workload, calling_pod, service_pod,
 };
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Upstream, paths};
@@ -84,8 +84,11 @@ impl Plan {
             .unwrap()
             .placed(service.address(), workload.address())
             .image(&image)
-            .with(service_pod(service.address(), app))
-            .with(frontend_pod(workload.address()));
+            .with(service_pod(&service, app));
+        let manifests = match self.front {
+            Front::Gateway => manifests,
+            Front::Frontend => manifests.with(calling_pod(&workload)),
+        };
         let manifests = change(manifests);
         let mesh = Mesh::start(&manifests).await.unwrap();
         let (front, back) = tokio::join!(mesh.proxy(&workload), mesh.proxy(&service));
@@ -124,17 +127,11 @@ impl Site {
     }
 }
 
-/// The service's name in the mesh.
-pub(crate) const SERVICE: &str = "cartgate.cartgate.svc.cluster.local";
-
-/// The host by which a request reaches the service, at either front.
-pub(crate) const HOST: &str = "cartgate.cartgate.svc.cluster.local:8080";
-
 /// Orders so many units at `address`.
 pub(crate) async fn order(address: SocketAddr, sku: &str, quantity: u32) -> Message {
     let body = json!({"sku": sku, "quantity": quantity}).to_string();
     let head = format!(
-        "POST /v1/reservations HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\n\
+        "POST /v1/reservations HTTP/1.1\r\nhost: {SERVICE}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n",
         body.len()
     );

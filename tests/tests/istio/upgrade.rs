@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cartgate_tests::client;
-use cartgate_tests::istio::Manifests;
+use cartgate_tests::istio::{Manifests, SERVICE};
 use cartgate_tests::paths;
 use cartgate_tests::process::eventually;
 use reqwest::Client;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::site::{Front, Plan, SERVICE as HOST, Site, order};
+use super::site::{Front, Plan, Site, order};
 
 /// No request is lost over it, and what was counted is kept.
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ struct Load {
 impl Load {
     fn start(address: SocketAddr) -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        let staying = [client::http_to(HOST, address), client::http2_to(HOST, address)];
+        let staying = [client::http_to(SERVICE, address), client::http2_to(SERVICE, address)];
         let mut callers: Vec<_> =
             staying.map(|client| tokio::spawn(stay(client, address, Arc::clone(&over)))).into();
         callers.extend((0..2).map(|_| tokio::spawn(come_and_go(address, Arc::clone(&over)))));
@@ -106,7 +106,7 @@ async fn come_and_go(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
 async fn stay(client: Client, address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
     let mut answers = 0;
     let body = json!({"sku": "A", "quantity": 1});
-    let url = format!("http://{HOST}:{}/v1/reservations", address.port());
+    let url = format!("http://{SERVICE}:{}/v1/reservations", address.port());
     while !over.load(Ordering::Relaxed) {
         let answer = client.post(&url).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{answer:?}");

@@ -213,13 +213,8 @@ async fn load(run: &Run, row: &Row, envoy: Option<&Envoy>, series: &mut Series) 
     let Some(envoy) = envoy else { return };
     let units = if row.status == 429 { ALL_OF_A_BURST } else { 1 };
     let template = row.place.request(envoy.address(), row.skus, units);
-    let mut callers = Vec::new();
-    for number in 0..CONNECTIONS {
-        let mut caller = Caller::connect(envoy.address()).await.expect("a connection");
-        // The first takes the burst, where one is to be taken.
-        caller.ask(template.clone().numbered(number as u64)).await.expect("an answer");
-        callers.push(caller);
-    }
+    // The first takes the burst, where one is to be taken.
+    let callers = Caller::connect_asking(envoy.address(), &template, CONNECTIONS).await;
     let before = cpu::of_process(envoy_pid(envoy));
     let tally = closed::run(callers, &template, &run.numbers, run.extent.phase).await;
     let used = cpu::of_process(envoy_pid(envoy)).saturating_sub(before);
