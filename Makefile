@@ -136,29 +136,29 @@ test-bare-root: ## the two commands in a bare Debian root (as root, with deboots
 	tests/bare-root.sh
 
 bench-engine: bench-programs ## the engine's figures beside PostgreSQL's; minutes; ARGS="--help"
-	@target/release/bench_engine --lanes "$$($(LANES))" $(ARGS)
+	@target/release/bench engine --lanes "$$($(LANES))" $(ARGS)
 
 bench-redis: bench-programs ## the engine on Redis, beside one script a reservation; ARGS="--help"
-	@target/release/bench_redis --lanes "$$($(LANES))" $(ARGS)
+	@target/release/bench redis --lanes "$$($(LANES))" $(ARGS)
 
 bench-edge: bench-programs ratelimit ## what the filter costs in Envoy, beside others' filters; ARGS="--help"
-	@target/release/bench_edge $(ARGS)
+	@target/release/bench edge $(ARGS)
 
 bench-edge-memory: bench-programs ## Envoy's memory under a flood of invented SKUs; minutes
-	@target/release/bench_edge --memory $(ARGS)
+	@target/release/bench edge --memory $(ARGS)
 
 bench-control: bench-programs ## how soon hot items are noticed and limited at four edges; ARGS="--help"
-	@target/release/bench_control $(ARGS)
+	@target/release/bench control $(ARGS)
 
 bench-istio: bench-programs ratelimit istio-$(lastword $(ISTIO_VERSIONS)) ## a limit at a mesh's gateway: ours, Istio's own, none; ARGS="--help"
-	@$(call WITH_ISTIO,$(lastword $(ISTIO_VERSIONS))) target/release/bench_istio $(ARGS)
+	@$(call WITH_ISTIO,$(lastword $(ISTIO_VERSIONS))) target/release/bench istio $(ARGS)
 
 bench-smoke: bench-programs ratelimit ## each benchmark for a second, so that none rots
-	@target/release/bench_engine --lanes "$$($(LANES))" --smoke
-	@target/release/bench_redis --lanes "$$($(LANES))" --smoke
-	@target/release/bench_edge --smoke
-	@target/release/bench_edge --memory --smoke
-	@target/release/bench_control --smoke
+	@target/release/bench engine --lanes "$$($(LANES))" --smoke
+	@target/release/bench redis --lanes "$$($(LANES))" --smoke
+	@target/release/bench edge --smoke
+	@target/release/bench edge --memory --smoke
+	@target/release/bench control --smoke
 
 # The parts of the above, none of which does needless work.
 
@@ -180,8 +180,7 @@ bench-programs: prerequisites bench-prerequisites wasm envoy
 	cargo bench --locked --package cartgate-backend --bench lanes --no-run \
 	    --message-format=json-render-diagnostics >target/lanes.json
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
-	    --bin cartgate --bin bench_engine --bin bench_redis --bin bench_edge --bin bench_control --bin bench_istio \
-	    --bin conventional
+	    --bin cartgate --bin bench --bin conventional
 LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
 
 # What the edge is compared with. Without Go that row is missing, and the table says so.

@@ -1,0 +1,157 @@
+//! The benchmarks; `make bench-engine` and its neighbours run one of them each.
+
+use std::io;
+use std::path::PathBuf;
+
+use cartgate_tests::bench::arguments::Arguments;
+use cartgate_tests::bench::engine::Lanes;
+use cartgate_tests::bench::{
+    control, durability, edge, engine, flood, http, istio, latency, memory, recovery, redis,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Benchmarks. Each ends in a panic if a figure cannot be trusted; figures that miss their targets are told,
+/// and are no failure.
+#[derive(Debug, Parser)]
+#[command(name = "bench", max_term_width = 100)]
+struct Options {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
+enum Benchmark {
+    /// The engine, beside the conventional way
+    Engine(OfEngine<EnginePart>),
+    /// The engine on Redis, beside one script a reservation and the embedded store
+    Redis(OfEngine<RedisPart>),
+    /// The filter in Envoy, beside Envoy without it and with what limits elsewhere
+    Edge {
+        #[command(flatten)]
+        arguments: Arguments,
+
+        /// Measure what a flood of invented SKUs does to Envoy's memory, instead of what requests cost
+        #[arg(long)]
+        memory: bool,
+    },
+    /// How soon edges hear what the service knows, and the service what edges are asked for, with four real
+    /// Envoys
+    Control {
+        #[command(flatten)]
+        arguments: Arguments,
+    },
+    /// What a limit per product costs at a gateway that a real istiod has configured: by our filter, and by
+    /// Envoy's global rate limit
+    Istio {
+        #[command(flatten)]
+        arguments: Arguments,
+    },
+}
+
+/// What those are told that measure the engine in parts.
+#[derive(Debug, Args)]
+struct OfEngine<Part: ValueEnum + Clone + Send + Sync + 'static> {
+    /// Only this measurement; may be given more than once
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+
+    /// The program that cargo makes of backend/benches/lanes.rs
+    #[arg(long)]
+    lanes: PathBuf,
+
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+impl<Part: ValueEnum + Clone + Send + Sync + PartialEq + 'static> OfEngine<Part> {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EnginePart {
+    Durability,
+    Http,
+    Latency,
+    Memory,
+    Flood,
+    Engine,
+    Recovery,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RedisPart {
+    Engine,
+    Http,
+    Takeover,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> io::Result<()> {
+    match Options::parse().benchmark {
+        Benchmark::Engine(options) => of_engine(options).await,
+        Benchmark::Redis(options) => on_redis(options).await,
+        Benchmark::Edge { arguments, memory: false } => {
+            let mut run = arguments.begin();
+            edge::measure(&mut run).await;
+            arguments.finish(&run, "edge", false)
+        }
+        Benchmark::Edge { arguments, memory: true } => {
+            let mut run = arguments.begin();
+            edge::measure_memory(&mut run).await;
+            arguments.finish(&run, "edge-memory", false)
+        }
+        Benchmark::Control { arguments } => {
+            let mut run = arguments.begin();
+            control::measure(&mut run).await;
+            arguments.finish(&run, "control", false)
+        }
+        Benchmark::Istio { arguments } => {
+            let mut run = arguments.begin();
+            istio::measure(&mut run).await;
+            arguments.finish(&run, "istio", false)
+        }
+    }
+}
+
+async fn of_engine(options: OfEngine<EnginePart>) -> io::Result<()> {
+    let (mut run, lanes) = (options.arguments.begin(), Lanes(options.lanes.clone()));
+    // Latency is compared with a write of as many bytes as the trace has seen.
+    if options.wants(EnginePart::Durability) || options.wants(EnginePart::Latency) {
+        durability::measure(&mut run).await;
+    }
+    if options.wants(EnginePart::Latency) {
+        latency::measure(&mut run).await;
+    }
+    if options.wants(EnginePart::Http) {
+        http::measure(&mut run).await;
+    }
+    if options.wants(EnginePart::Flood) {
+        flood::measure(&mut run).await;
+    }
+    if options.wants(EnginePart::Memory) {
+        memory::measure(&mut run).await;
+    }
+    if options.wants(EnginePart::Engine) {
+        engine::measure(&mut run, &lanes).await;
+    }
+    if options.wants(EnginePart::Recovery) {
+        recovery::measure(&mut run, &lanes).await;
+    }
+    options.arguments.finish(&run, "engine", !options.only.is_empty())
+}
+
+async fn on_redis(options: OfEngine<RedisPart>) -> io::Result<()> {
+    let (mut run, lanes) = (options.arguments.begin(), Lanes(options.lanes.clone()));
+    if options.wants(RedisPart::Engine) {
+        redis::engine::measure(&mut run, &lanes).await;
+    }
+    if options.wants(RedisPart::Http) {
+        redis::http::measure(&mut run).await;
+    }
+    if options.wants(RedisPart::Takeover) {
+        redis::takeover::measure(&mut run).await;
+    }
+    options.arguments.finish(&run, "redis", !options.only.is_empty())
+}
