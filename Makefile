@@ -129,17 +129,17 @@ istio-%: prerequisites
 WITH_ISTIO = ISTIO="$(CURDIR)/.tools/istio-$1" ENVOY="$(CURDIR)/.tools/envoy-$(ENVOY_OF_ISTIO_$1)"
 
 test-manifests: wasm envoy ## what istio/ ships: manifests, rules, dashboard, images; without a cluster (Go, buildah)
-	cargo build --locked --release --package cartgate-backend
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests --bin cartgate
 	@istio/check.sh "$(TOOLS)"
 
 test-bare-root: ## the two commands in a bare Debian root (as root, with debootstrap; minutes)
 	tests/bare-root.sh
 
 bench-engine: bench-programs ## the engine's figures beside PostgreSQL's; minutes; ARGS="--help"
-	@target/release/bench engine --lanes "$$($(LANES))" $(ARGS)
+	@target/release/bench engine $(ARGS)
 
 bench-redis: bench-programs ## the engine on Redis, beside one script a reservation; ARGS="--help"
-	@target/release/bench redis --lanes "$$($(LANES))" $(ARGS)
+	@target/release/bench redis $(ARGS)
 
 bench-edge: bench-programs ratelimit ## what the filter costs in Envoy, beside others' filters; ARGS="--help"
 	@target/release/bench edge $(ARGS)
@@ -154,8 +154,8 @@ bench-istio: bench-programs ratelimit istio-$(lastword $(ISTIO_VERSIONS)) ## a l
 	@$(call WITH_ISTIO,$(lastword $(ISTIO_VERSIONS))) target/release/bench istio $(ARGS)
 
 bench-smoke: bench-programs ratelimit ## each benchmark for a second, so that none rots
-	@target/release/bench engine --lanes "$$($(LANES))" --smoke
-	@target/release/bench redis --lanes "$$($(LANES))" --smoke
+	@target/release/bench engine --smoke
+	@target/release/bench redis --smoke
 	@target/release/bench edge --smoke
 	@target/release/bench edge --memory --smoke
 	@target/release/bench control --smoke
@@ -172,16 +172,9 @@ wasm-crash: prerequisites
 envoy: prerequisites
 	@envoy/fetch.sh
 
-# The engine's own benchmark first, which cargo names anew with each version of what it is made of:
-# it is built with what tests need, and so is the service that cargo makes along with it. The second
-# build puts the service in its place that is shipped.
 bench-programs: prerequisites bench-prerequisites wasm envoy
-	@mkdir -p target
-	cargo bench --locked --package cartgate-backend --bench lanes --no-run \
-	    --message-format=json-render-diagnostics >target/lanes.json
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
-	    --bin cartgate --bin bench --bin conventional
-LANES := sed -n 's/.*"executable":"\([^"]*\/lanes-[^"]*\)".*/\1/p' target/lanes.json
+	    --bin cartgate --bin bench --bin conventional --bin lanes
 
 # What the edge is compared with. Without Go that row is missing, and the table says so.
 ratelimit:

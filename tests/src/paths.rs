@@ -88,6 +88,14 @@ pub fn conventional() -> Result<PathBuf, StartError> {
     built("conventional server", profile_dir().join("conventional"))
 }
 
+/// The program that keeps the engine busy without HTTP, and kills itself.
+///
+/// # Errors
+/// There is none.
+pub fn lanes() -> Result<PathBuf, StartError> {
+    built("lanes", profile_dir().join("lanes"))
+}
+
 /// `target/<profile>`: binaries live in it, test executables in `deps/` below it.
 fn profile_dir() -> PathBuf {
     let executable = env::current_exe().unwrap_or_default();

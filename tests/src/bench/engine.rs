@@ -1,4 +1,4 @@
-//! Durable commands per second into the lanes, without HTTP: `backend/benches/lanes.rs`, which is
+//! Durable commands per second into the lanes, without HTTP: `bin/lanes.rs`, which is
 //! killed when it is done, and counts in a second process what is left.
 
 use std::path::{Path, PathBuf};
@@ -43,9 +43,17 @@ pub enum Place<'a> {
 
 /// The benchmark's program.
 #[derive(Debug)]
-pub struct Lanes(pub PathBuf);
+pub struct Lanes(PathBuf);
 
 impl Lanes {
+    /// As cargo has built it.
+    ///
+    /// # Panics
+    /// It has not.
+    pub fn built() -> Self {
+        Self(crate::paths::lanes().expect("build it first"))
+    }
+
     /// Runs it with a store at a place, until it is done and killed.
     ///
     /// # Panics
@@ -95,7 +103,8 @@ impl Lanes {
 ///
 /// # Panics
 /// Something fails, or is lost.
-pub async fn measure(run: &mut Run, lanes: &Lanes) {
+pub async fn measure(run: &mut Run) {
+    let lanes = Lanes::built();
     let mut series = Series::default();
     let spread = run.extent.many(SPREAD);
     for round in 1..=run.extent.rounds {

@@ -18,7 +18,8 @@ const SKUS: usize = 1_000;
 ///
 /// # Panics
 /// Something fails, or is lost.
-pub async fn measure(run: &mut Run, lanes: &Lanes) {
+pub async fn measure(run: &mut Run) {
+    let lanes = Lanes::built();
     let (holds, skus) = (run.extent.many(HOLDS), run.extent.many(SKUS));
     progress(&format!("{holds} live holds, kill -9, and a start"));
     let options = run.service_options("recovery", "");

@@ -1,10 +1,8 @@
 //! The benchmarks; `make bench-engine` and its neighbours run one of them each.
 
 use std::io;
-use std::path::PathBuf;
 
 use cartgate_tests::bench::arguments::Arguments;
-use cartgate_tests::bench::engine::Lanes;
 use cartgate_tests::bench::{
     control, durability, edge, engine, flood, http, istio, latency, memory, recovery, redis,
 };
@@ -54,10 +52,6 @@ struct OfEngine<Part: ValueEnum + Clone + Send + Sync + 'static> {
     /// Only this measurement; may be given more than once
     #[arg(long, value_enum)]
     only: Vec<Part>,
-
-    /// The program that cargo makes of backend/benches/lanes.rs
-    #[arg(long)]
-    lanes: PathBuf,
 
     #[command(flatten)]
     arguments: Arguments,
@@ -116,7 +110,7 @@ async fn main() -> io::Result<()> {
 }
 
 async fn of_engine(options: OfEngine<EnginePart>) -> io::Result<()> {
-    let (mut run, lanes) = (options.arguments.begin(), Lanes(options.lanes.clone()));
+    let mut run = options.arguments.begin();
     // Latency is compared with a write of as many bytes as the trace has seen.
     if options.wants(EnginePart::Durability) || options.wants(EnginePart::Latency) {
         durability::measure(&mut run).await;
@@ -134,18 +128,18 @@ async fn of_engine(options: OfEngine<EnginePart>) -> io::Result<()> {
         memory::measure(&mut run).await;
     }
     if options.wants(EnginePart::Engine) {
-        engine::measure(&mut run, &lanes).await;
+        engine::measure(&mut run).await;
     }
     if options.wants(EnginePart::Recovery) {
-        recovery::measure(&mut run, &lanes).await;
+        recovery::measure(&mut run).await;
     }
     options.arguments.finish(&run, "engine", !options.only.is_empty())
 }
 
 async fn on_redis(options: OfEngine<RedisPart>) -> io::Result<()> {
-    let (mut run, lanes) = (options.arguments.begin(), Lanes(options.lanes.clone()));
+    let mut run = options.arguments.begin();
     if options.wants(RedisPart::Engine) {
-        redis::engine::measure(&mut run, &lanes).await;
+        redis::engine::measure(&mut run).await;
     }
     if options.wants(RedisPart::Http) {
         redis::http::measure(&mut run).await;

@@ -1,5 +1,5 @@
 //! Reservations per second through the lanes without HTTP, all of one hot SKU, beside the scripts:
-//! callers, front and worker are one process, `backend/benches/lanes.rs`, which is killed when it is
+//! callers, front and worker are one process, `bin/lanes.rs`, which is killed when it is
 //! done; what it leaves in Redis is counted.
 
 use std::time::Duration;
@@ -24,14 +24,15 @@ const BUCKETS: usize = 64;
 ///
 /// # Panics
 /// Something fails, or is lost.
-pub async fn measure(run: &mut Run, lanes: &Lanes) {
+pub async fn measure(run: &mut Run) {
+    let lanes = Lanes::built();
     let mut series = Series::default();
     idle(run, &mut series).await;
     for round in 1..=run.extent.rounds {
         for way in [UNPIPELINED, PIPELINED] {
             lua::round(run, &mut series, way, round).await;
         }
-        self::round(run, lanes, &mut series, round).await;
+        self::round(run, &lanes, &mut series, round).await;
     }
     for way in [UNPIPELINED, PIPELINED] {
         lua::report(run, &series, way);
