@@ -22,7 +22,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
+.PHONY: help build run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
     test-browser test-bare-root test-istio test-manifests fuzz bench-engine bench-redis bench-edge bench-edge-memory \
     bench-control bench-istio bench-smoke \
     prerequisites test-prerequisites manifests-prerequisites bench-prerequisites bench-programs \
@@ -30,6 +30,9 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
+
+build: wasm ## the filter's module and the service, as they are shipped
+	cargo build --locked --release --package cartgate-backend --package cartgate-tests --bin cartgate
 
 run: wasm envoy ## build, then serve the demo: the service, Envoy with the filter in front; STORE=redis
 	cargo build --locked --release --package cartgate-backend --package cartgate-tests \
@@ -128,8 +131,7 @@ istio-%: prerequisites
 	@tests/go/build.sh istio-$* "$(TOOLS)"
 WITH_ISTIO = ISTIO="$(CURDIR)/.tools/istio-$1" ENVOY="$(CURDIR)/.tools/envoy-$(ENVOY_OF_ISTIO_$1)"
 
-test-manifests: wasm envoy ## what istio/ ships: manifests, rules, dashboard, images; without a cluster (Go, buildah)
-	cargo build --locked --release --package cartgate-backend --package cartgate-tests --bin cartgate
+test-manifests: build envoy ## what istio/ ships: manifests, rules, dashboard, images; without a cluster (Go, buildah)
 	@istio/check.sh "$(TOOLS)"
 
 test-bare-root: ## the two commands in a bare Debian root (as root, with debootstrap; minutes)

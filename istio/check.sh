@@ -44,9 +44,13 @@ operator_crds=$(module manifests github.com/prometheus-operator/prometheus-opera
 
 rm -rf "$work"
 mkdir -p "$work"
-for overlay in service/embedded service/redis monitoring; do
-    .tools/manifests/kustomize build "istio/$overlay" >"$work/$(basename "$overlay").yaml"
-done
+# The overlay as it is shipped, and with the other store.
+mkdir -p "$work/istio"
+cp -r istio/service istio/overlay "$work/istio/"
+.tools/manifests/kustomize build "$work/istio/overlay" >"$work/redis.yaml"
+sed -i 's|service/redis|service/embedded|' "$work/istio/overlay/kustomization.yaml"
+.tools/manifests/kustomize build "$work/istio/overlay" >"$work/embedded.yaml"
+.tools/manifests/kustomize build istio/monitoring >"$work/monitoring.yaml"
 python istio/check/manifests.py "$work/embedded.yaml" "$work/redis.yaml" "$work/monitoring.yaml" "$istio_crds" \
     "$operator_crds/monitoring.coreos.com_podmonitors.yaml" \
     "$operator_crds/monitoring.coreos.com_prometheusrules.yaml"

@@ -347,12 +347,8 @@ impl Metrics {
                     let labels = QueueLabels { bucket, lane, queue };
                     self.lane_depth.get_or_create(&labels).set(gauge_value(depth));
                 }
-                // Where ages are known at all, a bucket without hot items has none.
-                let none = normal.oldest_age_ms.map(|_| 0);
-                if let Some(age_ms) = depth.oldest_age_ms.or(none) {
-                    let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
-                    self.lane_age_ms.get_or_create(&LaneLabels { bucket, lane }).set(age_ms);
-                }
+                let age_ms = i64::try_from(depth.oldest_age_ms).unwrap_or(i64::MAX);
+                self.lane_age_ms.get_or_create(&LaneLabels { bucket, lane }).set(age_ms);
             }
         }
         let mut text = String::new();

@@ -9,6 +9,7 @@ usage: manifests.py FILE..    what overlays have made, and definitions of custom
 
 import functools
 import pathlib
+import re
 import sys
 
 import jsonschema
@@ -119,6 +120,9 @@ def dangling(documents):
 
     for document, labels, spec in pods:
         yield from need(document, "ServiceAccount", spec["serviceAccountName"])
+        for container in spec["containers"]:
+            if not re.fullmatch(r"registry\.example/cartgate@sha256:[0-9a-f]{64}", container["image"]):
+                yield f"{document['kind']} {document['metadata']['name']}: {container['image']}: not the overlay's image"
         for volume in spec.get("volumes", []):
             if "configMap" in volume:
                 yield from need(document, "ConfigMap", volume["configMap"]["name"])

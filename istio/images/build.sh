@@ -5,7 +5,7 @@
 #
 #   skopeo copy --preserve-digests oci:target/images/cartgate:VERSION docker://REGISTRY/cartgate:VERSION
 #
-# It wants target/cartgate_filter.wasm and target/release/cartgate, which `make run` builds. The service is the very
+# It wants target/cartgate_filter.wasm and target/release/cartgate, which `make build` builds. The service is the very
 # program that is measured and that `make run` serves, linked against glibc: so the image has the libraries of the
 # machine that builds it, and no others would do. With `-C target-feature=+crt-static` it needs none, and was seen to
 # start and to look up names in an empty root; but that would be another program, built for this alone.
@@ -13,6 +13,16 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 images=target/images
+for input in target/cartgate_filter.wasm target/release/cartgate; do
+    if [ ! -f "$input" ]; then
+        echo "Missing: $input. \`make build\` in cartgate's own directory builds it." >&2
+        exit 1
+    fi
+done
+if ! command -v buildah >/dev/null; then
+    echo "Missing: buildah. On Debian: apt-get install -y buildah" >&2
+    exit 1
+fi
 rm -rf "$images"
 mkdir -p "$images/context/root/usr/bin" "$images/context/root/etc/ssl/certs"
 
@@ -49,6 +59,9 @@ build cartgate-filter filter
 build cartgate service
 rm -rf "$images/storage" "$images/run"
 
-echo "cartgate-filter:$version@$(cat $images/cartgate-filter.digest)"
-echo "cartgate:$version@$(cat $images/cartgate.digest)"
-echo "plugin.wasm sha256:$(sha256sum <target/cartgate_filter.wasm | cut -d ' ' -f 1)"
+echo "MODULE in istio/edge/filter.yaml:          oci://REGISTRY/cartgate-filter@$(cat $images/cartgate-filter.digest)"
+echo "IMAGE in istio/overlay/kustomization.yaml: digest: $(cat $images/cartgate.digest)"
+echo "To push them:"
+for image in cartgate-filter cartgate; do
+    echo "skopeo copy --preserve-digests oci:$images/$image:$version docker://REGISTRY/$image:$version"
+done

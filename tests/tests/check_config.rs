@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 const ENVOY: &str = "envoy/envoy.yaml";
 const ISTIO: &str = "istio/edge/filter.yaml";
+const ROUTES: &str = "istio/edge/routes.yaml";
 
 /// The files that put it into proxies.
 const PLACES: [&str; 3] = [
@@ -32,16 +33,19 @@ apiVersion: extensions.istio.io/v1alpha1
 kind: WasmPlugin
 metadata: {name: cartgate}
 spec:
-  url: oci://registry.example/filter:1
+  url: oci://registry.shop/filter@sha256:498138c7498138c7498138c7498138c7498138c7498138c7498138c7498138c7
   failStrategy: FAIL_RELOAD
   pluginConfig:
+    version: 1
     default_limit: {per_second: 5, burst: 5}
     routes:
       - {method: POST, path: /add, sku: [{json: /sku}]}
 ";
 
+/// A file that we ship, in which the module is named.
 fn shipped(path: &str) -> String {
-    fs::read_to_string(paths::repo_root().join(path)).unwrap()
+    let text = fs::read_to_string(paths::repo_root().join(path)).unwrap();
+    text.replace("registry.example", "registry.shop").replace(&"0".repeat(64), &"5".repeat(64))
 }
 
 /// A shipped file in which one text was replaced by another.
@@ -147,12 +151,19 @@ fn check_with(
     assert_eq!(checked.of_level("bad").len(), bad, "{}", checked.text);
 }
 
-/// Asserts that in shipped files nothing is bad, and that these checks have doubts and no others.
+/// Asserts that in shipped files nothing is bad but the module that nobody has named, and that these checks
+/// have doubts and no others.
 #[track_caller]
 fn check_shipped(files: &[&str], doubts: &[&str]) -> Checked {
     let checked = Checked::of(files);
-    assert_eq!(checked.status, 0, "{}", checked.text);
-    assert!(checked.text.contains("\n0 bad, "), "{}", checked.text);
+    let text = |file: &&str| fs::read_to_string(paths::repo_root().join(file)).unwrap();
+    let unnamed = files.iter().map(text).filter(|text| text.contains("# MODULE: ")).count();
+    assert_eq!(checked.status, i32::from(unnamed > 0), "{}", checked.text);
+    let bad = checked.of_level("bad");
+    assert_eq!(bad.len(), unnamed, "{}", checked.text);
+    for found in bad {
+        assert!(found["found"].as_str().unwrap().contains("no registry of yours"), "{found:#}");
+    }
     let doubtful = checked.of_level("doubtful").into_iter();
     // The module is there once it was built.
     let doubtful = doubtful.filter(|found| found["check"] != "module");
@@ -171,7 +182,7 @@ fn what_we_ship_has_nothing_bad() {
     // What is around a plugin is not in its own file, and it has no vm_id.
     let doubts = ["vm_id", "paths", "paths", "paths", "retries"];
     PLUGINS.iter().for_each(|plugin| drop(check_shipped(&[plugin], &doubts)));
-    let both = check_shipped(&[ENVOY, ISTIO, PLACES[0]], &[]);
+    let both = check_shipped(&[ENVOY, ISTIO, PLACES[0], ROUTES], &[]);
     assert_eq!(both.report["filters"].as_array().unwrap().len(), 2);
 }
 
@@ -190,13 +201,15 @@ fn no_other_file_has_a_filter_or_places_one() {
 #[test]
 fn wherever_we_place_the_filter_nothing_is_bad() {
     for place in PLACES {
-        let checked = check_shipped(&[ISTIO, place], &[]);
-        check_shipped(&[place, ISTIO], &[]);
+        let checked = check_shipped(&[ISTIO, place, ROUTES], &[]);
+        check_shipped(&[ROUTES, place, ISTIO], &[]);
+        let unseen: &[_] = if place == PLACES[1] { &[] } else { &["routes"] };
+        check_shipped(&[ISTIO, place], unseen);
         let on =
             "disabled is true: limited is only what patches switch it on for: the route cartgate";
         assert_eq!(checked.text.contains(on), place != PLACES[1], "{}", checked.text);
     }
-    let all = check_shipped(&[&[ISTIO], &PLACES[..]].concat(), &[]);
+    let all = check_shipped(&[&[ISTIO, ROUTES], &PLACES[..]].concat(), &[]);
     for place in PLACES {
         assert!(all.findings().iter().any(|found| found["file"] == place), "{}", all.text);
     }
@@ -295,6 +308,18 @@ fn what_is_wrong_in_istios_part_is_found_in_its_line() {
     let yaml = changed(gateway, rbac, "");
     let of = ("types", "doubtful");
     check_with(&[ISTIO], &yaml, "type_urls:", of, "config_discovery.type_urls", "answers 500");
+
+    let yaml = changed(gateway, "name: cartgate\n      patch", "name: shop\n      patch");
+    let (at, field) = ("name: shop", "vhost.route.name");
+    let of = ("routes", "bad");
+    check_with(
+        &[ISTIO, ROUTES],
+        &yaml,
+        at,
+        of,
+        field,
+        "no VirtualService here has a route named shop",
+    );
 
     let cluster = "outbound|8080||cartgate.cartgate.svc.cluster.local";
     let yaml = changed(ISTIO, cluster, "cartgate");

@@ -69,6 +69,8 @@ pub(super) enum Home<'t> {
 pub(super) struct World<'t> {
     /// The patches of all EnvoyFilters, in order.
     patches: Vec<Patch<'t>>,
+    /// Istio's VirtualServices.
+    pub(super) virtual_services: Vec<Place<'t>>,
     /// By document.
     clusters: Vec<Clusters>,
     /// Whether a file of this machine can be read.
@@ -140,7 +142,10 @@ pub(super) fn all<'t>(
 ) -> (Vec<Filter<'t>>, World<'t>) {
     let places: Vec<Place<'t>> = documents.iter().flat_map(resources).collect();
     let patches = places.iter().flat_map(patches).collect();
-    let world = World { patches, clusters: places.iter().map(clusters).collect(), is_readable };
+    let is_route = |place: &&Place<'_>| kind(place) == "VirtualService";
+    let virtual_services = places.iter().filter(is_route).cloned().collect();
+    let clusters = places.iter().map(clusters).collect();
+    let world = World { patches, virtual_services, clusters, is_readable };
     let filters = places.iter().enumerate().flat_map(|(n, document)| match kind(document) {
         "WasmPlugin" => plugin(n, document, "spec").into_iter().collect(),
         "TrafficExtension" => plugin(n, document, "spec.wasm").into_iter().collect(),

@@ -227,9 +227,9 @@ impl Shared {
             return Ok(None);
         };
         let own = Stream::Hot(sku.clone());
-        let depths = self.api.depths(bucket).await?;
-        let depth = depths.into_iter().find(|(stream, _)| *stream == own);
-        let depth = reserves(depth.map_or(0, |(_, depth)| depth));
+        let waiting = self.waiting(bucket).await?;
+        let depth = waiting.into_iter().find(|(stream, ..)| *stream == own);
+        let depth = depth.map_or_else(LaneDepth::default, |(_, depth, age)| reserves(depth, age));
         Ok(Some(HotLaneState { depth, is_open: route == Route::Open }))
     }
 
@@ -238,11 +238,26 @@ impl Shared {
     }
 
     pub(super) async fn depths(&self) -> Vec<BucketDepths> {
-        let all = ask_all(self.buckets(), |bucket| self.api.depths(bucket));
+        let all = ask_all(self.buckets(), |bucket| self.waiting(bucket));
         let all = all.collect::<Vec<_>>().await;
         let all = self.buckets().all().zip(all);
         // What cannot be asked is left out.
         all.filter_map(|(bucket, depths)| Some(bucket_depths(bucket, depths.ok()?))).collect()
+    }
+
+    /// How many commands wait in each of a bucket's streams, and for how many milliseconds the oldest
+    /// of them has.
+    async fn waiting(&self, bucket: u16) -> Result<Vec<(Stream, u64, u64)>, StoreError> {
+        let depths = self.api.depths(bucket).await?;
+        let (busy, mut waiting): (Vec<_>, Vec<_>) =
+            depths.into_iter().map(|(stream, depth)| (stream, depth, 0)).partition(|w| w.1 > 0);
+        if !busy.is_empty() {
+            let streams: Vec<_> = busy.iter().map(|(stream, ..)| stream.clone()).collect();
+            let ages = self.api.ages(bucket, &streams).await?.into_iter();
+            let aged = busy.into_iter().zip(ages);
+            waiting.extend(aged.map(|((s, depth, _), age)| (s, depth, age.unwrap_or_default())));
+        }
+        Ok(waiting)
     }
 
     /// Whether the store answers; of a cluster any part of it, for that part's callers.
@@ -284,21 +299,24 @@ async fn read_registry(api: &Api, buckets: Buckets) -> Result<BTreeMap<Sku, HotI
     Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 
-fn bucket_depths(bucket: u16, depths: Vec<(Stream, u64)>) -> BucketDepths {
+fn bucket_depths(bucket: u16, waiting: Vec<(Stream, u64, u64)>) -> BucketDepths {
     let mut all = BucketDepths { bucket, ..BucketDepths::default() };
-    for (stream, depth) in depths {
+    for (stream, depth, age_ms) in waiting {
         match stream {
-            Stream::Settle => all.normal.settle = count(depth),
-            Stream::Normal => all.normal.reserve = count(depth),
-            Stream::Hot(sku) => all.hot.push((sku, reserves(depth))),
+            Stream::Settle => {
+                let settle = LaneDepth { settle: count(depth), reserve: 0, oldest_age_ms: age_ms };
+                all.normal = all.normal.and(settle);
+            }
+            Stream::Normal => all.normal = all.normal.and(reserves(depth, age_ms)),
+            Stream::Hot(sku) => all.hot.push((sku, reserves(depth, age_ms))),
         }
     }
     all
 }
 
-/// The depth of a lane with so many reserve commands, all that is known of it.
-fn reserves(depth: u64) -> LaneDepth {
-    LaneDepth { reserve: count(depth), ..LaneDepth::default() }
+/// The depth of a lane with so many reserve commands.
+fn reserves(depth: u64, oldest_age_ms: u64) -> LaneDepth {
+    LaneDepth { reserve: count(depth), settle: 0, oldest_age_ms }
 }
 
 fn count(depth: u64) -> usize {

@@ -104,7 +104,7 @@ impl Lane {
         LaneDepth {
             reserve: self.reserve.len(),
             settle: self.settle.len(),
-            oldest_age_ms: Some(now.0.saturating_sub(oldest.0)),
+            oldest_age_ms: now.0.saturating_sub(oldest.0),
         }
     }
 }

@@ -297,8 +297,8 @@ pub struct LaneDepth {
     pub reserve: usize,
     /// Settle commands.
     pub settle: usize,
-    /// Milliseconds since the oldest of them came; `None`: nobody knows.
-    pub oldest_age_ms: Option<u64>,
+    /// Milliseconds since the oldest of them came; 0: none waits.
+    pub oldest_age_ms: u64,
 }
 
 impl LaneDepth {

@@ -2,7 +2,7 @@
 
 use cartgate_tests::client::http;
 use cartgate_tests::process::eventually;
-use cartgate_tests::{Answer, Order, Service, Shop, StoreKind};
+use cartgate_tests::{Answer, Order, Service, Shop};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -49,10 +49,7 @@ async fn a_hot_item_is_registered_changed_and_removed() {
     assert_eq!(shown.header("etag"), Some("\"1\""));
     let members = shown.body.as_object_mut().unwrap();
     let lane = members.remove("lane");
-    let mut idle = json!({"reserve": 0, "settle": 0, "is_open": true});
-    if StoreKind::from_env() == StoreKind::Embedded {
-        idle["oldest_age_ms"] = json!(0);
-    }
+    let idle = json!({"reserve": 0, "settle": 0, "oldest_age_ms": 0, "is_open": true});
     // Nobody tells edges yet, or there are none that report.
     let edges = members.remove("edges").map(|edges| edges["reporting"].clone());
     assert!(edges.is_none_or(|reporting| reporting == 0));

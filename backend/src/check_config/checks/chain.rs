@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn an_envoyfilter_should_reach_where_its_filter_is_named() {
         let own = ("namespace: istio-system", "namespace: shop");
-        check(place, ISTIO, own, Level::Doubtful, "in f.yaml:39 names it for proxies");
+        check(place, ISTIO, own, Level::Doubtful, "in f.yaml:40 names it for proxies");
         let all = ISTIO.replace("namespace: cartgate", "namespace: shop");
         check(place, &all, own, Level::Good, "");
     }

@@ -62,6 +62,18 @@ fn in_mesh<'t>(filter: &Filter<'t>, own: &Patch<'t>, world: &World<'t>) -> Vec<F
     for_all.into_iter().chain(others).collect()
 }
 
+/// The names of the routes that patches switch it on for, where they say one.
+pub(super) fn on_by_name<'t>(filter: &Filter<'t>, world: &World<'t>) -> Vec<Place<'t>> {
+    let sites = world.sites(filter).into_iter().filter_map(|site| site.patch);
+    let own: Vec<_> = sites.collect();
+    let patches = own.iter().flat_map(|own| world.of_routes(own));
+    let is_on = |patch: &&Patch<'_>| {
+        says(&filter.name, patch).iter().any(|says| matches!(says, Says::On(_)))
+    };
+    let name = |patch: &Patch<'t>| patch.place.at("match.route_configuration.vhost.route.name");
+    patches.filter(is_on).filter_map(name).collect()
+}
+
 fn off_but_for(flag: Place<'_>, on: &[String]) -> Finding {
     if on.is_empty() {
         let found = "disabled is true, and no patch for a route switches it on: nothing is limited";

@@ -14,6 +14,7 @@ mod routes;
 mod start;
 #[cfg(test)]
 mod testing;
+mod virtual_service;
 
 use super::find::{Filter, World};
 use super::report::{Examined, Finding};
@@ -22,7 +23,7 @@ use super::report::{Examined, Finding};
 type Check = fn(&Filter<'_>, &World<'_>) -> Vec<Finding>;
 
 /// All of them, from what keeps the filter from starting to what only may be wrong.
-const ALL: [Check; 15] = [
+const ALL: [Check; 16] = [
     start::configuration,
     chain::place,
     discovery::types,
@@ -37,7 +38,8 @@ const ALL: [Check; 15] = [
     head::headers,
     head::retries,
     routes::prefixes,
-    module::file,
+    virtual_service::names,
+    module::code,
 ];
 
 /// Judges a filter.

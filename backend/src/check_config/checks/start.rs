@@ -1,6 +1,6 @@
 //! Does the filter start with its configuration?
 
-use super::super::configuration::{BYTES_VALUE, Configuration};
+use super::super::configuration::{BYTES_VALUE, Configuration, Limited, Settings};
 use super::super::find::{Filter, Home, World};
 use super::super::place::Spot;
 use super::super::report::Finding;
@@ -17,11 +17,34 @@ pub(super) fn configuration(filter: &Filter<'_>, _: &World<'_>) -> Vec<Finding> 
             Finding::bad(CHECK, spot.clone(), found, remedy)
         }
         Configuration::Read(settings) => {
-            let found =
-                format!("the filter starts with it; routes: {}", settings.config.routes().count());
-            Finding::good(CHECK, settings.place().spot_of(""), found)
+            return read(filter, settings);
         }
     }]
+}
+
+/// It starts: for whom is it in shadow, and can another version of it be told from this one?
+fn read(filter: &Filter<'_>, settings: &Settings) -> Vec<Finding> {
+    let routes = settings.routes();
+    let (shadow, enforced): (Vec<_>, Vec<_>) = routes
+        .iter()
+        .partition(|route| route.place.at("shadow").and_then(|flag| flag.flag()) == Some(true));
+    let names = |routes: &[&Limited<'_>]| {
+        let name = |route: &&Limited<'_>| format!("{} {}", route.method(), route.path());
+        routes.iter().map(name).collect::<Vec<_>>().join(", ")
+    };
+    let said = [("limited", enforced), ("in shadow", shadow)].into_iter();
+    let said = said.filter(|(_, routes)| !routes.is_empty());
+    let said = said.map(|(what, routes)| format!("; {what}: {}", names(&routes)));
+    let found = format!("the filter starts with it{}", said.collect::<String>());
+    let good = Finding::good(CHECK, settings.place().spot_of(""), found);
+    let is_told = settings.place().at("version").is_some();
+    let may_differ = matches!(filter.home, Home::Patch(_) | Home::Plugin(_)) && !is_told;
+    let unversioned = may_differ.then(|| {
+        let found = "no version: cartgate_config_version cannot tell which proxies have it";
+        let remedy = "\"version\": 1, and one more with each change";
+        Finding::doubtful(CHECK, settings.place().spot_of("version"), found, remedy)
+    });
+    std::iter::once(good).chain(unversioned).collect()
 }
 
 fn absent(filter: &Filter<'_>, spot: Spot) -> Finding {
@@ -56,7 +79,9 @@ mod tests {
 
     #[test]
     fn the_filter_must_start_with_it() {
-        check(configuration, ENVOY, ("", ""), Level::Good, "routes: 1");
+        check(configuration, ENVOY, ("", ""), Level::Good, "limited: POST /cart/{sku}/add");
+        let shadow = ("\"sku\":", "\"shadow\": true, \"sku\":");
+        check(configuration, ENVOY, shadow, Level::Good, "it; in shadow: POST /cart/{sku}/add");
         let misspelt = ("\"sku\":", "\"skv\":");
         check(configuration, ENVOY, misspelt, Level::Bad, "configuration field routes[0].skv");
         let structure = ("protobuf.StringValue", "protobuf.Struct");
@@ -75,7 +100,8 @@ mod tests {
 
     #[test]
     fn istio_makes_json_of_a_structure() {
-        check(configuration, PLUGIN, ("", ""), Level::Good, "routes: 1");
+        check(configuration, PLUGIN, ("", ""), Level::Good, "limited: POST ");
+        check(configuration, PLUGIN, ("version: 1", ""), Level::Doubtful, "which proxies have it");
         let misspelt = ("burst:", "brust:");
         check(
             configuration,

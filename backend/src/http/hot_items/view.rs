@@ -77,8 +77,7 @@ impl HotItemView {
 pub(super) struct LaneView {
     reserve: usize,
     settle: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_age_ms: Option<u64>,
+    oldest_age_ms: u64,
     is_open: bool,
 }
 

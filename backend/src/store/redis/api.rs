@@ -178,6 +178,19 @@ impl Api {
         self.ask(bucket, ask::depths).await
     }
 
+    /// How long the oldest command of each of a bucket's streams has waited, in milliseconds, by the
+    /// server's clock; `None`: none does.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn ages(
+        &self,
+        bucket: u16,
+        streams: &[Stream],
+    ) -> Result<Vec<Option<u64>>, StoreError> {
+        self.ask(bucket, |keys| ask::ages(keys, streams)).await
+    }
+
     /// Adds to what was asked of a bucket's hot items, and held, in this second.
     ///
     /// # Errors

@@ -194,6 +194,27 @@ pub(super) fn depths(keys: &Keys) -> Ask<Vec<(Stream, u64)>> {
     })
 }
 
+/// How long the oldest entry of each stream has been there, in milliseconds, by the server's clock.
+/// What is decided is trimmed: so that one waits. `None`: nothing does.
+pub(super) fn ages(keys: &Keys, streams: &[Stream]) -> Ask<Vec<Option<u64>>> {
+    let mut pipe = pipeline();
+    pipe.cmd("TIME");
+    for stream in streams {
+        pipe.cmd("XRANGE").arg(keys.stream(stream)).arg("-").arg("+").arg("COUNT").arg(1);
+    }
+    let count = streams.len();
+    Ask::new(pipe, move |replies| {
+        let now = reply::time(replies.next("TIME")?);
+        let age = |(id, _): RawEntry| Ok(now.0.saturating_sub(reply::parse_entry_id(&id)?.ms));
+        let mut ages = Vec::with_capacity(count);
+        for _ in 0..count {
+            let oldest = replies.next::<Vec<RawEntry>>("oldest entry")?.into_iter().next();
+            ages.push(oldest.map(age).transpose()?);
+        }
+        Ok(ages)
+    })
+}
+
 /// At most `limit` ends of a kind, earliest first, later than `after`, and no later than `until`.
 pub(super) fn ended(
     keys: &Keys,

@@ -85,6 +85,11 @@ async fn a_full_stream_takes_nothing_and_keeps_no_other_from_it() {
     };
     assert!(groups[0].is_none() && groups[1].is_some());
     assert_eq!(rig.api.depths(0).await.unwrap(), [(Stream::Settle, 2)]);
+    let streams = [Stream::Normal, Stream::Settle];
+    let waited = async || rig.api.ages(0, &streams).await.unwrap();
+    let [None, Some(before)] = waited().await[..] else { panic!("one of them waits") };
+    let longer = async || waited().await[1].filter(|age| *age > before);
+    servers::until_some(longer).await;
 
     // What is decided makes room.
     let tenure = rig.acquire(1);
@@ -94,6 +99,7 @@ async fn a_full_stream_takes_nothing_and_keeps_no_other_from_it() {
     let steps = vec![step(Stream::Settle, entries)];
     tenure.commit_turn(&TurnCommit { steps, ..TurnCommit::default() }).unwrap();
     assert_eq!(rig.api.depths(0).await.unwrap(), [(Stream::Settle, 0)]);
+    assert_eq!(waited().await, [None, None]);
     assert_eq!(read(&tenure).entries, [], "what is decided is trimmed");
 }
 

@@ -28,7 +28,7 @@ fn acquire(store: &RedisStore) -> Taken {
 }
 
 /// Tries until it succeeds: what is down stays so for a moment, for those who ask too.
-async fn until_some<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+pub(super) async fn until_some<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = attempt().await {
