@@ -13,6 +13,7 @@ use axum::response::Response;
 use cartgate_policy::Sku;
 use cartgate_policy::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use self::request::HotItemRequest;
 use self::view::{ChangeView, HistoryView, HotItemView, LaneView, set_etag};
@@ -22,6 +23,10 @@ use super::call::Call;
 use super::extract::{DocumentBody, IfMatch, SkuPath, StrictQuery, check_limit, from_json};
 use super::refused::Refused;
 use crate::hot_items::{ChangeKind, Changed, Note, Reason};
+use crate::lanes::EnqueueError;
+
+/// How often a patch is applied to an entry that others keep changing, before its caller hears of it.
+const AMENDED_AT_MOST: usize = 5;
 
 /// `PUT /v1/hot-items/{sku}`
 pub(super) async fn register(
@@ -32,7 +37,34 @@ pub(super) async fn register(
 ) -> Result<Response, Refused> {
     let request: HotItemRequest = from_json(document)?;
     let (item, note) = request.read(expected_version, (call.app.clock)())?;
-    let Changed { kind, item } = call.change_hot_item(sku.clone(), Some(item), note).await?;
+    let changed = call.change_hot_item(sku.clone(), Some(item), note).await?;
+    answer(sku, changed)
+}
+
+/// `PATCH /v1/hot-items/{sku}`: a JSON merge patch (RFC 7396) of its terms.
+pub(super) async fn amend(
+    call: Call,
+    SkuPath(sku): SkuPath,
+    IfMatch(expected_version): IfMatch,
+    DocumentBody(document): DocumentBody,
+) -> Result<Response, Refused> {
+    let patch: Value = from_json(document)?;
+    let mut more = 1..AMENDED_AT_MOST;
+    loop {
+        let item = call.app.engine.hot_item(&sku).await?.ok_or_else(|| unknown_hot_item(&sku))?;
+        let amended = HotItemView::new(sku.clone(), item).amended(&patch)?;
+        let version = expected_version.unwrap_or(item.version);
+        let (item, note) = amended.read(Some(version), (call.app.clock)())?;
+        match call.change_hot_item(sku.clone(), Some(item), note).await {
+            // Somebody has changed it since it was read, and nobody said what it was to be like.
+            Err(EnqueueError::HotItemChanged { .. })
+                if expected_version.is_none() && more.next().is_some() => {}
+            changed => return answer(sku, changed?),
+        }
+    }
+}
+
+fn answer(sku: Sku, Changed { kind, item }: Changed) -> Result<Response, Refused> {
     let item = item.ok_or_else(Refused::unavailable)?;
     let is_new = kind == Some(ChangeKind::Registered);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

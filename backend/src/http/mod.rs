@@ -15,6 +15,7 @@
 //! | `GET  /v1/skus/{sku}/journal`             | every change, with before and after           |
 //! | `GET  /v1/hot-items`                      | SKUs with a lane and terms of their own       |
 //! | `PUT  /v1/hot-items/{sku}`                | give a SKU these, or change them              |
+//! | `PATCH /v1/hot-items/{sku}`               | change some of these, and leave the others    |
 //! | `GET  /v1/hot-items/{sku}`                | its terms, its lane, what is asked of it      |
 //! | `DELETE /v1/hot-items/{sku}`              | take them away                                |
 //! | `GET  /v1/hot-items/{sku}/history`        | what was changed of these, by whom and why    |
@@ -117,7 +118,10 @@ impl App {
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
-    let hot_item = get(hot_items::show).put(hot_items::register).delete(hot_items::remove);
+    let hot_item = get(hot_items::show)
+        .put(hot_items::register)
+        .patch(hot_items::amend)
+        .delete(hot_items::remove);
     Router::new()
         .route("/v1/reservations", post(reservations::create))
         .route("/v1/reservations/{id}", get(reservations::show))

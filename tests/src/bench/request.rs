@@ -72,20 +72,25 @@ pub struct Template {
 impl Template {
     /// A reservation of one unit, with a customer and an idempotency key of its own.
     pub fn reservation(address: SocketAddr, skus: Skus) -> Self {
-        Self::of("POST /v1/reservations", address, skus)
+        Self::reservation_at(&address.to_string(), skus)
+    }
+
+    /// The same, by the name of a host.
+    pub fn reservation_at(host: &str, skus: Skus) -> Self {
+        Self::of("POST /v1/reservations", host, skus)
     }
 
     /// The same bytes, for the service's empty route.
     pub fn empty_route(address: SocketAddr) -> Self {
-        Self::of("GET /live", address, Skus::Hot)
+        Self::of("GET /live", &address.to_string(), Skus::Hot)
     }
 
-    fn of(what: &str, address: SocketAddr, skus: Skus) -> Self {
+    fn of(what: &str, host: &str, skus: Skus) -> Self {
         let number = "#".repeat(NUMBER_LEN);
         let sku = format!("SKU-{}", "$".repeat(SKU_LEN));
         let body = format!(r#"{{"sku":"{sku}","quantity":1,"customer_id":"c-{number}"}}"#);
         let text = format!(
-            "{what} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+            "{what} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
              idempotency-key: k-{number}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -210,6 +210,50 @@ async fn whoever_names_a_version_changes_that_one() {
     assert_eq!(remove(&service, SKU).await, 204, "nothing was expected, and nothing is there");
 }
 
+/// What a patch does not name stays as it is (RFC 7396).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_changes_what_it_names() {
+    let (_dir, service, shop) = service("").await;
+    let path = format!("/v1/hot-items/{SKU}");
+    let amend = async |patch: Value| call(&service, Method::PATCH, &path, None, patch).await;
+    assert_problem(&amend(json!({"paused": true})).await, 404, "unknown-hot-item");
+    let terms = json!({"reserves_per_s": 50, "customer_cap": 2, "opens_at": "2020-01-01T00:00:00Z",
+                       "limit": {"per_second": 500, "burst": 800}, "wait_target_ms": 3_000,
+                       "origin": "scheduled"});
+    assert_eq!(register(&service, SKU, terms).await.status, 201);
+    let before = shop.get(&path).await.unwrap().body;
+
+    let paused = amend(json!({"paused": true, "reason": "a broken picture"})).await;
+    assert_eq!((paused.status, paused.header("etag")), (200, Some("\"2\"")));
+    let mut expected = before.clone();
+    for name in ["lane", "demand_per_s", "admitted_per_s", "edges", "changed_at"] {
+        expected.as_object_mut().unwrap().remove(name);
+    }
+    expected["paused"] = json!(true);
+    expected["origin"] = json!("manual");
+    expected["version"] = json!(2);
+    let mut said = paused.body.clone();
+    said.as_object_mut().unwrap().remove("changed_at");
+    assert_eq!(said, expected);
+    assert_eq!(history(&service, SKU, "").await[0]["reason"], "a broken picture");
+
+    // A member of a member, and one that is taken away.
+    let patch = json!({"limit": {"per_second": 400}, "customer_cap": null, "paused": false});
+    let changed = amend(patch).await;
+    assert_eq!(changed.body["limit"], json!({"per_second": 400, "burst": 800}));
+    assert_eq!((changed.body.get("customer_cap"), &changed.body["paused"]), (None, &json!(false)));
+
+    for wrong in
+        [json!({"version": 9}), json!({"limit": {"per_minute": 1}}), json!({"limit": null})]
+    {
+        assert_problem(&amend(wrong).await, 400, "invalid-request");
+    }
+    assert_problem(&amend(json!([])).await, 400, "invalid-request");
+    let stale = http().patch(service.url(&path)).header("if-match", "\"2\"");
+    let stale = Answer::to(stale.json(&json!({"paused": true}))).await.unwrap();
+    assert_problem(&stale, 412, "hot-item-changed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_sale_takes_no_new_reservations() {
     let (_dir, service, shop) = service("").await;
