@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cartgate_ledger::{Command, Outcome, Refusal, UnixMs};
 use cartgate_policy::Sku;
+use cartgate_policy::problem::ProblemType;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -64,6 +65,8 @@ struct RequestLabels {
     method: &'static str,
     route: String,
     status: u16,
+    /// The last part of its `type`; empty, if it is none.
+    problem: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -275,8 +278,15 @@ impl Metrics {
     }
 
     /// Counts an answered request. `route` is the pattern, not the path.
-    pub fn count_request(&self, method: &'static str, route: &str, status: u16, seconds: f64) {
-        let labels = RequestLabels { method, route: route.to_owned(), status };
+    pub fn count_request(
+        &self,
+        method: &'static str,
+        route: &str,
+        (status, problem): (u16, Option<ProblemType>),
+        seconds: f64,
+    ) {
+        let problem = problem.map_or("", ProblemType::slug);
+        let labels = RequestLabels { method, route: route.to_owned(), status, problem };
         self.requests.get_or_create(&labels).inc();
         let labels = RouteLabels { route: route.to_owned() };
         self.request_seconds.get_or_create(&labels).observe(seconds);
@@ -340,6 +350,9 @@ impl Metrics {
 
     /// Everything, in the OpenMetrics text format, with the lanes as they stand.
     pub fn render(&self, lanes: Vec<BucketDepths>) -> String {
+        // Of a bucket that cannot be asked nothing is told.
+        self.lane_depth.clear();
+        self.lane_age_ms.clear();
         for BucketDepths { bucket, normal, hot } in lanes {
             let hot = hot.into_iter().fold(LaneDepth::default(), |all, (_, lane)| all.and(lane));
             for (lane, depth) in [("normal", normal), ("hot", hot)] {

@@ -1,6 +1,6 @@
 """Starts the service as each overlay does, with its arguments, its configuration and a Redis, and Envoy with the
-filter in front; asks them what a cluster would (probes, an orderly stop); then compares their metrics with what rules
-and dashboard read. All of it on loopback.
+filter in front; asks them what a cluster would (probes, an orderly stop); then compares their metrics, as far as
+Prometheus keeps them, with what rules and dashboard read. All of it on loopback.
 
 usage: live.py WORK    after kustomize and rules.py have written there
 """
@@ -26,9 +26,22 @@ import rules
 SERVICE = "target/release/cartgate"
 ENVOY = ".tools/envoy"
 
+# What an agent that cannot fetch the module gives its Envoy (istio: pkg/wasm/convert.go).
+REFUSES_ALL = {
+    "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+    "rules": {},
+    "rules_stat_prefix": "wasm-default-deny",
+}
+
+# The filter's, by `filter.yaml` and by `traffic-extension.yaml`. The metrics of its place have it in their names.
+FILTERS = ["cartgate", "extensions.istio.io/trafficextension/istio-system.cartgate"]
+
+MONITORS = [m["spec"] for m in yaml.safe_load_all(pathlib.Path("istio/monitoring/scrape.yaml").read_text())]
+
 # What Prometheus adds by itself, and what istio/monitoring/scrape.yaml has it add.
 OF_PROMETHEUS = {"up": set()}
 OF_TARGETS = {"namespace", "pod", "job", "instance", "container", "endpoint"}
+OF_TARGETS |= {re.sub(r"\W", "_", label) for m in MONITORS for label in m.get("podTargetLabels", ())}
 
 
 def free_port():
@@ -132,13 +145,36 @@ class Pod:
             raise SystemExit(f"{child.args}: ended with {child.returncode}")
 
 
+def relabelings():
+    """What the monitors do with a metric's name; each does the same, since a pod may be of both kinds."""
+    first, *others = [endpoint["metricRelabelings"] for m in MONITORS for endpoint in m["podMetricsEndpoints"]]
+    if any(other != first for other in others):
+        raise SystemExit("scrape.yaml: one monitor relabels metrics, and another does not")
+    return first
+
+
+def kept(text):
+    """A metrics page as Prometheus keeps it."""
+    lines, steps = [], relabelings()
+    for name, rest in re.findall(r"^([a-zA-Z_:][\w:]*)(.*)$", text, re.MULTILINE):
+        for step in steps:
+            found = re.fullmatch(step["regex"], name)
+            if step.get("action") == "keep":
+                name = name if found else None
+            elif found:
+                name = found.expand(re.sub(r"\$\{(\d)\}", r"\\g<\1>", step["replacement"]))
+        if name:
+            lines.append(name + rest)
+    return "\n".join(lines) + "\n"
+
+
 def add_told(names, text):
     """Adds the names in a metrics page, each with its labels."""
     for name, labels in re.findall(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? ", text, re.MULTILINE):
         names.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
 
 
-def envoy_config(at, admin, listen, service):
+def envoy_config(at, admin, listen, service, name):
     """envoy/envoy.yaml as Istio would give it to a proxy: the listener, and in it the filter, come by themselves."""
     config = yaml.safe_load(pathlib.Path("envoy/envoy.yaml").read_text())
     listeners = config["static_resources"].pop("listeners")
@@ -150,19 +186,27 @@ def envoy_config(at, admin, listen, service):
                 endpoint["endpoint"]["address"]["socket_address"]["port_value"] = service
     manager = listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]
     (wasm,) = [f for f in manager["http_filters"] if f["typed_config"]["@type"].endswith(".Wasm")]
-    core = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
-    filter_config = {"@type": core, "name": "cartgate", "typed_config": wasm.pop("typed_config")}
-    wasm["name"] = "cartgate"
+    filter_config = wasm.pop("typed_config")
+    # istiod gives the plugin the name of its resource.
+    filter_config["config"]["name"] = wasm["name"] = name
     wasm["config_discovery"] = {
         "config_source": {"path_config_source": {"path": f"{at}/filter.json"}},
-        "type_urls": [filter_config["typed_config"]["@type"]],
+        "type_urls": [filter_config["@type"], REFUSES_ALL["@type"]],
     }
     listeners[0]["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener"
     config["dynamic_resources"] = {"lds_config": {"path_config_source": {"path": f"{at}/listeners.json"}}}
     (at / "listeners.json").write_text(json.dumps({"resources": listeners}))
-    (at / "filter.json").write_text(json.dumps({"resources": [filter_config]}))
+    give_filter(at, name, filter_config)
     (at / "envoy.json").write_text(json.dumps(config))
-    return at / "envoy.json"
+    return filter_config
+
+
+def give_filter(at, name, config):
+    """As an agent does, which may give another one at any time."""
+    core = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+    resource = {"@type": core, "name": name, "typed_config": config}
+    (at / "new.json").write_text(json.dumps({"resources": [resource]}))
+    (at / "new.json").rename(at / "filter.json")
 
 
 def sell(url):
@@ -174,27 +218,48 @@ def sell(url):
         raise SystemExit(f"{url}: {answers}")
 
 
+def edge(at, service, name):
+    """The metrics of an Envoy whose filter has this name; and whether alerts that read them would notice what goes
+    wrong with it."""
+    at.mkdir()
+    found, admin = {}, free_port()
+    config = envoy_config(at.absolute(), admin, free_port(), service, name)
+
+    def stats():
+        return kept(call("GET", f"http://127.0.0.1:{admin}/stats/prometheus")[1])
+
+    place = "envoy_extension_config_discovery_http_filter_cartgate"
+    options = ["-c", at / "envoy.json", "--concurrency", 1, "--use-dynamic-base-id"]
+    with process(at / "envoy.log", ENVOY, *options):
+        until("the edge has contact", lambda: "\ncartgate_contact{} 1\n" in stats())
+        mistake = json.dumps(config).replace("body_bytes_max", "body_bites_max")
+        give_filter(at, name, json.loads(mistake))
+        until("the configuration is refused", lambda: f"\n{place}_config_fail{{}} 1\n" in stats())
+        add_told(found, stats())
+        if "cartgate_config_version" not in found:
+            raise SystemExit(f"{name}: nobody tells which configuration it has")
+        give_filter(at, name, REFUSES_ALL)
+        # It counts all that it is given, the refused one too.
+        until("the filter is replaced", lambda: f"\n{place}_config_reload{{}} 3\n" in stats())
+        until("its own metrics are gone", lambda: "\ncartgate_config_version{}" not in stats())
+        if f"\n{place}_config_fail{{}} 1\n" not in stats():
+            raise SystemExit(f"{name}: another filter in its place is counted as a failure")
+    return found
+
+
 def embedded(work, found):
-    """The service alone, with an edge in front."""
-    at, port, admin, listen = work / "embedded", free_port(), free_port(), free_port()
+    """The service alone, with edges in front, one after the other."""
+    at, port = work / "embedded", free_port()
     at.mkdir()
     pod = Pod(work, "embedded", "cartgate")
     with process(at / "log", *pod.command(at, port)) as child:
         pod.wait_until_ready(child, port)
         sell(f"http://127.0.0.1:{port}")
-        config = envoy_config(at.absolute(), admin, listen, port)
-        with process(at / "envoy.log", ENVOY, "-c", config, "--concurrency", 1, "--use-dynamic-base-id"):
-            def stats():
-                return call("GET", f"http://127.0.0.1:{admin}/stats/prometheus")[1]
-            until("the edge has contact", lambda: "\ncartgate_contact{} 1\n" in stats())
-            # The configuration with a mistake in it, which must be noticed by the metric that an alert reads.
-            text = (at / "filter.json").read_text()
-            (at / "new.json").write_text(text.replace("body_bytes_max", "body_bites_max"))
-            (at / "new.json").rename(at / "filter.json")
-            refused = "\nenvoy_extension_config_discovery_http_filter_cartgate_config_fail{} 1\n"
-            until("the configuration is refused", lambda: refused in stats())
-            add_told(found, stats())
-        add_told(found, call("GET", f"http://127.0.0.1:{port}/metrics")[1])
+        first, second = [edge(at / str(i), port, name) for i, name in enumerate(FILTERS)]
+        if first != second:
+            raise SystemExit(f"one edge tells what another does not: {first.keys() ^ second.keys()}")
+        found |= first
+        add_told(found, kept(call("GET", f"http://127.0.0.1:{port}/metrics")[1]))
         pod.stop(child)
 
 
@@ -224,7 +289,7 @@ def on_redis(work, found):
         until("it has given some to the second", lambda: 'reason="given-back"' in told_by(1))
         sell(running[0][2])
         for i, (pod, child, _) in enumerate(running):
-            add_told(found, told_by(i))
+            add_told(found, kept(told_by(i)))
             pod.stop(child)
 
 
@@ -244,29 +309,36 @@ def unknown(queries, found):
             yield f"{title}: nothing there has the label {label}"
 
 
-def adapter(work):
-    """Whether the worker's autoscaler, the adapter's rule and the recorded series go together."""
+def adapter(work, found):
+    """Whether the worker's autoscaler, the adapter's rule and what processes on Redis tell go together."""
     rule = yaml.safe_load(pathlib.Path("istio/service/redis/prometheus-adapter.yaml").read_text())
     (rule,) = rule["rules"]["external"]
-    series = rule["name"]["matches"]
-    if rule["seriesQuery"] != f'{{__name__="{series}"}}' or series not in {r.get("record") for r in rules.rules()}:
-        yield f"prometheus-adapter.yaml: {series} is not recorded"
+    series = re.fullmatch(r'\{__name__="(.*)"\}', rule["seriesQuery"])[1]
+    if series not in found:
+        yield f"prometheus-adapter.yaml: nobody tells {series}"
     for document in yaml.safe_load_all((work / "redis.yaml").read_text()):
         for metric in document["spec"]["metrics"] if document["kind"] == "HorizontalPodAutoscaler" else []:
-            if "external" in metric and metric["external"]["metric"]["name"] != rule["name"]["as"]:
-                yield f"autoscaling.yaml: {metric['external']['metric']['name']} is not what the adapter gives"
+            wanted = metric.get("external", {}).get("metric")
+            if wanted and wanted["name"] != rule.get("name", {}).get("as", series):
+                yield f"autoscaling.yaml: {wanted['name']} is not what the adapter gives"
+            for label in wanted["selector"]["matchLabels"] if wanted and "selector" in wanted else ():
+                if label not in found.get(series, ()):
+                    yield f"autoscaling.yaml: {series} has no label {label}"
 
 
 def main(work):
-    work, found = pathlib.Path(work), {}
+    work, found, of_redis = pathlib.Path(work), {}, {}
     embedded(work, found)
-    on_redis(work, found)
+    on_redis(work, of_redis)
+    for name, labels in of_redis.items():
+        found.setdefault(name, set()).update(labels)
     told = len(found)
     for rule in rules.rules():
         if "record" in rule:
             found[rule["record"]] = rules.selectors(rule["expr"])[1]
     queries = [(rule.get("alert") or rule["record"], rule["expr"]) for rule in rules.rules()]
-    failures = list(unknown([*queries, *rules.dashboard_queries()], found | OF_PROMETHEUS)) + list(adapter(work))
+    failures = list(unknown([*queries, *rules.dashboard_queries()], found | OF_PROMETHEUS))
+    failures += adapter(work, of_redis)
     print("\n".join(failures), file=sys.stderr, end="\n" if failures else "")
     print(f"live: {told} metrics are told, {len(failures)} errors in what is read of them")
     return bool(failures)

@@ -62,6 +62,7 @@ def anchors(markdown):
 def what_is_wrong():
     tests = yaml.safe_load((MONITORING / "rules-test.yaml").read_text())["tests"]
     page = anchors(pathlib.Path("istio/README.md").read_text())
+    services = [path.read_text() for path in pathlib.Path("istio/service").rglob("*.yaml")]
     recorded = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
 
     def read_by(query):
@@ -72,13 +73,18 @@ def what_is_wrong():
         if "alert" not in rule:
             continue
         name, notes = rule["alert"], rule.get("annotations", {})
-        if set(notes) != {"summary", "description", "runbook"}:
-            yield f"{name}: wants a summary, a description and a runbook, and nothing else"
+        if set(notes) != {"summary", "description", "runbook_url"}:
+            yield f"{name}: wants a summary, a description and a runbook_url, and nothing else"
         if rule["labels"].get("severity") not in {"critical", "warning", "info"}:
             yield f"{name}: wants a severity"
         anchor = f"alert-{name.lower()}"
-        if notes.get("runbook") != f"istio/README.md#{anchor}" or anchor not in page:
-            yield f"{name}: istio/README.md wants a heading `Alert {name}`, and the runbook #{anchor}"
+        # Where the page is to be read, a shop says.
+        url = re.fullmatch(r"https://[^#]*/istio/README\.md#([\w-]+)", notes.get("runbook_url", ""))
+        if not url or url[1] != anchor or anchor not in page:
+            yield f"{name}: istio/README.md wants a heading `Alert {name}`, and the runbook_url #{anchor}"
+        for app in re.findall(r'app_kubernetes_io_name!?=~?"([^"]*)"', rule["expr"]):
+            if not any(f"app.kubernetes.io/name: {app}\n" in text for text in services):
+                yield f"{name}: nothing in istio/service has the label {app}"
         for config in pathlib.Path("istio/service").glob("*/cartgate.toml"):
             holds_max = tomllib.loads(config.read_text())["holds_max"]
             if name == "CartgateHoldsNearMax" and not rule["expr"].endswith(f"> {holds_max * 8 // 10}"):

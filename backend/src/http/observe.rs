@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
+use cartgate_policy::problem::ProblemType;
 use tracing::{Instrument as _, Span};
 
 use super::App;
@@ -92,11 +93,12 @@ pub(super) async fn observe(
     let every_commit = request.uri().path().starts_with("/v1/").then(|| app.engine.durability());
     request.extensions_mut().insert(observed.clone());
     let span = tracing::info_span!("request", request_id = &*observed.id);
-    let mut seen = Seen { app, started: Instant::now(), span, method, route, status: HUNG_UP };
+    let (started, status) = (Instant::now(), (HUNG_UP, None));
+    let mut seen = Seen { app, started, span, method, route, status };
 
     let mut response = next.run(request).instrument(seen.span.clone()).await;
 
-    seen.status = response.status().as_u16();
+    seen.status = (response.status().as_u16(), response.extensions().get().copied());
     if let Some(every_commit) = every_commit {
         response.headers_mut().insert(DURABILITY, observed.durability(every_commit));
     }
@@ -115,7 +117,8 @@ struct Seen {
     span: Span,
     method: &'static str,
     route: Option<MatchedPath>,
-    status: u16,
+    /// With what problem it is, if it is one.
+    status: (u16, Option<ProblemType>),
 }
 
 impl Seen {
@@ -130,7 +133,8 @@ impl Drop for Seen {
         let (elapsed, status) = (self.started.elapsed(), self.status);
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let (method, route) = (self.method, self.route());
-        tracing::debug!(parent: &self.span, method, route, status, ms, "request ended");
+        let problem = status.1.map(ProblemType::slug);
+        tracing::debug!(parent: &self.span, method, route, status = status.0, problem, ms, "request ended");
         self.app.metrics.count_request(method, route, status, elapsed.as_secs_f64());
     }
 }

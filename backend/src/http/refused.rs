@@ -83,6 +83,7 @@ impl IntoResponse for Refused {
         let status = StatusCode::from_u16(self.0.problem_type.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, self.0.body()).into_response();
+        response.extensions_mut().insert(self.0.problem_type);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         if let Some(seconds) = self.0.retry_after_s {
