@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::access::AccessConfig;
 use crate::control::config::{DetectionConfig, EdgesConfig};
 use crate::lanes::{FrontSettings, LaneSettings, Retention};
 use crate::store::redis::{self, Address};
@@ -64,6 +65,8 @@ pub struct Config {
     /// The most connections at a time; one more waits to be accepted. 1 to 1,000,000. Each takes
     /// one of the files that the process may open.
     pub connections_max: usize,
+    /// Who may ask for what.
+    pub access: AccessConfig,
     /// The lanes.
     pub lanes: LanesConfig,
     /// What is remembered of reservations that have ended: `holds_ms`, `refusals_ms`,
@@ -183,6 +186,7 @@ impl Default for Config {
             holds_max: 5_000_000,
             hot_items_max: 1_000,
             connections_max: 10_000,
+            access: AccessConfig::default(),
             lanes: LanesConfig::default(),
             retention: Retention::default(),
             edges: EdgesConfig::default(),

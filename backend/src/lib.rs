@@ -10,6 +10,7 @@
 //! - [`scan`] finds hot items in access logs;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
 
+pub mod access;
 pub mod check_config;
 pub mod clock;
 mod command_id;

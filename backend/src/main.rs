@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cartgate_backend::access::Scope;
+use cartgate_backend::access::tokens::Keeper;
 use cartgate_backend::check_config;
 use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
@@ -39,6 +41,9 @@ enum Action {
     /// Ends with 0 if nothing is bad, 1 if something is, 2 if a file cannot be read, or no filter of
     /// cartgate is in any.
     CheckConfig(CheckConfigArguments),
+    /// Tokens of those who may call the service.
+    #[command(subcommand)]
+    Token(TokenAction),
     /// Hot items: products that everybody wants at once.
     #[command(subcommand)]
     HotItems(HotItemsAction),
@@ -68,6 +73,9 @@ struct ServeArguments {
     /// Directory of the embedded store, instead of `data` in the configuration.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Everybody who reaches the service may do everything: for a machine of your own.
+    #[arg(long)]
+    development: bool,
     /// How to write logs to standard error. `RUST_LOG` says what: `debug`, `info,cartgate=debug`, ...
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -97,6 +105,41 @@ struct CheckConfigArguments {
     json: bool,
 }
 
+#[derive(Subcommand)]
+enum TokenAction {
+    /// Make a token, and tell it: it is kept nowhere. To rotate one, make another for the same client,
+    /// hand it over, and revoke the first.
+    Create {
+        #[command(flatten)]
+        file: TokenFile,
+        /// Whose it is.
+        #[arg(long)]
+        client: String,
+        /// What it opens; may be given more than once.
+        #[arg(long = "scope", value_enum, required = true)]
+        scopes: Vec<Scope>,
+        /// When it is no good any more, as 2027-01-31T10:00:00Z; left out: never.
+        #[arg(long)]
+        expires_at: Option<jiff::Timestamp>,
+    },
+    /// Show all of them, as JSON: whose they are and what they open.
+    List(TokenFile),
+    /// Take one back. Services that read the file turn it away within about a second.
+    Revoke {
+        #[command(flatten)]
+        file: TokenFile,
+        /// As `list` shows it.
+        id: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct TokenFile {
+    /// The file, which `access.tokens` in the configuration names.
+    #[arg(long, default_value = "tokens.toml")]
+    file: PathBuf,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people.
@@ -110,6 +153,7 @@ fn main() -> ExitCode {
         Action::Serve(arguments) => (run(arguments), ExitCode::FAILURE),
         Action::Doctor(arguments) => (examine(&arguments), ExitCode::from(NOT_EXAMINED)),
         Action::CheckConfig(arguments) => (check(&arguments), ExitCode::from(NOT_EXAMINED)),
+        Action::Token(action) => (keep_tokens(action), ExitCode::FAILURE),
         Action::HotItems(HotItemsAction::Scan(arguments)) => {
             (find_hot_items(&arguments), ExitCode::FAILURE)
         }
@@ -144,6 +188,23 @@ fn check(arguments: &CheckConfigArguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let is_bad = report.level() == check_config::Level::Bad;
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn keep_tokens(action: TokenAction) -> Result<ExitCode, Box<dyn Error>> {
+    match action {
+        TokenAction::Create { file, client, scopes, expires_at } => {
+            println!("{}", Keeper::of(&file.file).create(&client, &scopes, expires_at)?);
+        }
+        TokenAction::List(file) => {
+            let entries = Keeper::of(&file.file).list()?;
+            println!("{}", serde_json::to_string_pretty(&entries)?);
+        }
+        TokenAction::Revoke { file, id } => {
+            let revoked = Keeper::of(&file.file).revoke(&id)?;
+            eprintln!("revoked: {} of {}", revoked.id, revoked.client);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn find_hot_items(arguments: &ScanArguments) -> Result<ExitCode, Box<dyn Error>> {
@@ -199,6 +260,7 @@ fn read_config(arguments: &ServeArguments) -> Result<Config, ConfigError> {
     if let Some(roles) = &arguments.roles {
         config.roles = roles.iter().copied().collect();
     }
+    config.access.development |= arguments.development;
     config.check()?;
     Ok(config)
 }

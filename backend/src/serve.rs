@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
+use crate::access::{Access, AccessError};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Role, StoreUrl};
 use crate::engine::{Engine, Shared};
@@ -44,6 +45,13 @@ const CONNECTIONS_PER_BUCKET: u64 = 2;
 /// It cannot start, or the engine failed.
 pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     raise_file_limit(config)?;
+    let access = Arc::new(Access::new(&config.access).await.map_err(ServeError::Access)?);
+    if access.is_development() {
+        tracing::warn!(
+            "development mode: everybody who reaches {} may do everything",
+            config.listen
+        );
+    }
     let failed = |source| ServeError::Listen { listen: config.listen, source };
     // Before the store is touched: a second instance by mistake ends here.
     let socket = bind(config.listen).map_err(failed)?;
@@ -64,7 +72,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
             () = app.engine.failed() => {}
         }
     };
-    let (router, connections_max) = (router(Arc::clone(&app)), config.connections_max);
+    let (router, connections_max) = (router(Arc::clone(&app), access), config.connections_max);
     let stop_within = Duration::from_millis(config.wait_ms) + STOP_GRACE;
     if !server::serve(listener, router, connections_max, stop_or_failure, stop_within).await {
         tracing::warn!("some clients did not take their answers in time");
@@ -190,6 +198,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// Nobody could ask for anything, or a file that says who may cannot be read.
+    #[error(transparent)]
+    Access(AccessError),
     /// Too few files may be open.
     #[error(
         "connections_max: {connections_max} connections need {needed} open files, and the limit is \
@@ -240,6 +251,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::access::AccessConfig;
 
     #[test]
     fn a_worker_has_files_for_all_buckets() {
@@ -260,7 +272,9 @@ mod tests {
         let free = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listen = free.local_addr().unwrap();
         drop(free);
-        let config = Config { listen, store: Some(url.try_into().unwrap()), ..Config::default() };
+        let access = AccessConfig { development: true, ..AccessConfig::default() };
+        let at = Some(url.try_into().unwrap());
+        let config = Config { listen, store: at, access, ..Config::default() };
         let asked = async {
             // A store that is asked, and does not answer.
             let _asked = store.accept().await.unwrap();

@@ -78,7 +78,7 @@ def check_service(root, writable):
     command = [*as_nobody, root, *config["Entrypoint"]]
     version = subprocess.run([*command, "--version"], env={}, check=True, capture_output=True, text=True).stdout
     port = free_port()
-    arguments = ["serve", f"--listen=127.0.0.1:{port}", f"--data=/{writable.name}"]
+    arguments = ["serve", "--development", f"--listen=127.0.0.1:{port}", f"--data=/{writable.name}"]
     with process(root.parent / "log", *command, *arguments) as child:
         until("the service of the image is ready", lambda: call("GET", f"http://127.0.0.1:{port}/ready")[0] == 200)
         child.terminate()

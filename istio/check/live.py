@@ -116,7 +116,7 @@ class Pod:
             here = at / pathlib.Path(path).name
             here.write_text(text)
             arguments = [argument.replace(path, str(here)) for argument in arguments]
-        return [SERVICE, *arguments, f"--listen=127.0.0.1:{port}"]
+        return [SERVICE, *arguments, "--development", f"--listen=127.0.0.1:{port}"]
 
     def secrets(self, store):
         """What the Secret that it names has in it, as the kustomization tells to make it."""

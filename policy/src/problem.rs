@@ -103,6 +103,12 @@ problem_types! {
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
     /// Edge and service: it is stopping, or its store failed; the edge cannot count.
     Unavailable, "unavailable", 503, "The service cannot take reservations now";
+    /// Service: the request has no token, or none that is good.
+    Unauthenticated, "unauthenticated", 401, "This request needs a valid token";
+    /// Service: the token is good, and not for this: it has none of `scopes`.
+    InsufficientScope, "insufficient-scope", 403, "This token is not for this request";
+    /// Service: too many requests came without a token that is good.
+    TooManyAttempts, "too-many-attempts", 429, "Too many requests came without a valid token";
     /// Edge and service: no such route.
     NotFound, "not-found", 404, "There is nothing here";
     /// Service: the route exists, with other methods.

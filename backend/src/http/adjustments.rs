@@ -20,6 +20,7 @@ struct AdjustmentRequest {
 }
 
 /// `POST /v1/skus/{sku}/adjustments`
+#[utoipa::path(post, path = "/v1/skus/{sku}/adjustments", tag = "stock", security(("token" = ["stock"])))]
 pub(super) async fn create(
     call: Call,
     SkuPath(sku): SkuPath,

@@ -69,6 +69,7 @@ struct CartView<'a> {
 }
 
 /// `POST /v1/carts`
+#[utoipa::path(post, path = "/v1/carts", tag = "reservations", security(("token" = ["reserve"])))]
 pub(super) async fn create(
     call: Call,
     key: IdempotencyKey,

@@ -16,6 +16,7 @@ use super::refused::Refused;
 use crate::control::{FleetView, ReportError};
 
 /// `POST /v1/edges/{edge}/reports`
+#[utoipa::path(post, path = "/v1/edges/{edge}/reports", tag = "edges", security(("token" = ["edge"])))]
 pub(super) async fn report(
     State(app): State<Arc<App>>,
     EdgePath(edge): EdgePath,
@@ -26,6 +27,7 @@ pub(super) async fn report(
 }
 
 /// `GET /v1/edges`
+#[utoipa::path(get, path = "/v1/edges", tag = "edges", security(("token" = ["read"])))]
 pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let fleet = app.control.fleet().await.ok_or_else(Refused::unavailable)?;
     let FleetView { edges, behind, hot_items, version } = fleet;

@@ -29,6 +29,7 @@ use crate::lanes::EnqueueError;
 const AMENDED_AT_MOST: usize = 5;
 
 /// `PUT /v1/hot-items/{sku}`
+#[utoipa::path(put, path = "/v1/hot-items/{sku}", tag = "hot items", security(("token" = ["hot-items"])))]
 pub(super) async fn register(
     call: Call,
     SkuPath(sku): SkuPath,
@@ -42,6 +43,7 @@ pub(super) async fn register(
 }
 
 /// `PATCH /v1/hot-items/{sku}`: a JSON merge patch (RFC 7396) of its terms.
+#[utoipa::path(patch, path = "/v1/hot-items/{sku}", tag = "hot items", security(("token" = ["hot-items"])))]
 pub(super) async fn amend(
     call: Call,
     SkuPath(sku): SkuPath,
@@ -78,6 +80,7 @@ fn answer(sku: Sku, Changed { kind, item }: Changed) -> Result<Response, Refused
 }
 
 /// `GET /v1/hot-items/{sku}`
+#[utoipa::path(get, path = "/v1/hot-items/{sku}", tag = "hot items", security(("token" = ["hot-items"]), ("token" = ["read"])))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,
@@ -100,6 +103,7 @@ pub(super) struct RemoveQuery {
 }
 
 /// `DELETE /v1/hot-items/{sku}?reason=TEXT`
+#[utoipa::path(delete, path = "/v1/hot-items/{sku}", tag = "hot items", security(("token" = ["hot-items"])))]
 pub(super) async fn remove(
     call: Call,
     SkuPath(sku): SkuPath,
@@ -118,6 +122,7 @@ pub(super) struct HistoryQuery {
 }
 
 /// `GET /v1/hot-items/{sku}/history?limit=N`
+#[utoipa::path(get, path = "/v1/hot-items/{sku}/history", tag = "hot items", security(("token" = ["hot-items"]), ("token" = ["read"])))]
 pub(super) async fn history(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,
@@ -149,6 +154,7 @@ pub(super) struct ListView {
 }
 
 /// `GET /v1/hot-items?after=SKU&limit=N`
+#[utoipa::path(get, path = "/v1/hot-items", tag = "hot items", security(("token" = ["hot-items"]), ("token" = ["read"])))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     StrictQuery(query): StrictQuery<ListQuery>,

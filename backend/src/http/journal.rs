@@ -58,6 +58,7 @@ fn some_text<S: Serializer>(id: &Option<CommandId>, serializer: S) -> Result<S::
 }
 
 /// `GET /v1/skus/{sku}/journal?after=VERSION&limit=N`
+#[utoipa::path(get, path = "/v1/skus/{sku}/journal", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,

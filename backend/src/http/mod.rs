@@ -32,12 +32,14 @@ mod adjustments;
 mod answer;
 mod call;
 mod carts;
+mod door;
 mod edges;
 mod extract;
 mod hot_items;
 mod in_stock;
 mod journal;
 mod observe;
+mod openapi;
 mod probes;
 mod refused;
 mod reservations;
@@ -50,11 +52,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::middleware::from_fn_with_state;
 use cartgate_ledger::UnixMs;
 use cartgate_policy::SkuForm;
 use cartgate_policy::problem::{Problem, ProblemType};
 
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::command_id::CommandIds;
 use crate::config::{CLAIM_GRACE_MS, Config};
@@ -63,6 +70,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 
 pub(crate) use answer::Rfc3339;
+use door::Door;
 use in_stock::InStock;
 use refused::Refused;
 
@@ -116,34 +124,43 @@ impl App {
     }
 }
 
-/// All routes.
-pub fn router(app: Arc<App>) -> Router {
-    let hot_item = get(hot_items::show)
-        .put(hot_items::register)
-        .patch(hot_items::amend)
-        .delete(hot_items::remove);
-    Router::new()
-        .route("/v1/reservations", post(reservations::create))
-        .route("/v1/reservations/{id}", get(reservations::show))
-        .route("/v1/reservations/{id}/confirm", post(settlements::confirm))
-        .route("/v1/reservations/{id}/release", post(settlements::release))
-        .route("/v1/reservations/{id}/extend", post(settlements::extend))
-        .route("/v1/tickets/{id}", get(tickets::show))
-        .route("/v1/carts", post(carts::create))
-        .route("/v1/skus/{sku}", get(skus::show))
-        .route("/v1/skus/{sku}/stock", put(skus::set_stock))
-        .route("/v1/skus/{sku}/adjustments", post(adjustments::create))
-        .route("/v1/skus/{sku}/journal", get(journal::show))
-        .route("/v1/hot-items", get(hot_items::list))
-        .route("/v1/hot-items/{sku}", hot_item)
-        .route("/v1/hot-items/{sku}/history", get(hot_items::history))
-        .route("/v1/edges", get(edges::show))
-        .route("/v1/edges/{edge}/reports", post(edges::report))
-        .route("/live", get(probes::live))
-        .route("/ready", get(probes::ready))
-        .route("/metrics", get(probes::metrics))
+/// All routes, as they are documented: each says who may ask it.
+fn documented() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(reservations::create))
+        .routes(routes!(reservations::show))
+        .routes(routes!(settlements::confirm))
+        .routes(routes!(settlements::release))
+        .routes(routes!(settlements::extend))
+        .routes(routes!(tickets::show))
+        .routes(routes!(carts::create))
+        .routes(routes!(skus::show))
+        .routes(routes!(skus::set_stock))
+        .routes(routes!(adjustments::create))
+        .routes(routes!(journal::show))
+        .routes(routes!(hot_items::list))
+        .routes(routes!(hot_items::show, hot_items::register, hot_items::amend, hot_items::remove))
+        .routes(routes!(hot_items::history))
+        .routes(routes!(edges::show))
+        .routes(routes!(edges::report))
+        .routes(routes!(probes::live))
+        .routes(routes!(probes::ready))
+        .routes(routes!(probes::metrics))
+}
+
+/// The OpenAPI 3.1 document of all routes.
+pub fn openapi() -> OpenApi {
+    documented().into_openapi()
+}
+
+/// All routes, behind `access`.
+pub fn router(app: Arc<App>, access: Arc<Access>) -> Router {
+    let (router, document) = documented().split_for_parts();
+    let door = Arc::new(Door::new(access, &document));
+    router
         .fallback(async || Refused(Problem::new(ProblemType::NotFound)))
         .method_not_allowed_fallback(async || Refused(Problem::new(ProblemType::MethodNotAllowed)))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), observe::observe))
+        .layer(from_fn_with_state(door, door::keep))
+        .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use cartgate_policy::problem::ProblemType;
+use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::App;
@@ -92,7 +93,7 @@ pub(super) async fn observe(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let every_commit = request.uri().path().starts_with("/v1/").then(|| app.engine.durability());
     request.extensions_mut().insert(observed.clone());
-    let span = tracing::info_span!("request", request_id = &*observed.id);
+    let span = tracing::info_span!("request", request_id = &*observed.id, client = Empty);
     let (started, status) = (Instant::now(), (HUNG_UP, None));
     let mut seen = Seen { app, started, span, method, route, status };
 

@@ -72,6 +72,7 @@ impl ReservationRequest {
 }
 
 /// `POST /v1/reservations`
+#[utoipa::path(post, path = "/v1/reservations", tag = "reservations", security(("token" = ["reserve"])))]
 pub(super) async fn create(
     call: Call,
     key: IdempotencyKey,
@@ -174,6 +175,7 @@ async fn claim(
 }
 
 /// `GET /v1/reservations/{id}`
+#[utoipa::path(get, path = "/v1/reservations/{id}", tag = "reservations", security(("token" = ["reserve"]), ("token" = ["read"])))]
 pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
     let id = id.ok_or_else(unknown_reservation)?;
     let (sku, found) = call.read(id).await?.ok_or_else(unknown_reservation)?;

@@ -47,6 +47,7 @@ impl ConfirmRequest {
 }
 
 /// `POST /v1/reservations/{id}/confirm`
+#[utoipa::path(post, path = "/v1/reservations/{id}/confirm", tag = "reservations", security(("token" = ["reserve"])))]
 pub(super) async fn confirm(
     call: Call,
     IdPath(id): IdPath,
@@ -58,6 +59,7 @@ pub(super) async fn confirm(
 }
 
 /// `POST /v1/reservations/{id}/release`
+#[utoipa::path(post, path = "/v1/reservations/{id}/release", tag = "reservations", security(("token" = ["reserve"])))]
 pub(super) async fn release(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
     settle(&call, id, |id| Command::Release { id }).await
 }
@@ -70,6 +72,7 @@ struct ExtendRequest {
 }
 
 /// `POST /v1/reservations/{id}/extend`
+#[utoipa::path(post, path = "/v1/reservations/{id}/extend", tag = "reservations", security(("token" = ["reserve"])))]
 pub(super) async fn extend(
     call: Call,
     IdPath(id): IdPath,

@@ -30,6 +30,7 @@ pub(super) struct StockView {
 }
 
 /// `PUT /v1/skus/{sku}/stock`
+#[utoipa::path(put, path = "/v1/skus/{sku}/stock", tag = "stock", security(("token" = ["stock"])))]
 pub(super) async fn set_stock(
     call: Call,
     SkuPath(sku): SkuPath,
@@ -47,6 +48,7 @@ pub(super) async fn set_stock(
 }
 
 /// `GET /v1/skus/{sku}`
+#[utoipa::path(get, path = "/v1/skus/{sku}", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,

@@ -24,6 +24,7 @@ struct TicketView {
 }
 
 /// `GET /v1/tickets/{id}`
+#[utoipa::path(get, path = "/v1/tickets/{id}", tag = "reservations", security(("token" = ["reserve"]), ("token" = ["read"])))]
 pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
     let unknown = || Refused(Problem::new(ProblemType::UnknownTicket));
     let id = id.ok_or_else(unknown)?;

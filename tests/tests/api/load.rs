@@ -81,7 +81,10 @@ async fn whoever_hangs_up_takes_nothing() {
     assert_eq!(shop.stock(SKU).await.unwrap().body["held"], 2);
     let metrics = metrics(&service).await;
     assert!(metrics.contains("cartgate_hung_up_total 1\n"), "{metrics}");
-    assert!(metrics.contains(r#"route="/v1/reservations",status="499"} 1"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"route="/v1/reservations",status="499",problem=""} 1"#),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

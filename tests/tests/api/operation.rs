@@ -25,6 +25,10 @@ async fn start_that_fails(settings: &str, arguments: &[&str]) -> String {
 async fn a_start_that_cannot_succeed_says_why() {
     let (_dir, running, _shop) = service("").await;
     let taken = running.address().to_string();
+    let development = "[access]\ndevelopment = true\n";
+    let start_that_fails = async |settings: &str, arguments: &[&str]| {
+        start_that_fails(&format!("{settings}\n{development}"), arguments).await
+    };
     let said = start_that_fails("", &["--listen", &taken]).await;
     assert!(said.contains(&format!("listen: {taken} cannot be used")), "{said}");
     let said = start_that_fails("wait = 5", &[]).await;

@@ -1,0 +1,153 @@
+//! JWTs (RFC 7519) of an issuer: signed with one of its keys, for us, and not expired.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use cartgate_ledger::UnixMs;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use super::config::JwtConfig;
+use super::watched::Watched;
+use super::{Client, Denied, Scopes};
+
+/// The kinds of signatures that are taken: none with a secret that we would have to share.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// How many JWTs that were verified are remembered: each takes some 200 bytes, and spares a signature's
+/// work. When there is one more, all are forgotten.
+const VERIFIED_MAX: usize = 10_000;
+
+/// The most bytes of a JWT.
+const LEN_MAX: usize = 8 * 1_024;
+
+/// The JWTs of an issuer.
+pub(super) struct Jwts {
+    issuer: String,
+    audience: String,
+    keys: Watched<Keys>,
+    verified: Mutex<HashMap<[u8; 32], Verified>>,
+}
+
+#[derive(Clone)]
+struct Verified {
+    client: Client,
+    expires_at: UnixMs,
+    /// The keys that it was verified with.
+    keys: u64,
+}
+
+/// An issuer's keys.
+pub(super) struct Keys {
+    set: JwkSet,
+    /// No two that were read have the same.
+    version: u64,
+}
+
+/// Why there are no keys.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// The file cannot be read.
+    #[error("the file cannot be read: {0}")]
+    File(#[from] io::Error),
+    /// It is no JWK Set.
+    #[error("the file is no JWK Set (RFC 7517): {0}")]
+    Format(#[from] serde_json::Error),
+}
+
+/// What of a JWT matters here.
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    /// Seconds.
+    exp: u64,
+    /// As RFC 8693, section 4.2, has it: names with spaces between them. Others' are of other services.
+    #[serde(default)]
+    scope: String,
+}
+
+impl Keys {
+    fn parse(text: &str) -> Result<Self, KeysError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Ok(Self { set: serde_json::from_str(text)?, version: NEXT.fetch_add(1, Ordering::Relaxed) })
+    }
+}
+
+impl Jwts {
+    pub(super) fn new(config: &JwtConfig) -> Result<Self, KeysError> {
+        let JwtConfig { issuer, audience, keys } = config.clone();
+        let keys = Watched::read(&keys, Keys::parse)?;
+        Ok(Self { issuer, audience, keys, verified: Mutex::default() })
+    }
+
+    /// Who shows this JWT.
+    pub(super) fn client(&self, token: &str, now: UnixMs) -> Result<Client, Denied> {
+        if token.len() > LEN_MAX {
+            return Err(Denied::Unknown);
+        }
+        let keys = self.keys.now();
+        let hash = Sha256::digest(token.as_bytes()).into();
+        let known =
+            self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
+        let verified = match known.filter(|known| known.keys == keys.version) {
+            Some(known) => known,
+            None => {
+                let verified = self.verify(&keys, token)?;
+                self.remember(hash, verified.clone());
+                verified
+            }
+        };
+        if verified.expires_at <= now { Err(Denied::Expired) } else { Ok(verified.client) }
+    }
+
+    fn remember(&self, hash: [u8; 32], one: Verified) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= VERIFIED_MAX {
+            verified.clear();
+        }
+        verified.insert(hash, one);
+    }
+
+    /// Whether it is good but for its time, which is ours to tell.
+    fn verify(&self, keys: &Keys, token: &str) -> Result<Verified, Denied> {
+        let header = decode_header(token).map_err(|_| Denied::Unknown)?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err(Denied::Unknown);
+        }
+        let key = match &header.kid {
+            Some(kid) => keys.set.find(kid),
+            None => keys.set.keys.first().filter(|_| keys.set.keys.len() == 1),
+        };
+        let key = key.and_then(|key| DecodingKey::from_jwk(key).ok()).ok_or(Denied::Unknown)?;
+        let mut validation = Validation::new(header.alg);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.required_spec_claims = HashSet::from(["exp", "iss", "aud"].map(str::to_owned));
+        validation.validate_nbf = true;
+        let claims =
+            decode::<Claims>(token, &key, &validation).map_err(|error| match error.kind() {
+                ErrorKind::ExpiredSignature => Denied::Expired,
+                _ => Denied::Unknown,
+            });
+        let Claims { sub, exp, scope } = claims?.claims;
+        let scopes: Scopes = scope.split(' ').filter_map(|name| name.parse().ok()).collect();
+        let client = Client { name: sub.into(), scopes };
+        Ok(Verified { client, expires_at: UnixMs(exp.saturating_mul(1_000)), keys: keys.version })
+    }
+}
