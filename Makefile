@@ -210,7 +210,7 @@ prerequisites:
 
 # Servers that tests start, called as their packages are; `REDIS_SERVER=/path/to/valkey-server make
 # test` uses one of yours.
-test test-faults test-prerequisites: SERVERS := $(if $(REDIS_SERVER),,redis-server)
+test test-istio-% test-faults test-prerequisites: SERVERS := $(if $(REDIS_SERVER),,redis-server)
 
 test-manifests manifests-prerequisites: SERVERS := redis-server buildah
 

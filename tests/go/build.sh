@@ -9,7 +9,14 @@
 set -eu
 cd "$(dirname "$0")/$1"
 
-built=$2/go/$1-$(cat go.mod go.sum files patch.sh 2>/dev/null | sha256sum | cut -c 1-12)
+# Of what they are made, how, and by which Go; not all have `files` and `patch.sh`.
+made_of() {
+    cat go.mod go.sum ../build.sh
+    cat files patch.sh 2>/dev/null || true
+    go env GOVERSION 2>/dev/null || true
+}
+
+built=$2/go/$1-$(made_of | sha256sum | cut -c 1-12)
 
 directory_of() {
     go list -mod=readonly -m -f '{{.Dir}}' "$1"

@@ -113,6 +113,23 @@ fn sidecar(pod: &Workload, mut spec: Value) -> Manifest {
     }))
 }
 
+/// A service by the name of its one pod's account, in the mesh.
+pub fn service_of(pod: &Workload) -> Manifest {
+    Manifest::new(json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": pod.account(), "namespace": pod.namespace()},
+        "spec": {
+            "hosts": [format!("{}.{}.svc.cluster.local", pod.account(), pod.namespace())],
+            "location": "MESH_INTERNAL",
+            "resolution": "STATIC",
+            "ports": [{"number": PORT, "name": "http", "protocol": "HTTP"}],
+            // Who has an account has a certificate, which callers are to ask for.
+            "endpoints": [{"address": pod.address(), "serviceAccount": pod.account()}],
+        },
+    }))
+}
+
 /// A service in no pod, and in no mesh: nobody but this process knows where it is.
 pub fn service_at(host: &str, port: u16, protocol: &str, address: SocketAddr) -> Manifest {
     let (name, _) = host.split_once('.').unwrap_or((host, ""));

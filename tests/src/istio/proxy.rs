@@ -52,9 +52,9 @@ impl Workload {
         Self { kind, namespace, account, labels, address: own_address(), workers: 1 }
     }
 
-    /// Another pod of the shop, whose label is the name of its service account.
-    pub fn pod(account: &'static str) -> Self {
-        Self::new("sidecar", "shop", account, json!({"app": account}))
+    /// Another pod, whose label is the name of its service account.
+    pub fn pod(namespace: &'static str, account: &'static str) -> Self {
+        Self::new("sidecar", namespace, account, json!({"app": account}))
     }
 
     /// The same, whose Envoy has so many worker threads.
@@ -65,6 +65,10 @@ impl Workload {
 
     pub(super) fn namespace(&self) -> &'static str {
         self.namespace
+    }
+
+    pub(super) fn account(&self) -> &'static str {
+        self.account
     }
 
     pub(super) fn labels(&self) -> &Value {
@@ -89,6 +93,7 @@ pub struct Proxy {
     pub agent: Process,
     address: SocketAddr,
     admin: SocketAddr,
+    status: SocketAddr,
     access_log: PathBuf,
 }
 
@@ -142,7 +147,7 @@ impl Proxy {
         };
         agent.until_ready(ready).await?;
         let address = (workload.address, PORT).into();
-        Ok(Self { agent, address, admin, access_log })
+        Ok(Self { agent, address, admin, status: agent_status, access_log })
     }
 
     /// Where it listens for requests.
@@ -213,6 +218,21 @@ impl Proxy {
         answer.expect("an answer").text().await.expect("text")
     }
 
+    /// The sum of a metric's series, as its agent tells Prometheus; `None`: it has none.
+    ///
+    /// # Panics
+    /// The agent does not answer.
+    pub async fn metric(&self, name: &str) -> Option<u64> {
+        let url = format!("http://{}/stats/prometheus", self.status);
+        let answer = client::http().get(url).send().await.expect("an answer");
+        let page = answer.text().await.expect("text");
+        let series = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+            rest.rsplit_once(' ')?.1.parse::<u64>().ok()
+        });
+        series.reduce(|sum, value| sum + value)
+    }
+
     /// The sum of all its counters and gauges whose dotted name `matches`.
     ///
     /// # Panics
@@ -238,6 +258,10 @@ fn children(id: u32) -> Vec<Pid> {
     ids.filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
 }
 
+/// The annotation that istio/README.md tells to set, as an agent reads its pod's.
+const ANNOTATIONS: &str =
+    "sidecar.istio.io/statsInclusionPrefixes=\"extension_config_discovery\"\n";
+
 fn prepare(
     dir: &Path,
     bootstrap: &Path,
@@ -247,6 +271,9 @@ fn prepare(
     authority.certify(dir, workload.namespace, workload.account)?;
     // Where the agent keeps modules.
     fs::create_dir_all(dir.join("var/lib/istio/data"))?;
+    let pod = dir.join("etc/istio/pod");
+    fs::create_dir_all(&pod)?;
+    fs::write(pod.join("annotations"), ANNOTATIONS)?;
     let template = paths::istio("envoy_bootstrap.json").map_err(io::Error::other)?;
     // Its own listeners, for metrics and health, are on loopback here.
     let template = fs::read_to_string(template)?.replace("{{ .wildcard }}", "{{ .localhost }}");

@@ -36,8 +36,8 @@ impl Registry {
         Ok(Self { process, address, dir: dir.to_owned() })
     }
 
-    /// Puts a module there as an image with one file, as `istio/images/filter.Containerfile` makes it. Gives
-    /// its name by digest.
+    /// Puts a module there as an image with one file, of the types of OCI, as `istio/images/build.sh` makes it.
+    /// Gives its name by digest.
     ///
     /// # Panics
     /// It cannot be put there.
@@ -50,7 +50,8 @@ impl Registry {
         tar.arg("-cf").arg(&layer).arg("-C").arg(root.path()).arg("plugin.wasm");
         assert!(tar.status().await.expect("tar").success());
         let mut append = Command::new(paths::istio("crane").expect("crane"));
-        append.args(["append", "--insecure", "--new_tag", &image, "--new_layer"]).arg(&layer);
+        append.args(["append", "--oci-empty-base", "--insecure"]);
+        append.args(["--new_tag", &image, "--new_layer"]).arg(&layer);
         let output = append.output().await.expect("crane");
         let pushed = String::from_utf8(output.stdout).expect("text");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -11,6 +11,7 @@
 mod comparison;
 mod failures;
 mod istioctl;
+mod neighbours;
 mod placements;
 mod plugins;
 mod reports;

@@ -9,7 +9,7 @@ use cartgate_tests::no_leak::Strict;
 use cartgate_tests::process::eventually;
 use serde_json::{Value, json};
 
-use super::site::{Front, Plan, Site, every_request, order};
+use super::site::{Front, Plan, Site, every_request, slow};
 
 /// Of the product that the shipped configuration limits to five at once.
 async fn it_limits(site: &Site) {
@@ -104,9 +104,9 @@ async fn the_services_sidecar_limits() {
 #[ignore = "needs Istio: make test-istio"]
 async fn carts_are_limited_in_the_mesh() {
     for placement in ["edge/sidecar-outbound.yaml", "edge/sidecar-inbound.yaml"] {
-        let site = Plan::new(Front::Frontend, placement).start().await;
+        let site = Plan::new(Front::Frontend, placement).start_with(slow).await;
         let line = |sku: &str, quantity: u32| json!({"sku": sku, "quantity": quantity});
-        let cart = json!({"lines": [line("A", 1), line("LIMITED-SNEAKER", 5)]}).to_string();
+        let cart = json!({"lines": [line("A", 1), line("SLOW", 1_000)]}).to_string();
         let head = format!(
             "POST /v1/carts HTTP/1.1\r\nhost: {SERVICE}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n",
@@ -182,14 +182,15 @@ async fn a_limit_is_changed_by_its_file() {
 async fn in_shadow_nothing_is_refused() {
     let plan = Plan::new(Front::Gateway, "edge/gateway.yaml");
     let site = plan
-        .start_with(|mut manifests| {
+        .start_with(|manifests| {
+            let mut manifests = slow(manifests);
             let mut settings = manifests.get("EnvoyFilter", "cartgate-filter").settings();
             settings["routes"][0]["shadow"] = true.into();
             manifests.settings(&settings)
         })
         .await;
-    for _ in 0..8 {
-        assert_eq!(order(site.front.address(), "LIMITED-SNEAKER", 1).await.status(), 200);
+    for _ in 0..2 {
+        assert_eq!(site.order("SLOW", 1_000).await.status(), 200);
     }
     eventually("what would have been refused in the metrics", || async {
         let would_be = site.front.stat(|name| name.ends_with("cartgate_would_be_denied")).await;

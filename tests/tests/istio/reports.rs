@@ -1,14 +1,12 @@
 //! Reports to the service: over mutual TLS, from edges alone, and what comes of them.
 
-use std::net::SocketAddr;
-
-use cartgate_tests::client::{self, RawConnection, exchange};
-use cartgate_tests::istio::{SERVICE, Workload, calling_pod};
+use cartgate_tests::client::{self, RawConnection};
+use cartgate_tests::istio::{Proxy, SERVICE, Workload, calling_pod, service_of, service_pod};
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Service, ServiceOptions, Shop};
 use serde_json::json;
 
-use super::site::{Front, Plan, Site};
+use super::site::{Front, Plan, Site, ask};
 
 /// A shop whose service is the real one.
 async fn with_service(front: Front, placement: &'static str) -> (Site, Service) {
@@ -46,6 +44,12 @@ async fn the_gateway_hears_of_hot_items() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
+async fn the_frontends_sidecar_hears_of_hot_items() {
+    a_hot_item_is_limited(Front::Frontend, "edge/sidecar-outbound.yaml").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Istio: make test-istio"]
 async fn the_services_sidecar_hears_of_hot_items() {
     a_hot_item_is_limited(Front::Frontend, "edge/sidecar-inbound.yaml").await;
 }
@@ -55,30 +59,56 @@ async fn the_services_sidecar_hears_of_hot_items() {
 #[ignore = "needs Istio: make test-istio"]
 async fn each_may_do_what_is_its_business() {
     let mut site = Plan::new(Front::Frontend, "edge/sidecar-outbound.yaml").start().await;
-    let [stranger, backend] = ["stranger", "shop-backend"].map(Workload::pod);
-    for pod in [&stranger, &backend] {
-        site.apply(|manifests| manifests.with(calling_pod(pod)));
-    }
-    let stranger = site.mesh.proxy(&stranger).await.unwrap();
-    let backend = site.mesh.proxy(&backend).await.unwrap();
-    for pod in [&stranger, &backend] {
-        pod.knows(site.back.address()).await;
-    }
+    let worker = Workload::pod("cartgate", "cartgate-worker");
+    let app = site.upstream.address();
+    site.apply(|it| it.with(service_of(&worker)).with(service_pod(&worker, app)));
+    let worker = site.mesh.proxy(&worker).await.unwrap();
+    let backend = caller(&mut site, Workload::pod("shop", "shop-backend")).await;
+    let scan = caller(&mut site, Workload::pod("cartgate", "cartgate-hot-items-scan")).await;
+    let stranger = caller(&mut site, Workload::pod("shop", "stranger")).await;
+    site.front.knows(worker.address()).await;
     for (what, expected) in [
-        // By the frontend, which is an edge; by the shop's own systems; by somebody else.
-        ("POST /v1/reservations/1/confirm", [200, 200, 403]),
-        ("POST /v1/reservations/1/release", [200, 200, 403]),
-        ("POST /v1/edges/0000000000000001/reports", [200, 403, 403]),
-        ("POST /v1/edges/0000000000000001/reports/", [403, 200, 403]),
-        ("PUT /v1/skus/A/stock", [403, 200, 403]),
-        ("PUT /v1/hot-items/A", [403, 200, 403]),
-        ("GET /v1/edges", [403, 200, 403]),
-        ("GET /metrics", [403, 403, 403]),
+        // By the frontend, which is an edge; by the shop's own systems; by the scan of logs; by somebody else.
+        ("POST /v1/reservations/1/confirm", [200, 200, 403, 403]),
+        ("POST /v1/reservations/1/release", [200, 200, 403, 403]),
+        ("POST /v1/edges/0000000000000001/reports", [200, 403, 403, 403]),
+        ("POST /v1/edges/0000000000000001/reports/", [403, 200, 403, 403]),
+        ("PUT /v1/skus/A/stock", [403, 200, 403, 403]),
+        ("PUT /v1/hot-items/A", [403, 200, 200, 403]),
+        ("GET /v1/hot-items", [403, 200, 200, 403]),
+        ("GET /v1/edges", [403, 200, 403, 403]),
+        ("GET /metrics", [403, 403, 403, 403]),
     ] {
-        for (from, expected) in [&site.front, &backend, &stranger].into_iter().zip(expected) {
-            assert_eq!(ask(from.address(), what).await, expected, "{what}");
+        for (from, expected) in [&site.front, &backend, &scan, &stranger].into_iter().zip(expected)
+        {
+            assert_eq!(ask(from, SERVICE, what).await, expected, "{what}");
+            // Nobody has business with a worker.
+            assert_eq!(ask(from, WORKER, what).await, 403, "{what}");
         }
     }
+    assert!(!is_let_in_without_a_certificate(&worker).await);
+    // What a pod's agent tells Prometheus is on a port of its own, which no policy is about.
+    assert!(worker.metric("envoy_server_live").await.is_some());
+}
+
+const WORKER: &str = "cartgate-worker.cartgate.svc.cluster.local";
+
+/// The sidecar of another pod, which calls the service.
+async fn caller(site: &mut Site, pod: Workload) -> Proxy {
+    site.apply(|manifests| manifests.with(calling_pod(&pod)));
+    let proxy = site.mesh.proxy(&pod).await.unwrap();
+    proxy.knows(site.back.address()).await;
+    proxy
+}
+
+/// Whoever runs no filter may not report: here the gateway does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Istio: make test-istio"]
+async fn a_frontend_without_the_filter_may_not_report() {
+    let site = Plan::new(Front::Frontend, "edge/gateway.yaml").start().await;
+    let reports = "POST /v1/edges/0000000000000001/reports";
+    assert_eq!(ask(&site.front, SERVICE, reports).await, 403);
+    assert_eq!(ask(&site.front, SERVICE, "GET /v1/tickets/1").await, 200);
 }
 
 /// Shoppers come in as the gateway, which may report: they may not, however wide its routes are.
@@ -93,8 +123,11 @@ async fn shoppers_reach_nothing_but_orders() {
             manifests
         })
         .await;
+    for host in ["shop.example", "Shop.Example", "shop.example:8080"] {
+        let reports = "POST /v1/edges/0000000000000001/reports";
+        assert_eq!(ask(&site.front, host, reports).await, 403, "{host}");
+    }
     for what in [
-        "POST /v1/edges/0000000000000001/reports",
         "POST //v1/edges/0000000000000001/reports",
         "POST /v1/x/../edges/0000000000000001/reports",
         "POST /v1/%65dges/0000000000000001/reports",
@@ -104,16 +137,10 @@ async fn shoppers_reach_nothing_but_orders() {
         "POST /v1/carts",
         "GET /metrics",
     ] {
-        assert_eq!(ask(site.front.address(), what).await, 403, "{what}");
+        assert_eq!(ask(&site.front, "shop.example", what).await, 403, "{what}");
     }
-    assert_eq!(ask(site.front.address(), "GET /v1/tickets/1").await, 200);
+    assert_eq!(ask(&site.front, "shop.example", "GET /v1/tickets/1").await, 200);
     assert_eq!(site.passed(), 1);
-}
-
-/// The status of a request without a body.
-async fn ask(address: SocketAddr, what: &str) -> u16 {
-    let request = format!("{what}?sku=A HTTP/1.1\r\nhost: {SERVICE}\r\ncontent-length: 0\r\n\r\n");
-    exchange(address, request).await.status()
 }
 
 /// Who is in no mesh, and has no certificate, does not reach the service's sidecar at all.
@@ -121,8 +148,12 @@ async fn ask(address: SocketAddr, what: &str) -> u16 {
 #[ignore = "needs Istio: make test-istio"]
 async fn without_a_certificate_nobody_gets_in() {
     let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
-    let mut plain = RawConnection::open(site.back.address()).await;
-    plain.send("GET /v1/edges HTTP/1.1\r\nhost: cartgate\r\n\r\n").await;
-    assert!(plain.try_answer().await.is_none());
+    assert!(!is_let_in_without_a_certificate(&site.back).await);
     assert_eq!(site.passed(), 0);
+}
+
+async fn is_let_in_without_a_certificate(proxy: &Proxy) -> bool {
+    let mut plain = RawConnection::open(proxy.address()).await;
+    plain.send("GET /v1/edges HTTP/1.1\r\nhost: cartgate\r\n\r\n").await;
+    plain.try_answer().await.is_some()
 }

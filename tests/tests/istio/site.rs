@@ -42,12 +42,19 @@ pub(crate) struct Plan {
     front: Front,
     placement: &'static str,
     app: Option<SocketAddr>,
+    registry_hangs: bool,
 }
 
 impl Plan {
     /// The filter where `placement`, a file of `istio/edge`, puts it.
     pub(crate) fn new(front: Front, placement: &'static str) -> Self {
-        Self { front, placement, app: None }
+        Self { front, placement, app: None, registry_hangs: false }
+    }
+
+    /// With a registry that hangs until it is resumed.
+    pub(crate) fn registry_hangs(mut self) -> Self {
+        self.registry_hangs = true;
+        self
     }
 
     /// With `app` behind the service's sidecar.
@@ -66,6 +73,9 @@ impl Plan {
         let dir = tempfile::tempdir().unwrap();
         let registry = Registry::start(dir.path()).await.unwrap();
         let image = registry.push("cartgate-filter", &paths::filter_module().unwrap()).await;
+        if self.registry_hangs {
+            registry.process.pause();
+        }
         let upstream = Upstream::start().await;
         let workload = match self.front {
             Front::Gateway => Workload::gateway().workers(2),
@@ -80,7 +90,7 @@ impl Plan {
             "edge/service-outside.yaml",
             self.placement,
         ];
-        let manifests = Manifests::shipped(&files)
+        let manifests = Manifests::edited(&files, |yaml| reported_from(self.placement, yaml))
             .unwrap()
             .placed(service.address(), workload.address())
             .image(&image)
@@ -127,6 +137,18 @@ impl Site {
     }
 }
 
+/// `service.yaml` as it is to be for a filter in a sidecar: as the comments there say.
+fn reported_from(placement: &str, yaml: String) -> String {
+    let Some(file) = placement.strip_prefix("edge/sidecar-") else { return yaml };
+    let instead = format!(" # with sidecar-{file} instead");
+    let lines = yaml.lines().filter(|line| !line.ends_with(" # with gateway.yaml"));
+    let lines = lines.map(|line| match line.strip_suffix(&instead) {
+        Some(entry) => entry.replace("# - ", "- "),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Orders so many units at `address`.
 pub(crate) async fn order(address: SocketAddr, sku: &str, quantity: u32) -> Message {
     let body = json!({"sku": sku, "quantity": quantity}).to_string();
@@ -136,6 +158,20 @@ pub(crate) async fn order(address: SocketAddr, sku: &str, quantity: u32) -> Mess
         body.len()
     );
     exchange(address, head + &body).await
+}
+
+/// The status of a request without a body.
+pub(crate) async fn ask(by: &Proxy, host: &str, what: &str) -> u16 {
+    let request = format!("{what}?sku=A HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n");
+    exchange(by.address(), request).await.status()
+}
+
+/// With a limit for `SLOW` that one order uses up, and that stays so however slow a test is: a thousand units take
+/// a thousand seconds to come back.
+pub(crate) fn slow(mut manifests: Manifests) -> Manifests {
+    let mut settings = manifests.get("EnvoyFilter", "cartgate-filter").settings();
+    settings["limits"]["SLOW"] = json!({"per_second": 1, "burst": 1_000});
+    manifests.settings(&settings)
 }
 
 /// All requests, whatever their path, go to the service, by the route that the filter is on for.

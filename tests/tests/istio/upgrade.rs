@@ -12,19 +12,14 @@ use reqwest::Client;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::site::{Front, Plan, Site, order};
+use super::site::{Front, Plan, Site, order, slow};
 
 /// No request is lost over it, and what was counted is kept.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn a_new_module_loses_no_request() {
     let mut site = Plan::new(Front::Gateway, "edge/gateway.yaml")
-        .start_with(|mut manifests| {
-            let mut settings = manifests.get("EnvoyFilter", "cartgate-filter").settings();
-            settings["default_limit"] = json!({"per_second": 100_000, "burst": 100_000});
-            settings["limits"]["SLOW"] = json!({"per_second": 1, "burst": 1_000});
-            manifests.settings(&settings)
-        })
+        .start_with(|manifests| unlimited(slow(manifests)))
         .await;
     assert_eq!(site.order("SLOW", 1_000).await.status(), 200);
 
@@ -51,18 +46,22 @@ async fn a_new_module_loses_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Istio: make test-istio"]
 async fn taking_it_out_loses_no_request() {
-    let site = Plan::new(Front::Gateway, "edge/gateway.yaml").start().await;
-    assert_eq!(site.order("LIMITED-SNEAKER", 5).await.status(), 200);
-    assert_eq!(site.order("LIMITED-SNEAKER", 5).await.status(), 429);
-    let mut settings = site.manifests.clone().get("EnvoyFilter", "cartgate-filter").settings();
-    settings["default_limit"] = json!({"per_second": 100_000, "burst": 100_000});
-    site.mesh.istiod.apply(&site.manifests.clone().settings(&settings));
-    site.order_until("A", 1_000, 200).await;
+    let plan = Plan::new(Front::Gateway, "edge/gateway.yaml");
+    let site = plan.start_with(|manifests| unlimited(slow(manifests))).await;
+    assert_eq!(site.order("SLOW", 1_000).await.status(), 200);
+    assert_eq!(site.order("SLOW", 1_000).await.status(), 429);
 
     let load = Load::start(site.front.address());
     site.mesh.istiod.delete(&Manifests::shipped(&["edge/gateway.yaml"]).unwrap());
-    site.order_until("LIMITED-SNEAKER", 1_000, 200).await;
+    site.order_until("SLOW", 1_000, 200).await;
     assert!(load.stop().await > 0);
+}
+
+/// With no limit that callers come up to, but those of products that have their own.
+fn unlimited(mut manifests: Manifests) -> Manifests {
+    let mut settings = manifests.get("EnvoyFilter", "cartgate-filter").settings();
+    settings["default_limit"] = json!({"per_second": 100_000, "burst": 100_000});
+    manifests.settings(&settings)
 }
 
 /// Callers who order one unit of `A` after the other, and expect 200 for each: on connections of their own, on one
