@@ -25,6 +25,9 @@ use crate::store::{Durability, StoreError};
 pub struct Config {
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// Another address, on which nobody is asked who they are, and there is nothing but `/metrics`, `/live`
+    /// and `/ready`; left out: none.
+    pub metrics_listen: Option<SocketAddr>,
     /// The URL of a store that many processes share: `redis://[user:password@]host[:port][,..]`,
     /// `rediss://` for TLS; of a cluster, any of its servers. Left out: the embedded store in `data`.
     pub store: Option<StoreUrl>,
@@ -172,6 +175,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            metrics_listen: None,
             store: None,
             roles: BTreeSet::from([Role::Api, Role::Worker]),
             redis: RedisConfig::default(),

@@ -11,6 +11,7 @@ use cartgate_backend::access::tokens::Keeper;
 use cartgate_backend::check_config;
 use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
+use cartgate_backend::http::openapi;
 use cartgate_backend::scan::{self, ScanArguments};
 use cartgate_backend::serve::serve;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -41,6 +42,8 @@ enum Action {
     /// Ends with 0 if nothing is bad, 1 if something is, 2 if a file cannot be read, or no filter of
     /// cartgate is in any.
     CheckConfig(CheckConfigArguments),
+    /// Write the OpenAPI 3.1 document of the service.
+    Openapi,
     /// Tokens of those who may call the service.
     #[command(subcommand)]
     Token(TokenAction),
@@ -62,6 +65,9 @@ struct ServeArguments {
     /// Address and port to listen on, instead of `listen` in the configuration.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// Another address, for metrics and probes alone, instead of `metrics_listen` in the configuration.
+    #[arg(long)]
+    metrics_listen: Option<SocketAddr>,
     /// URL of a store that many processes share, `redis://...`, instead of `store` in the
     /// configuration.
     #[arg(long, env = "CARTGATE_STORE", hide_env_values = true)]
@@ -153,6 +159,9 @@ fn main() -> ExitCode {
         Action::Serve(arguments) => (run(arguments), ExitCode::FAILURE),
         Action::Doctor(arguments) => (examine(&arguments), ExitCode::from(NOT_EXAMINED)),
         Action::CheckConfig(arguments) => (check(&arguments), ExitCode::from(NOT_EXAMINED)),
+        Action::Openapi => {
+            (openapi().to_pretty_json().map(print).map_err(Into::into), ExitCode::FAILURE)
+        }
         Action::Token(action) => (keep_tokens(action), ExitCode::FAILURE),
         Action::HotItems(HotItemsAction::Scan(arguments)) => {
             (find_hot_items(&arguments), ExitCode::FAILURE)
@@ -188,6 +197,11 @@ fn check(arguments: &CheckConfigArguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let is_bad = report.level() == check_config::Level::Bad;
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print(text: String) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
 }
 
 fn keep_tokens(action: TokenAction) -> Result<ExitCode, Box<dyn Error>> {
@@ -251,6 +265,7 @@ fn read_config(arguments: &ServeArguments) -> Result<Config, ConfigError> {
     if let Some(listen) = arguments.listen {
         config.listen = listen;
     }
+    config.metrics_listen = arguments.metrics_listen.or(config.metrics_listen);
     if let Some(data) = &arguments.data {
         config.data.clone_from(data);
     }

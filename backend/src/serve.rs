@@ -1,6 +1,6 @@
 //! Puts the parts together: store, engine, HTTP, and an end that answers every caller.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::net::TcpSocket;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::access::{Access, AccessError};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Role, StoreUrl};
 use crate::engine::{Engine, Shared};
-use crate::http::{App, router, server};
+use crate::http::{App, probes, router, server};
 use crate::lanes::{Lanes, StartError, State, Worker};
 use crate::metrics::Metrics;
 use crate::store::redis::{RedisStore, is_passing};
@@ -56,6 +57,10 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     // Before the store is touched: a second instance by mistake ends here.
     let socket = bind(config.listen).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
+    let probed = config
+        .metrics_listen
+        .map(|listen| bind(listen).map_err(|source| ServeError::MetricsListen { listen, source }));
+    let probed = probed.transpose()?;
     let mut stop = pin!(stop);
     let app = tokio::select! {
         app = start(config) => app?,
@@ -65,6 +70,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     // Until now callers were refused, for another to answer them: a store may be waited for.
     let listener = socket.listen(BACKLOG).map_err(failed)?;
     tracing::info!(listen = %address, "serving");
+    let _probes = probed.map(|socket| answer_probes(socket, Arc::clone(&app))).transpose()?;
 
     let stop_or_failure = async {
         tokio::select! {
@@ -84,6 +90,28 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The most connections of those who ask for metrics.
+const PROBES_MAX: usize = 64;
+
+/// Answers on the operator's own address until it is dropped.
+fn answer_probes(socket: TcpSocket, app: Arc<App>) -> Result<Probes, ServeError> {
+    let at = socket.local_addr();
+    let listener = socket.listen(BACKLOG).map_err(|source| ServeError::MetricsListen {
+        listen: at.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))),
+        source,
+    })?;
+    let serve = server::serve(listener, probes(app), PROBES_MAX, pending(), Duration::ZERO);
+    Ok(Probes(tokio::spawn(serve).abort_handle()))
+}
+
+struct Probes(AbortHandle);
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Connections that the system completes and keeps until they are accepted. With tokio's 128, a rush
@@ -192,6 +220,15 @@ pub enum ServeError {
          with --listen or `listen` in the configuration"
     )]
     Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The address for metrics cannot be listened on.
+    #[error("metrics_listen: {listen} cannot be used: stop what listens there, or set another")]
+    MetricsListen {
         /// The address.
         listen: SocketAddr,
         /// Why.

@@ -1,8 +1,11 @@
 //! What an operator can set of access.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+use super::Scope;
 
 /// Who may ask for what. Without any of these the service does not start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -15,6 +18,11 @@ pub struct AccessConfig {
     pub tokens: Option<PathBuf>,
     /// JWTs (RFC 7519) of an issuer.
     pub jwt: Option<JwtConfig>,
+    /// What each workload of a mesh may ask for, by its identity
+    /// (`spiffe://cluster.local/ns/shop/sa/legacy-cart`), as the service's own sidecar tells it in
+    /// `x-forwarded-client-cert`. Only where nothing reaches the service but by that sidecar: anybody
+    /// else could write the header.
+    pub mesh: BTreeMap<String, Vec<Scope>>,
 }
 
 /// JWTs that are good.

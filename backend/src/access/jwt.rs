@@ -151,3 +151,112 @@ impl Jwts {
         Ok(Verified { client, expires_at: UnixMs(exp.saturating_mul(1_000)), keys: keys.version })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use super::super::Scope;
+    use super::*;
+
+    const NOW: UnixMs = UnixMs(1_900_000_000_000);
+
+    /// A pair of keys, and the JWK of the public one.
+    fn key(id: &str) -> (EncodingKey, Value) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let point = key.public_key_raw();
+        let [x, y] = [&point[1..33], &point[33..]].map(|half| URL_SAFE_NO_PAD.encode(half));
+        let jwk = json!({"kty": "EC", "crv": "P-256", "kid": id, "x": x, "y": y, "alg": "ES256"});
+        (EncodingKey::from_ec_der(&key.serialize_der()), jwk)
+    }
+
+    fn jwt(key: &EncodingKey, id: &str, change: impl FnOnce(&mut Value)) -> String {
+        let mut claims = json!({"iss": "https://id.shop", "aud": ["cartgate"], "sub": "cart-7",
+                                "exp": NOW.0 / 1_000 + 60, "scope": "reserve openid read"});
+        change(&mut claims);
+        let header = Header { kid: Some(id.to_owned()), ..Header::new(Algorithm::ES256) };
+        encode(&header, &claims, key).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_jwt_is_of_the_issuer_for_us_and_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, jwk) = key("a");
+        let keys = dir.path().join("keys.json");
+        fs::write(&keys, json!({"keys": [jwk, key("b").1]}).to_string()).unwrap();
+        let config =
+            JwtConfig { issuer: "https://id.shop".into(), audience: "cartgate".into(), keys };
+        let jwts = Jwts::new(&config).unwrap();
+
+        let good = jwt(&own, "a", |_| {});
+        let client = jwts.client(&good, NOW).unwrap();
+        assert_eq!(&*client.name, "cart-7");
+        assert_eq!(client.scopes, [Scope::Reserve, Scope::Read].into_iter().collect());
+        assert_eq!(jwts.client(&good, NOW), Ok(client), "remembered");
+        // Also one that is remembered ends.
+        assert_eq!(jwts.client(&good, NOW.plus_ms(60_000)), Err(Denied::Expired));
+
+        let past = jwt(&own, "a", |claims| claims["exp"] = json!(1_000_000_000));
+        assert_eq!(jwts.client(&past, NOW), Err(Denied::Expired));
+        let wrong: [fn(&mut Value); 4] = [
+            |claims| claims["iss"] = json!("https://id.other"),
+            |claims| claims["aud"] = json!("other"),
+            |claims| _ = claims.as_object_mut().unwrap().remove("exp"),
+            |claims| claims["nbf"] = json!(NOW.0 / 1_000 + 1_000_000),
+        ];
+        for change in wrong {
+            let token = jwt(&own, "a", change);
+            assert_eq!(jwts.client(&token, NOW), Err(Denied::Unknown), "{token}");
+        }
+        // Another's key, under our key's name; a key that there is not; a secret that all know; none.
+        for token in [jwt(&key("a").0, "a", |_| {}), jwt(&own, "b", |_| {}), jwt(&own, "c", |_| {})]
+        {
+            assert_eq!(jwts.client(&token, NOW), Err(Denied::Unknown));
+        }
+        let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!() };
+        for alg in ["none", "HS256"] {
+            let header = URL_SAFE_NO_PAD.encode(json!({"alg": alg, "kid": "a"}).to_string());
+            for signature in [signature, ""] {
+                let token = format!("{header}.{body}.{signature}");
+                assert_eq!(jwts.client(&token, NOW), Err(Denied::Unknown), "{alg}");
+            }
+        }
+        assert_eq!(jwts.client(&format!("{header}.{body}."), NOW), Err(Denied::Unknown));
+        assert_eq!(jwts.client(&"x".repeat(LEN_MAX + 1), NOW), Err(Denied::Unknown));
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_has_a_bound_and_ends_with_its_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, jwk) = key("a");
+        let keys = dir.path().join("keys.json");
+        fs::write(&keys, json!({"keys": [jwk]}).to_string()).unwrap();
+        let config = JwtConfig {
+            issuer: "https://id.shop".into(),
+            audience: "cartgate".into(),
+            keys: keys.clone(),
+        };
+        let jwts = Jwts::new(&config).unwrap();
+        let good = jwt(&own, "a", |_| {});
+        let client = jwts.client(&good, NOW).unwrap();
+        let one = Verified { client, expires_at: NOW, keys: 0 };
+        for number in 0..=VERIFIED_MAX as u64 {
+            let hash = Sha256::digest(number.to_be_bytes()).into();
+            jwts.remember(hash, one.clone());
+        }
+        assert!(jwts.verified.lock().unwrap().len() <= VERIFIED_MAX);
+        // An issuer that takes a key out takes back what was signed with it.
+        assert!(jwts.client(&good, NOW).is_ok());
+        fs::write(&keys, json!({"keys": [key("z").1]}).to_string()).unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while jwts.client(&good, NOW).is_ok() {
+            assert!(std::time::Instant::now() < until, "still good");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}

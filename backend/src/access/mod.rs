@@ -5,6 +5,7 @@
 
 mod config;
 mod jwt;
+mod mesh;
 mod scope;
 pub mod tokens;
 mod watched;
@@ -20,6 +21,7 @@ pub use config::{AccessConfig, JwtConfig};
 pub use scope::{Scope, Scopes};
 
 use jwt::{Jwts, KeysError};
+use mesh::Mesh;
 use tokens::{Tokens, TokensError};
 use watched::Watched;
 
@@ -38,6 +40,16 @@ pub struct Access {
 struct Doors {
     tokens: Option<Watched<Tokens>>,
     jwts: Option<Jwts>,
+    mesh: Option<Mesh>,
+}
+
+/// What a request shows of who sends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown<'a> {
+    /// Its `authorization`.
+    pub authorization: Option<&'a [u8]>,
+    /// Its `x-forwarded-client-cert`, which a sidecar writes.
+    pub forwarded: Option<&'a [u8]>,
 }
 
 /// A client that has shown who it is.
@@ -69,14 +81,12 @@ pub enum AccessError {
     /// Nobody could ask for anything.
     #[error(
         "access: nobody could ask for anything: name a file of tokens (access.tokens; `cartgate token \
-         create` makes one), an issuer of JWTs (access.jwt), or, on a machine of your own, start with \
-         --development"
+         create` makes one), an issuer of JWTs (access.jwt), workloads of your mesh (access.mesh), or, on a \
+         machine of your own, start with --development"
     )]
     Closed,
     /// Both doors and none.
-    #[error(
-        "access: development mode checks nothing: take out access.tokens and access.jwt, or it"
-    )]
+    #[error("access: development mode checks nothing: take out tokens, jwt and mesh, or it")]
     Both,
     /// The file of tokens.
     #[error("access.tokens: {0}")]
@@ -93,16 +103,19 @@ impl Access {
     /// # Errors
     /// It says nothing, or a file cannot be read.
     pub async fn new(config: &AccessConfig) -> Result<Self, AccessError> {
-        let doors = match (config.development, &config.tokens, &config.jwt) {
-            (true, None, None) => None,
-            (true, ..) => return Err(AccessError::Both),
-            (false, None, None) => return Err(AccessError::Closed),
-            (false, tokens, jwt) => {
+        let AccessConfig { development, tokens, jwt, mesh } = config;
+        let are_any = tokens.is_some() || jwt.is_some() || !mesh.is_empty();
+        let doors = match (development, are_any) {
+            (true, true) => return Err(AccessError::Both),
+            (false, false) => return Err(AccessError::Closed),
+            (true, false) => None,
+            (false, true) => {
                 let tokens = tokens.as_ref().map(|path| Watched::read(path, Tokens::parse));
                 let jwts = jwt.as_ref().map(Jwts::new);
                 Some(Doors {
                     tokens: tokens.transpose().map_err(AccessError::Tokens)?,
                     jwts: jwts.transpose().map_err(AccessError::Keys)?,
+                    mesh: Mesh::new(mesh),
                 })
             }
         };
@@ -120,15 +133,21 @@ impl Access {
         self.doors.is_none()
     }
 
-    /// Who shows this in `authorization`, at `now`. In development mode, somebody who may do everything.
+    /// Who shows this at `now`: a token says more than where it comes from. In development mode, somebody
+    /// who may do everything.
     ///
     /// # Errors
     /// Nobody that is known.
-    pub fn client(&self, authorization: Option<&[u8]>, now: UnixMs) -> Result<Client, Denied> {
+    pub fn client(&self, shown: Shown<'_>, now: UnixMs) -> Result<Client, Denied> {
         let Some(doors) = &self.doors else {
             return Ok(Client { name: "development".into(), scopes: Scopes::all() });
         };
-        let token = bearer(authorization.ok_or(Denied::Missing)?).ok_or(Denied::Missing)?;
+        let Some(authorization) = shown.authorization else {
+            let workload = doors.mesh.as_ref().zip(shown.forwarded);
+            let workload = workload.and_then(|(mesh, forwarded)| mesh.client(forwarded));
+            return workload.ok_or(Denied::Missing);
+        };
+        let token = bearer(authorization).ok_or(Denied::Missing)?;
         match (&doors.tokens, &doors.jwts) {
             (Some(tokens), _) if tokens::looks_like_one(token) => tokens.now().client(token, now),
             (_, Some(jwts)) => jwts.client(token, now),
@@ -171,7 +190,7 @@ mod tests {
         let development = AccessConfig { development: true, ..AccessConfig::default() };
         let access = Access::new(&development).await.unwrap();
         assert!(access.is_development());
-        assert_eq!(access.client(None, UnixMs(0)).unwrap().scopes, Scopes::all());
+        assert_eq!(access.client(Shown::default(), UnixMs(0)).unwrap().scopes, Scopes::all());
     }
 
     #[tokio::test]

@@ -14,13 +14,17 @@ use cartgate_policy::problem::{Problem, ProblemType};
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
+use super::extract::single;
 use super::openapi::TOKEN;
 use super::refused::Refused;
-use crate::access::{Access, Client, Denied, Scope, Scopes};
+use crate::access::{Access, Client, Denied, Scope, Scopes, Shown};
 use crate::clock;
 
 /// Says that nobody is asked who they are.
 const ACCESS: HeaderName = HeaderName::from_static("cartgate-access");
+
+/// Where a sidecar says whose certificate it has seen.
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// What opens a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,20 +71,20 @@ impl Door {
     }
 
     fn client(&self, request: &Request) -> Result<Client, Refused> {
-        let mut shown = request.headers().get_all(header::AUTHORIZATION).iter();
-        let shown = match (shown.next(), shown.next()) {
-            (shown, None) => Ok(shown.map(HeaderValue::as_bytes)),
-            _ => Err(Denied::Unknown),
-        };
-        let now = (clock::wall())();
-        let client = shown.and_then(|shown| self.access.client(shown, now));
-        client.map_err(|denied| match self.access.may_try() {
+        self.shown_by(request).map_err(|denied| match self.access.may_try() {
             true => {
                 let problem = Problem::new(ProblemType::Unauthenticated);
                 Refused(problem.detail(denied.to_string()))
             }
             false => Refused(Problem::new(ProblemType::TooManyAttempts).retry_after_s(1)),
         })
+    }
+
+    fn shown_by(&self, request: &Request) -> Result<Client, Denied> {
+        // Of two, nobody knows which is meant.
+        let once = |name| single(request.headers(), name).map_err(|_| Denied::Unknown);
+        let (authorization, forwarded) = (once(&header::AUTHORIZATION)?, once(&FORWARDED)?);
+        self.access.client(Shown { authorization, forwarded }, (clock::wall())())
     }
 }
 

@@ -53,6 +53,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use cartgate_ledger::UnixMs;
 use cartgate_policy::SkuForm;
 use cartgate_policy::problem::{Problem, ProblemType};
@@ -151,6 +152,16 @@ fn documented() -> OpenApiRouter<Arc<App>> {
 /// The OpenAPI 3.1 document of all routes.
 pub fn openapi() -> OpenApi {
     documented().into_openapi()
+}
+
+/// What machines of the operator's own ask, without access being asked for.
+pub fn probes(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/live", get(probes::live))
+        .route("/ready", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
+        .fallback(async || Refused(Problem::new(ProblemType::NotFound)))
+        .with_state(app)
 }
 
 /// All routes, behind `access`.
