@@ -177,7 +177,7 @@ impl ServiceOptions {
         command.arg("serve").arg("--config").arg(config);
         command.arg("--listen").arg(self.address.to_string());
         command.arg("--data").arg(self.data());
-        if !self.settings.contains("[access]") {
+        if !self.settings.contains("[access") {
             command.arg("--development");
         }
         if let Some(url) = self.store_url().await? {

@@ -1,32 +1,51 @@
 //! Reports to the service: over mutual TLS, from edges alone, and what comes of them.
 
+use std::fs;
+
 use cartgate_tests::client::{self, RawConnection};
 use cartgate_tests::istio::{Proxy, SERVICE, Workload, calling_pod, service_of, service_pod};
 use cartgate_tests::process::eventually;
-use cartgate_tests::{Service, ServiceOptions, Shop};
-use serde_json::json;
+use cartgate_tests::{Answer, Service, ServiceOptions, paths};
+use serde_json::{Value, json};
 
-use super::site::{Front, Plan, Site, ask};
+use super::site::{Front, Plan, Site, ask, ask_with};
 
 /// A shop whose service is the real one.
 async fn with_service(front: Front, placement: &'static str) -> (Site, Service) {
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(&ServiceOptions::new(&dir.keep())).await.unwrap();
+    let options = ServiceOptions::new(&dir.keep()).settings(&shipped_access());
+    let service = Service::start(&options).await.unwrap();
     let site = Plan::new(front, placement).app(service.address()).start().await;
     (site, service)
+}
+
+/// Who may do what, as the service is told in Kubernetes; and an administrator, for the test.
+fn shipped_access() -> String {
+    let path = paths::repo_root().join("istio/service/embedded/cartgate.toml");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, access) = text.split_once("[access.mesh]").unwrap();
+    format!("[access.mesh]{access}\"{ADMIN}\" = [\"admin\"]\n")
+}
+
+const ADMIN: &str = "spiffe://cluster.local/ns/shop/sa/admin";
+
+/// The service, past its sidecar, as whom its sidecar would call its administrator.
+fn as_admin(request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    request.header("x-forwarded-client-cert", format!("URI={ADMIN}"))
 }
 
 /// What is registered at the service is limited at the edge, which says that it knows.
 async fn a_hot_item_is_limited(front: Front, placement: &'static str) {
     let (site, service) = with_service(front, placement).await;
-    let back = Shop::at(service.address());
-    back.set_stock("HOT", 1_000).await.unwrap();
-    let terms = json!({"limit": {"per_second": 1, "burst": 2}});
-    let url = service.url("/v1/hot-items/HOT");
-    let answer = client::http().put(url).json(&terms).send().await.unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
+    let put = async |path: &str, body: Value| {
+        let request = as_admin(client::http().put(service.url(path))).json(&body);
+        assert!(request.send().await.unwrap().status().is_success(), "{path}");
+    };
+    put("/v1/skus/HOT/stock", json!({"quantity": 1_000})).await;
+    put("/v1/hot-items/HOT", json!({"limit": {"per_second": 1, "burst": 2}})).await;
     eventually("the edge's acknowledgement", || async {
-        let item = back.get("/v1/hot-items/HOT").await.unwrap().body;
+        let item = as_admin(client::http().get(service.url("/v1/hot-items/HOT")));
+        let item = Answer::to(item).await.unwrap().body;
         let knows = item["edges"]["reporting"] == 1 && item["edges"]["acknowledged"] == 1;
         knows.then_some(())
     })
@@ -99,6 +118,40 @@ async fn caller(site: &mut Site, pod: Workload) -> Proxy {
     let proxy = site.mesh.proxy(&pod).await.unwrap();
     proxy.knows(site.back.address()).await;
     proxy
+}
+
+/// The service itself lets in whom its sidecar has seen, and nobody who says so of himself: also where no
+/// policy of the mesh does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Istio: make test-istio"]
+async fn the_service_knows_who_calls() {
+    let (mut site, _service) = with_service(Front::Frontend, "edge/gateway.yaml").await;
+    let backend = caller(&mut site, Workload::pod("shop", "shop-backend")).await;
+    let stranger = caller(&mut site, Workload::pod("shop", "stranger")).await;
+    site.apply(|mut manifests| {
+        let nothing = manifests.get("AuthorizationPolicy", "cartgate-nothing-else");
+        *nothing.at("/spec") = json!({"rules": [{}]});
+        manifests
+    });
+    eventually("the mesh to let everybody in", || async {
+        (ask(&stranger, SERVICE, "GET /live").await == 200).then_some(())
+    })
+    .await;
+    for (what, expected) in [
+        // By the frontend; by the shop's own systems; by somebody else.
+        ("GET /v1/tickets/1", [404, 404, 401]),
+        // Its query has what it does not know.
+        ("GET /v1/hot-items", [403, 400, 401]),
+        ("GET /v1/edges", [403, 200, 401]),
+        ("GET /metrics", [403, 200, 401]),
+    ] {
+        for (from, expected) in [&site.front, &backend, &stranger].into_iter().zip(expected) {
+            assert_eq!(ask(from, SERVICE, what).await, expected, "{what}");
+            let own = format!("x-forwarded-client-cert: URI={ADMIN}\r\n");
+            let claimed = ask_with(from, SERVICE, what, &own).await;
+            assert_eq!(claimed, expected, "{what}, as somebody else");
+        }
+    }
 }
 
 /// Whoever runs no filter may not report: here the gateway does.

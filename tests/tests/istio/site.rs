@@ -162,7 +162,13 @@ pub(crate) async fn order(address: SocketAddr, sku: &str, quantity: u32) -> Mess
 
 /// The status of a request without a body.
 pub(crate) async fn ask(by: &Proxy, host: &str, what: &str) -> u16 {
-    let request = format!("{what}?sku=A HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n");
+    ask_with(by, host, what, "").await
+}
+
+/// The same, with more lines in its head.
+pub(crate) async fn ask_with(by: &Proxy, host: &str, what: &str, lines: &str) -> u16 {
+    let request =
+        format!("{what}?sku=A HTTP/1.1\r\nhost: {host}\r\n{lines}content-length: 0\r\n\r\n");
     exchange(by.address(), request).await.status()
 }
 
