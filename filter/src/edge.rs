@@ -159,12 +159,14 @@ impl Edge {
 /// Sends a report. Gives the number of the call.
 fn send(report: &Report, edge: u64, service: &Service) -> Result<u32, HostError> {
     let path = format!("/v1/edges/{edge:016x}/reports");
-    let headers: [(&[u8], &[u8]); 4] = [
+    let authorization = service.token().map(|token| format!("Bearer {token}"));
+    let mut headers: Vec<(&[u8], &[u8])> = vec![
         (b":method", b"POST"),
         (b":path", path.as_bytes()),
         (b":authority", b"cartgate"),
         (b"content-type", b"application/json"),
     ];
+    headers.extend(authorization.as_ref().map(|value| (&b"authorization"[..], value.as_bytes())));
     // No failure is possible: it has no maps but by text. If one were, the service would refuse it.
     let body = serde_json::to_vec(report).unwrap_or_default();
     host::call(service.cluster(), &headers, &body, service.timeout_ms())

@@ -35,6 +35,7 @@ pub mod redis;
 pub mod service;
 pub mod shop;
 pub mod site;
+pub mod tokens;
 pub mod upstream;
 
 pub use envoy::{Envoy, EnvoyConfig};

@@ -10,6 +10,7 @@ use cartgate_tests::envoy::REPORTS;
 use cartgate_tests::flood::{check_never_above, check_used, flood};
 use cartgate_tests::http1::Message;
 use cartgate_tests::process::eventually;
+use cartgate_tests::tokens::{self, create};
 use cartgate_tests::{EnvoyConfig, Order, Site, client, filter};
 use serde_json::{Value, json};
 
@@ -30,6 +31,29 @@ async fn site(settings: &str, default: filter::Limit, workers: u32) -> Site {
     let stock = site.back().set_stock(SKU, 10).await.unwrap();
     assert_eq!(stock.status, 200, "{stock:?}");
     site
+}
+
+/// A service that asks everybody who they are lets its edge in, and another without the token not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_shows_its_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens.toml");
+    let (own, read) = (create(&file, "edge", "edge"), create(&file, "shop", "read"));
+    for (token, is_let_in) in [(own, true), (read.clone(), false)] {
+        let mut filter = filter::configuration(NEVER, &[]);
+        filter["service"] = json!({"cluster": REPORTS, "token": token});
+        let config = EnvoyConfig::shipped().unwrap().answer_everything(200);
+        let config = config.filter_configuration(&filter);
+        let site = Site::start_with(&tokens::setting(&file), config, 1).await.unwrap();
+        let status = if is_let_in { "200" } else { "403" };
+        let counted = format!("route=\"/v1/edges/{{edge}}/reports\",status=\"{status}\"");
+        eventually("the report to be answered", || async {
+            let url = site.service.url("/metrics");
+            let metrics = client::http().get(url).bearer_auth(&read).send().await.unwrap();
+            metrics.text().await.unwrap().contains(&counted).then_some(())
+        })
+        .await;
+    }
 }
 
 async fn register(site: &Site, item: Value) {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use cartgate_tests::client::http;
 use cartgate_tests::process::eventually;
+use cartgate_tests::tokens::{self, create};
 use cartgate_tests::{Answer, Service, ServiceOptions, paths};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,25 +14,10 @@ use super::assert_problem;
 
 const MESH: &str = "spiffe://cluster.local/ns/shop/sa/legacy-cart";
 
-/// `cartgate token`, with a file of tokens.
-fn token(file: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new(paths::service().unwrap());
-    command.arg("token").args(arguments).arg("--file").arg(file);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn create(file: &Path, client: &str, scope: &str) -> String {
-    token(file, &["create", "--client", client, "--scope", scope])
-}
-
 /// A service that asks everybody who they are.
 async fn closed(dir: &Path, file: &Path) -> Service {
-    let access = format!(
-        "[access]\ntokens = {:?}\n[access.mesh]\n\"{MESH}\" = [\"reserve\"]\n",
-        file.display().to_string()
-    );
+    let mesh = format!("[access.mesh]\n\"{MESH}\" = [\"reserve\"]\n");
+    let access = format!("{}{mesh}", tokens::setting(file));
     let options = ServiceOptions::new(dir).settings(&access);
     Service::start(&options).await.unwrap()
 }
@@ -52,7 +38,7 @@ async fn each_route_is_opened_by_its_scopes_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens.toml");
     let scopes = ["reserve", "stock", "hot-items", "edge", "read", "admin"];
-    let tokens = scopes.map(|scope| create(&file, scope, scope));
+    let all = scopes.map(|scope| create(&file, scope, scope));
     let service = closed(dir.path(), &file).await;
     let document = Command::new(paths::service().unwrap()).arg("openapi").output().unwrap();
     let document: Value = serde_json::from_slice(&document.stdout).unwrap();
@@ -71,7 +57,7 @@ async fn each_route_is_opened_by_its_scopes_and_no_other() {
             }
             assert_problem(&without, 401, "unauthenticated");
             assert_eq!(without.header("www-authenticate"), Some("Bearer"));
-            for (scope, token) in scopes.iter().zip(&tokens) {
+            for (scope, token) in scopes.iter().zip(&all) {
                 let answer = ask(&service, method, &at, Some(token)).await;
                 if wanted.contains(scope) || *scope == "admin" {
                     assert!(![401, 403].contains(&answer.status), "{method} {path} {scope}");
@@ -102,10 +88,10 @@ async fn a_token_is_rotated_without_a_restart() {
     let is_in = async || (status(&second).await == 404).then_some(());
     eventually("the second token to be good", is_in).await;
     assert_eq!(status(&first).await, 404, "both are good meanwhile");
-    let listed: Value = serde_json::from_str(&token(&file, &["list"])).unwrap();
+    let listed: Value = serde_json::from_str(&tokens::ask(&file, &["list"])).unwrap();
     let id = listed[0]["id"].as_str().unwrap();
     assert_eq!((&listed[0]["client"], &listed[1]["scopes"]), (&json!("shop"), &json!(["stock"])));
-    token(&file, &["revoke", id]);
+    tokens::ask(&file, &["revoke", id]);
     let is_out = async || (status(&first).await == 401).then_some(());
     eventually("the first token to be no good", is_out).await;
     assert_eq!(status(&second).await, 404);
