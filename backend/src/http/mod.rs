@@ -40,6 +40,7 @@ mod in_stock;
 mod journal;
 mod observe;
 mod openapi;
+mod prefer;
 mod probes;
 mod refused;
 mod reservations;

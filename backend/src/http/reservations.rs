@@ -1,6 +1,7 @@
 //! Reservations, for shoppers' frontends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use super::answer::{outcome, reservation};
 use super::call::{Call, is_unclaimed};
 use super::extract::{DocumentBody, IdPath, IdempotencyKey, check_members, check_name};
+use super::prefer::Prefer;
 use super::refused::{Refused, unknown_reservation};
 use super::{App, tickets};
 use crate::command_id::reservation_fingerprint;
@@ -76,6 +78,7 @@ impl ReservationRequest {
 pub(super) async fn create(
     call: Call,
     key: IdempotencyKey,
+    prefer: Prefer,
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
     let request = ReservationRequest::read(&document, &call.app.sku_form)?;
@@ -84,15 +87,21 @@ pub(super) async fn create(
     call.check_in_stock(&request.line.sku).await?;
     let (sku, reserve) = request.command(&call.app, key.as_deref());
     let id = reserve.id;
-    match decide(&call, &sku, reserve).await? {
-        Answer::Ticket => Ok(tickets::queued(&call.app, id)),
-        Answer::Outcome(decided) => outcome(StatusCode::CREATED, &sku, decided),
-    }
+    let response = match decide(&call, &sku, reserve, prefer.wait(call.app.wait)).await? {
+        Answer::Ticket => tickets::queued(&call.app, id),
+        Answer::Outcome(decided) => outcome(StatusCode::CREATED, &sku, decided)?,
+    };
+    Ok(prefer.applied(response))
 }
 
 /// What became of the command: now, or when it first came.
-async fn decide(call: &Call, sku: &Sku, reserve: Reserve) -> Result<Answer, Refused> {
-    let until = Instant::now() + call.app.wait;
+async fn decide(
+    call: &Call,
+    sku: &Sku,
+    reserve: Reserve,
+    wait: Duration,
+) -> Result<Answer, Refused> {
+    let until = Instant::now() + wait;
     for _ in 0..ROUNDS_MAX {
         if reserve.repeatable
             && let Some((_, first)) = call.app.engine.known_reservation(reserve.id)?

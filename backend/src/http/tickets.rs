@@ -1,15 +1,19 @@
 //! Tickets: what a call that was answered 202 would have answered by now.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use cartgate_ledger::CommandId;
 use cartgate_policy::problem::{Problem, ProblemType};
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use super::App;
 use super::answer::{json, reservation, set_location, text};
 use super::call::Call;
 use super::extract::IdPath;
+use super::prefer::Prefer;
 use super::refused::Refused;
 
 /// A command that still waits, as clients see it.
@@ -25,7 +29,28 @@ struct TicketView {
 
 /// `GET /v1/tickets/{id}`
 #[utoipa::path(get, path = "/v1/tickets/{id}", tag = "reservations", security(("token" = ["reserve"]), ("token" = ["read"])))]
-pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
+pub(super) async fn show(
+    call: Call,
+    prefer: Prefer,
+    IdPath(id): IdPath,
+) -> Result<Response, Refused> {
+    // Who does not say that it waits is answered at once, as ever.
+    let until = Instant::now() + prefer.wait_if_asked(call.app.wait);
+    loop {
+        let response = look(&call, id).await?;
+        let rest = until.saturating_duration_since(Instant::now());
+        if response.status() != StatusCode::ACCEPTED || rest.is_zero() {
+            return Ok(prefer.applied(response));
+        }
+        sleep(LOOK_EVERY.min(rest)).await;
+    }
+}
+
+/// How often a ticket that somebody waits for is looked at. An outcome is told a quarter of a second late
+/// then, and ten thousand who wait cost what a few thousand orders do.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+async fn look(call: &Call, id: Option<CommandId>) -> Result<Response, Refused> {
     let unknown = || Refused(Problem::new(ProblemType::UnknownTicket));
     let id = id.ok_or_else(unknown)?;
     // In this order: a command leaves the queue in the same commit that decides it.

@@ -1,5 +1,6 @@
 //! Tickets, and holds that nobody knows of yet.
 
+use cartgate_tests::client::http;
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Answer, Order, Shop};
 use reqwest::Method;
@@ -115,4 +116,30 @@ async fn a_ticket_says_that_there_was_no_sale() {
     assert!([201, 202].contains(&anew.status), "{anew:?}");
     until_held(&shop, 1).await;
     assert_eq!(shop.get(&path).await.unwrap().body["state"], "held");
+}
+
+/// RFC 7240: who would rather not wait gets a ticket at once, and waits at the ticket if it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_waits_as_long_as_it_prefers() {
+    let settings = "wait_ms = 60000\nunclaimed_ms = 61000\n[lanes]\nreserves_per_s = 1\n";
+    let (_dir, service, shop) = service(settings).await;
+    assert_eq!(shop.reserve(&Order::one(SKU)).await.unwrap().status, 201);
+    let order = async |prefer: &str| {
+        let request = http().post(service.url("/v1/reservations")).header("prefer", prefer);
+        Answer::to(request.json(&json!({"sku": SKU, "quantity": 1}))).await.unwrap()
+    };
+    // There is one a second: without the preference each of these would wait for its turn.
+    let mut queued = Vec::new();
+    for (prefer, applied) in [("respond-async", "respond-async"), ("wait=0, foo", "wait=0")] {
+        let answer = order(prefer).await;
+        assert_eq!(answer.status, 202, "{prefer}");
+        assert_eq!(answer.header("preference-applied"), Some(applied));
+        queued.push(answer.ticket().to_owned());
+    }
+    let first = http().get(service.url(&format!("/v1/tickets/{}", queued[1])));
+    let decided = Answer::to(first.header("prefer", "wait=60")).await.unwrap();
+    assert_eq!((decided.status, &decided.body["state"]), (200, &json!("held")));
+    assert_eq!(decided.header("preference-applied"), Some("wait=60"));
+    let answer = order("wait=60").await;
+    assert_eq!((answer.status, answer.header("preference-applied")), (201, Some("wait=60")));
 }
