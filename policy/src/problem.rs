@@ -83,6 +83,8 @@ problem_types! {
     MoreThanHeld, "more-than-held", 409, "The reservation holds fewer units than this";
     /// Service: the SKU does not stand at the version that was expected, but at `version`.
     VersionDiffers, "version-differs", 409, "The stock has changed since";
+    /// Service: the SKU does not stand at the version of `If-Match`, but at `version`.
+    StockChanged, "stock-changed", 412, "The stock is not what it was when it was read";
     /// Service: more units than a SKU can have, which is `units_max`.
     TooManyUnits, "too-many-units", 409, "No product can have as many units";
     /// Service: less stock than is held and confirmed already.

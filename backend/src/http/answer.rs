@@ -102,6 +102,14 @@ pub(super) fn set_location(response: &mut Response, location: String) {
     }
 }
 
+/// Says which version of a thing a response shows.
+pub(super) fn set_etag(response: &mut Response, version: u64) {
+    // Digits between quotation marks: always a valid header.
+    if let Ok(etag) = HeaderValue::try_from(format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+}
+
 /// A time as RFC 3339 writes it, in UTC.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rfc3339(pub(crate) UnixMs);

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::request::HotItemRequest;
-use self::view::{ChangeView, HistoryView, HotItemView, LaneView, set_etag};
+use self::view::{ChangeView, HistoryView, HotItemView, LaneView};
 use super::App;
-use super::answer::{json, set_location};
+use super::answer::{json, set_etag, set_location};
 use super::call::Call;
 use super::extract::{DocumentBody, IfMatch, SkuPath, StrictQuery, check_limit, from_json};
 use super::refused::Refused;

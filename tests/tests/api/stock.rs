@@ -1,5 +1,6 @@
 //! Stock: set, set if nobody else has, and adjusted.
 
+use cartgate_tests::client::http;
 use cartgate_tests::{Answer, Order, Service};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -84,4 +85,27 @@ async fn an_adjustment_that_is_repeated_counts_once() {
     assert_eq!(counters(&shop, SKU).await, [14, 1, 0]);
     let unknown = post(&service, "/v1/skus/NOT-IN-STOCK/adjustments", json!({"by": 1})).await;
     assert_problem(&unknown, 404, "unknown-sku");
+}
+
+/// RFC 9110: what is read has a version, and is changed only if it still has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_is_changed_as_it_was_read() {
+    let (_dir, service, shop) = service("").await;
+    let path = format!("/v1/skus/{SKU}");
+    let read = shop.get(&path).await.unwrap();
+    let etag = read.header("etag").unwrap().to_owned();
+    assert_eq!(etag, format!("\"{}\"", read.body["version"]));
+    let change = async |if_match: &str, body: Value| {
+        let request = http().put(service.url(&format!("{path}/stock")));
+        Answer::to(request.header("if-match", if_match).json(&body)).await.unwrap()
+    };
+    let changed = change(&etag, json!({"quantity": 700})).await;
+    assert_eq!((changed.status, &changed.body["available"]), (200, &json!(700)));
+    assert_ne!(changed.header("etag"), Some(etag.as_str()));
+    let stale = change(&etag, json!({"quantity": 800})).await;
+    assert_problem(&stale, 412, "stock-changed");
+    assert_eq!(stale.body["version"], changed.body["version"]);
+    let twice = change(&etag, json!({"quantity": 800, "expected_version": 1})).await;
+    assert_problem(&twice, 400, "invalid-request");
+    assert_eq!(shop.get(&path).await.unwrap().body["available"], 700);
 }

@@ -2,8 +2,6 @@
 
 use std::num::NonZeroU32;
 
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
 use cartgate_policy::Sku;
 use cartgate_policy::gcra::Limit;
 use serde::Serialize;
@@ -140,13 +138,5 @@ impl ChangeView {
         let HistoryEntry { version, at, kind, origin, ref reason, item } = *entry;
         let (reason, item) = (reason.clone(), item.map(|item| HotItemView::new(sku.clone(), item)));
         Self { version, at: Rfc3339(at), change: kind, origin, reason, item }
-    }
-}
-
-/// Says which version of an entry a response shows.
-pub(super) fn set_etag(response: &mut Response, version: u64) {
-    // Digits between quotation marks: always a valid header.
-    if let Ok(etag) = HeaderValue::try_from(format!("\"{version}\"")) {
-        response.headers_mut().insert(header::ETAG, etag);
     }
 }
