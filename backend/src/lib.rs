@@ -8,9 +8,11 @@
 //! - [`window`] counts what is asked of hot items;
 //! - [`check_config`] checks what Envoy or Istio is told of the filter;
 //! - [`scan`] finds hot items in access logs;
+//! - [`client`] asks a running service, for the commands that do;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
 
 pub mod check_config;
+pub mod client;
 pub mod clock;
 mod command_id;
 pub mod config;
