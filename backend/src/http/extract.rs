@@ -248,7 +248,10 @@ pub(super) fn check_name(field: &str, name: &str) -> Result<(), Refused> {
 }
 
 /// The value of a header that must not be there twice.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Refused> {
+pub(super) fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a [u8]>, Refused> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(|value| value.as_bytes())),

@@ -13,6 +13,8 @@
 //! | `POST /v1/skus/{sku}/adjustments`         | put more units up for sale, or take some off  |
 //! | `GET  /v1/skus/{sku}`                     | where a SKU's units are                       |
 //! | `GET  /v1/skus/{sku}/journal`             | every change, with before and after           |
+//! | `POST /v1/stock-imports`                  | put units up for sale, SKU by SKU, as many as there are |
+//! | `GET  /v1/stock-exports`                  | all SKUs, and how many units of each there are |
 //! | `GET  /v1/hot-items`                      | SKUs with a lane and terms of their own       |
 //! | `PUT  /v1/hot-items/{sku}`                | give a SKU these, or change them              |
 //! | `PATCH /v1/hot-items/{sku}`               | change some of these, and leave the others    |
@@ -44,6 +46,8 @@ mod reservations;
 pub mod server;
 mod settlements;
 mod skus;
+mod stock_exports;
+pub(crate) mod stock_imports;
 mod tickets;
 
 use std::sync::Arc;
@@ -61,10 +65,12 @@ use crate::config::{CLAIM_GRACE_MS, Config};
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::store::imports::Records;
 
 pub(crate) use answer::Rfc3339;
 use in_stock::InStock;
 use refused::Refused;
+use stock_imports::Seats;
 
 /// The most bytes of a request body that are read.
 pub const BODY_BYTES_MAX: usize = 64 * 1_024;
@@ -79,6 +85,8 @@ pub struct App {
     clock: Clock,
     ids: CommandIds,
     in_stock: InStock,
+    import_records: Records,
+    import_seats: Seats,
     /// How SKUs are spelt in requests.
     sku_form: SkuForm,
     /// How long a hold lasts, and how long it may be made to last, in milliseconds.
@@ -94,10 +102,16 @@ impl App {
     /// Routes work with this engine.
     pub fn new(config: &Config, engine: Engine, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let engine = Arc::new(engine);
+        let import_records = match engine.shared_api() {
+            Some(api) => Records::Shared(api),
+            None => Records::in_files(&config.data.join("imports"), engine.durability()),
+        };
         Self {
             control: Arc::new(Control::new(config, &engine, &metrics, &clock)),
             ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
+            import_records,
+            import_seats: Seats::default(),
             sku_form: config.sku.clone(),
             hold_ms: config.hold_ms,
             hold_ms_max: config.hold_ms_max(),
@@ -134,6 +148,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/skus/{sku}/stock", put(skus::set_stock))
         .route("/v1/skus/{sku}/adjustments", post(adjustments::create))
         .route("/v1/skus/{sku}/journal", get(journal::show))
+        .route("/v1/stock-imports", post(stock_imports::create))
+        .route("/v1/stock-exports", get(stock_exports::show))
         .route("/v1/hot-items", get(hot_items::list))
         .route("/v1/hot-items/{sku}", hot_item)
         .route("/v1/hot-items/{sku}/history", get(hot_items::history))
