@@ -8,10 +8,12 @@
 //! - [`window`] counts what is asked of hot items;
 //! - [`check_config`] checks what Envoy or Istio is told of the filter;
 //! - [`scan`] finds hot items in access logs;
+//! - [`stock`] brings stock in and out in bulk, as a client of the service, which [`client`] is how to reach;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
 
 pub mod access;
 pub mod check_config;
+pub mod client;
 pub mod clock;
 mod command_id;
 pub mod config;
@@ -26,6 +28,7 @@ pub mod metrics;
 mod random;
 pub mod scan;
 pub mod serve;
+pub mod stock;
 pub mod store;
 mod trouble;
 pub mod window;

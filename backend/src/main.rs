@@ -14,6 +14,7 @@ use cartgate_backend::doctor::{self, Level};
 use cartgate_backend::http::openapi;
 use cartgate_backend::scan::{self, ScanArguments};
 use cartgate_backend::serve::serve;
+use cartgate_backend::stock::{self, ExportArguments, ImportArguments};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -50,6 +51,15 @@ enum Action {
     /// Hot items: products that everybody wants at once.
     #[command(subcommand)]
     HotItems(HotItemsAction),
+    /// Stock in bulk, in and out of a running service.
+    #[command(subcommand)]
+    Stock(StockAction),
+}
+
+#[derive(Subcommand)]
+enum StockAction {
+    Import(ImportArguments),
+    Export(ExportArguments),
 }
 
 #[derive(Subcommand)]
@@ -166,6 +176,12 @@ fn main() -> ExitCode {
         Action::HotItems(HotItemsAction::Scan(arguments)) => {
             (find_hot_items(&arguments), ExitCode::FAILURE)
         }
+        Action::Stock(StockAction::Import(arguments)) => {
+            (import(&arguments), ExitCode::from(NOT_COMPLETE))
+        }
+        Action::Stock(StockAction::Export(arguments)) => {
+            (export(&arguments), ExitCode::from(NOT_COMPLETE))
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("cartgate: {}", chain(&*error));
@@ -176,6 +192,19 @@ fn main() -> ExitCode {
 /// How a command that examines ends when there was nothing to examine: no server that could be asked, no
 /// file that could be read.
 const NOT_EXAMINED: u8 = 2;
+
+/// How a command ends that brings stock in or out, if not all of it has gone through.
+const NOT_COMPLETE: u8 = 2;
+
+fn import(arguments: &ImportArguments) -> Result<ExitCode, Box<dyn Error>> {
+    let are_all_applied = stock::import(arguments)?;
+    Ok(if are_all_applied { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn export(arguments: &ExportArguments) -> Result<ExitCode, Box<dyn Error>> {
+    stock::export(arguments)?;
+    Ok(ExitCode::SUCCESS)
+}
 
 fn examine(arguments: &DoctorArguments) -> Result<ExitCode, Box<dyn Error>> {
     let report = doctor::examine(&arguments.store.parse()?, &arguments.prefix)?;

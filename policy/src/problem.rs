@@ -101,6 +101,10 @@ problem_types! {
     Paused, "paused", 503, "The sale of this product is paused";
     /// Service: an edge's report is not newer than one that was taken.
     ReportOutdated, "report-outdated", 409, "A newer report of this edge was taken";
+    /// Service: the content is not what the request's digest says.
+    DigestMismatch, "digest-mismatch", 422, "The content is not what its digest says";
+    /// Service: a later request goes on with the import of this content.
+    ImportTakenOver, "import-taken-over", 409, "Another request imports this content";
     /// Service: the SKU's lane holds as many commands as it may.
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
     /// Edge and service: it is stopping, or its store failed; the edge cannot count.

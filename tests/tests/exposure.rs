@@ -12,7 +12,7 @@ const SKU: &str = "TEE-WHITE-M";
 
 /// Request targets that name something shoppers have no business with, or that may be taken for
 /// such by somebody who decodes or normalises them once more.
-const FORBIDDEN: [&str; 60] = [
+const FORBIDDEN: [&str; 62] = [
     "/",
     "/v1",
     "/v1/",
@@ -28,6 +28,8 @@ const FORBIDDEN: [&str; 60] = [
     "//metrics",
     "/./metrics",
     "/v1/skus",
+    "/v1/stock-imports",
+    "/v1/stock-exports",
     "/v1/skus/TEE-WHITE-M",
     "/v1/skus/TEE-WHITE-M/",
     "/v1/skus/TEE-WHITE-M/journal",

@@ -2,6 +2,7 @@
 //! share.
 
 mod known;
+mod listing;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::store::{Durability, StockRow, Store, StoreError};
 use crate::window::{Rates, Tally};
 
 pub use crate::lanes::HotStock;
+pub use listing::Listing;
 pub use shared::Shared;
 
 /// The reservation engine.
@@ -159,6 +161,17 @@ impl Engine {
         match self {
             Self::Local(local) => local.store.stock(sku),
             Self::Shared(shared) => shared.stock(sku).await,
+        }
+    }
+
+    /// The stock of some SKUs, in their order; `None` of those that were never set.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn stocks(&self, skus: &[&Sku]) -> Result<Vec<Option<StockRow>>, StoreError> {
+        match self {
+            Self::Local(local) => skus.iter().map(|sku| local.store.stock(sku)).collect(),
+            Self::Shared(shared) => shared.stocks(skus).await,
         }
     }
 

@@ -140,6 +140,27 @@ impl Shared {
         self.api.stock(self.bucket(sku), sku).await
     }
 
+    /// Asks each bucket for its own.
+    pub(super) async fn stocks(&self, skus: &[&Sku]) -> Result<Vec<Option<StockRow>>, StoreError> {
+        let mut by_bucket = BTreeMap::<u16, (Vec<usize>, Vec<Sku>)>::new();
+        for (place, sku) in skus.iter().enumerate() {
+            let (places, of_bucket) = by_bucket.entry(self.bucket(sku)).or_default();
+            places.push(place);
+            of_bucket.push(Sku::clone(sku));
+        }
+        let mut found = vec![None; skus.len()];
+        let mut asked = stream::iter(by_bucket)
+            .map(async |(bucket, (places, skus))| {
+                Ok::<_, StoreError>((places, self.api.stocks(bucket, &skus).await?))
+            })
+            .buffer_unordered(ASKED_AT_ONCE);
+        while let Some((places, rows)) = asked.try_next().await? {
+            places.into_iter().zip(rows).for_each(|(place, row)| found[place] = row);
+        }
+        drop(asked);
+        Ok(found)
+    }
+
     pub(super) async fn journal(
         &self,
         sku: &Sku,

@@ -189,6 +189,8 @@ mod tests {
                 "/v1/skus/{sku}/adjustments POST: stock",
                 "/v1/skus/{sku}/journal GET: stock, read",
                 "/v1/skus/{sku}/stock PUT: stock",
+                "/v1/stock-exports GET: stock, read",
+                "/v1/stock-imports POST: stock",
                 "/v1/tickets/{id} GET: reserve, read",
             ]
         );

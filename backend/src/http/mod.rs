@@ -13,6 +13,8 @@
 //! | `POST /v1/skus/{sku}/adjustments`         | put more units up for sale, or take some off  |
 //! | `GET  /v1/skus/{sku}`                     | where a SKU's units are                       |
 //! | `GET  /v1/skus/{sku}/journal`             | every change, with before and after           |
+//! | `POST /v1/stock-imports`                  | put units up for sale, SKU by SKU, as many as there are |
+//! | `GET  /v1/stock-exports`                  | all SKUs, and how many units of each there are |
 //! | `GET  /v1/hot-items`                      | SKUs with a lane and terms of their own       |
 //! | `PUT  /v1/hot-items/{sku}`                | give a SKU these, or change them              |
 //! | `PATCH /v1/hot-items/{sku}`               | change some of these, and leave the others    |
@@ -47,6 +49,8 @@ mod reservations;
 pub mod server;
 mod settlements;
 mod skus;
+mod stock_exports;
+pub(crate) mod stock_imports;
 mod tickets;
 
 use std::sync::Arc;
@@ -70,11 +74,13 @@ use crate::config::{CLAIM_GRACE_MS, Config};
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::store::imports::Records;
 
 pub(crate) use answer::Rfc3339;
 use door::Door;
 use in_stock::InStock;
 use refused::Refused;
+use stock_imports::Seats;
 
 /// The most bytes of a request body that are read.
 pub const BODY_BYTES_MAX: usize = 64 * 1_024;
@@ -89,6 +95,8 @@ pub struct App {
     clock: Clock,
     ids: CommandIds,
     in_stock: InStock,
+    import_records: Records,
+    import_seats: Seats,
     /// How SKUs are spelt in requests.
     sku_form: SkuForm,
     /// How long a hold lasts, and how long it may be made to last, in milliseconds.
@@ -104,10 +112,16 @@ impl App {
     /// Routes work with this engine.
     pub fn new(config: &Config, engine: Engine, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let engine = Arc::new(engine);
+        let import_records = match engine.shared_api() {
+            Some(api) => Records::Shared(api),
+            None => Records::in_files(&config.data.join("imports"), engine.durability()),
+        };
         Self {
             control: Arc::new(Control::new(config, &engine, &metrics, &clock)),
             ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
+            import_records,
+            import_seats: Seats::default(),
             sku_form: config.sku.clone(),
             hold_ms: config.hold_ms,
             hold_ms_max: config.hold_ms_max(),
@@ -140,6 +154,8 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(skus::set_stock))
         .routes(routes!(adjustments::create))
         .routes(routes!(journal::show))
+        .routes(routes!(stock_imports::create))
+        .routes(routes!(stock_exports::show))
         .routes(routes!(hot_items::list))
         .routes(routes!(hot_items::show, hot_items::register, hot_items::amend, hot_items::remove))
         .routes(routes!(hot_items::history))

@@ -18,6 +18,11 @@ impl Buckets {
         Self { count: count.max(1) }
     }
 
+    /// How many.
+    pub fn count(self) -> u16 {
+        self.count
+    }
+
     /// All of them.
     pub fn all(self) -> impl Iterator<Item = u16> {
         0..self.count

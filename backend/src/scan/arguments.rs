@@ -9,7 +9,7 @@ use clap::ArgGroup;
 
 use super::line::{Format, Keys};
 use super::place::Place;
-use super::service::ServiceUrl;
+use crate::client::ServiceUrl;
 
 /// Find hot items in access logs of Envoy or Istio, and register them if told to. Ends with 0, also if there
 /// are none, and with 1 on errors.

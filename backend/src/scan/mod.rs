@@ -9,7 +9,7 @@
 //! place.rs    where its SKU is, as the edge reads it┤ event: time, SKU, denied
 //! order.rs    events wait for earlier ones ────────┤ in order of time
 //! peaks.rs    counts, and a window that slides ────┘ found: requests, denied, highest peak
-//! report.rs   what is proposed           register.rs, service.rs   and sent to the service
+//! report.rs   what is proposed           register.rs   and sent to the service
 //! ```
 //!
 //! Memory is bounded whatever a log holds: lines that are too long are passed over, events that wait are
@@ -26,7 +26,6 @@ mod register;
 #[cfg(test)]
 mod register_tests;
 mod report;
-mod service;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +51,6 @@ pub use line::{Format, Keys, LineError};
 pub use logs::LogError;
 pub use place::{Place, PlaceError, PlacesError};
 pub use report::Report;
-pub use service::{ServiceUrl, ServiceUrlError};
 
 /// What is kept at most: about 20 MiB for each of the three.
 const ROOM: Room = Room {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::RegisterArguments;
 use super::report::Report;
-use super::service::{Answer, CallError, ServiceUrl};
+use crate::client::{Answer, CallError, ServiceUrl};
 use crate::http::Rfc3339;
 
 /// What became of a proposal.
@@ -177,9 +177,7 @@ async fn one(
 }
 
 fn failed(answer: &Answer) -> Outcome {
-    let said = ["title", "detail"].map(|member| answer.body[member].as_str());
-    let said: Vec<&str> = said.into_iter().flatten().collect();
-    Outcome::Failed { reason: format!("{} {}", answer.status.as_u16(), said.join(": ")) }
+    Outcome::Failed { reason: answer.said() }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::logs::Lines;
 use super::peaks::Found;
 use super::register::{Outcome, Registration, register};
 use super::report::{Asked, Report};
-use super::service::ServiceUrl;
+use crate::client::ServiceUrl;
 
 const NOW: UnixMs = UnixMs(1_795_946_400_000);
 

@@ -6,6 +6,7 @@
 
 mod embedded;
 mod encoding;
+pub mod imports;
 mod journal;
 pub mod post;
 pub mod redis;
@@ -63,6 +64,23 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError>;
+
+    /// The stock of at most `limit` SKUs, in their order, from the one after `after`. A store that is
+    /// asked for page after page knows how to give one without reading all.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn stocks_after(
+        &self,
+        after: Option<&Sku>,
+        limit: usize,
+    ) -> Result<Vec<(Sku, StockRow)>, StoreError> {
+        let mut stocks = self.load()?.stocks;
+        stocks.retain(|(sku, _)| after.is_none_or(|after| sku > after));
+        stocks.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        stocks.truncate(limit);
+        Ok(stocks)
+    }
 
     /// What became of a command, and of which SKU's stock it was.
     ///

@@ -20,6 +20,7 @@ pub mod engine;
 pub mod figures;
 pub mod flood;
 pub mod http;
+pub mod import;
 pub mod istio;
 pub mod latency;
 pub mod machine;

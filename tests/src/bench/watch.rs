@@ -55,12 +55,24 @@ pub fn envoy_pid(envoy: &Envoy) -> u32 {
 /// # Panics
 /// It has ended.
 pub fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"));
-    resident(&status.expect("the process runs")).expect("its resident size")
+    bytes_of(pid, "VmRSS:")
 }
 
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// The most memory that it ever had there.
+///
+/// # Panics
+/// It has ended.
+pub fn peak_resident_bytes(pid: u32) -> u64 {
+    bytes_of(pid, "VmHWM:")
+}
+
+fn bytes_of(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    bytes(&status.expect("the process runs"), field).expect("its size")
+}
+
+fn bytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }
@@ -81,7 +93,8 @@ mod tests {
 
     #[test]
     fn the_resident_size_is_in_bytes() {
-        assert_eq!(resident("VmPeak:\t  9 kB\nVmRSS:\t    2048 kB\n"), Some(2_097_152));
-        assert_eq!(resident(""), None);
+        let status = "VmPeak:\t  9 kB\nVmRSS:\t    2048 kB\n";
+        assert_eq!(bytes(status, "VmRSS:"), Some(2_097_152));
+        assert_eq!(bytes(status, "VmHWM:"), None);
     }
 }

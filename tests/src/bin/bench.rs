@@ -4,7 +4,7 @@ use std::io;
 
 use cartgate_tests::bench::arguments::Arguments;
 use cartgate_tests::bench::{
-    control, durability, edge, engine, flood, http, istio, latency, memory, recovery, redis,
+    control, durability, edge, engine, flood, http, import, istio, latency, memory, recovery, redis,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -23,6 +23,8 @@ enum Benchmark {
     Engine(OfEngine<EnginePart>),
     /// The engine on Redis, beside one script a reservation and the embedded store
     Redis(OfEngine<RedisPart>),
+    /// What else the service is asked for: stock in bulk
+    Api(OfEngine<ApiPart>),
     /// The filter in Envoy, beside Envoy without it and with what limits elsewhere
     Edge {
         #[command(flatten)]
@@ -81,11 +83,17 @@ enum RedisPart {
     Takeover,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ApiPart {
+    Import,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     match Options::parse().benchmark {
         Benchmark::Engine(options) => of_engine(options).await,
         Benchmark::Redis(options) => on_redis(options).await,
+        Benchmark::Api(options) => of_api(options).await,
         Benchmark::Edge { arguments, memory: false } => {
             let mut run = arguments.begin();
             edge::measure(&mut run).await;
@@ -134,6 +142,14 @@ async fn of_engine(options: OfEngine<EnginePart>) -> io::Result<()> {
         recovery::measure(&mut run).await;
     }
     options.arguments.finish(&run, "engine", !options.only.is_empty())
+}
+
+async fn of_api(options: OfEngine<ApiPart>) -> io::Result<()> {
+    let mut run = options.arguments.begin();
+    if options.wants(ApiPart::Import) {
+        import::measure(&mut run).await;
+    }
+    options.arguments.finish(&run, "api", !options.only.is_empty())
 }
 
 async fn on_redis(options: OfEngine<RedisPart>) -> io::Result<()> {

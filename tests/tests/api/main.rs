@@ -13,6 +13,8 @@ mod load;
 mod operation;
 mod settlements;
 mod stock;
+mod stock_imports;
+mod stock_imports_resumed;
 mod tickets;
 
 use cartgate_tests::client::http;

@@ -117,6 +117,30 @@ fn an_empty_store_has_nothing() {
 }
 
 #[test]
+fn stock_is_read_page_by_page_in_the_order_of_skus() {
+    let skus = ["B", "A", "D", "C"];
+    let commits: Vec<_> = skus.map(sale_without_holds).into();
+    check(&commits, |store| {
+        let page = |after: Option<&str>, limit| {
+            let page = store.stocks_after(after.map(sku).as_ref(), limit).unwrap();
+            page.iter().map(|(sku, row)| (sku.to_string(), row.version)).collect::<Vec<_>>()
+        };
+        let rows = |skus: &[&str]| skus.iter().map(|sku| (sku.to_string(), 1)).collect::<Vec<_>>();
+        assert_eq!(page(None, 3), rows(&["A", "B", "C"]));
+        assert_eq!(page(Some("C"), 3), rows(&["D"]));
+        assert_eq!(page(Some("BB"), 1), rows(&["C"]));
+        assert_eq!(page(Some("D"), 3), []);
+    });
+}
+
+/// Five units of `text` set.
+fn sale_without_holds(text: &str) -> Commit {
+    let entries = entries(5, 1);
+    let row = StockRow { counters: entries[0].after, version: 1, now: UnixMs(1) };
+    Commit { skus: vec![SkuCommit { sku: sku(text), row, entries }], ..Commit::default() }
+}
+
+#[test]
 fn what_was_committed_is_there() {
     check(&[sale("A")], |store| {
         let expected = sale("A");

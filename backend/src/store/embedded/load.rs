@@ -8,14 +8,15 @@ use cartgate_policy::Sku;
 use fjall::Keyspace;
 
 use super::keys::{chunk_key, sku_prefix};
+use super::rows::Rows;
 use super::tables::{Tables, key_and_value};
 use super::window::{Last, Window, Windows};
 use crate::store::encoding::{decode, is_held, parse_id, parse_sku, reservation};
 use crate::store::journal::{end_of, verify_end};
-use crate::store::{Loaded, StockRow, StoreError};
+use crate::store::{Loaded, StoreError};
 
 /// Every SKU's stock in the tables.
-pub(super) fn rows(tables: &Tables) -> Result<HashMap<Sku, StockRow>, StoreError> {
+pub(super) fn rows(tables: &Tables) -> Result<Rows, StoreError> {
     let row = |item| {
         let (key, value) = key_and_value(item)?;
         Ok((parse_sku(&key)?, decode("stock", &value)?))
@@ -27,7 +28,7 @@ pub(super) fn rows(tables: &Tables) -> Result<HashMap<Sku, StockRow>, StoreError
 pub(super) fn load(tables: &Tables, windows: &Windows) -> Result<Loaded, StoreError> {
     let stocks = windows.rows.iter().map(|(sku, row)| (sku.clone(), *row)).collect();
     let mut loaded = Loaded { stocks, ..Loaded::default() };
-    let held = windows.rows.values().map(|row| row.counters.held).sum::<u64>();
+    let held = windows.rows.iter().map(|(_, row)| row.counters.held).sum::<u64>();
     // Holds of many units are fewer than this: then some room is left, for a moment.
     loaded.holds.reserve(usize::try_from(held).unwrap_or_default().min(HOLDS_EXPECTED_MAX));
     each_last(
@@ -115,7 +116,7 @@ fn each_last<K: Clone + Eq + Hash, S: BuildHasher>(
 
 /// Checks that each SKU's last journal entry ends where its stock stands.
 fn verify_journals(tables: &Tables, windows: &Windows) -> Result<(), StoreError> {
-    for (sku, row) in &windows.rows {
+    for (sku, row) in windows.rows.iter() {
         let (version, counters) = journal_end(tables, windows, sku)?;
         verify_end(sku, version, counters, row)?;
     }

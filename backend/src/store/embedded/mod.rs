@@ -46,6 +46,7 @@ mod log;
 mod projection;
 mod read;
 mod record;
+mod rows;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -274,6 +275,14 @@ impl Store for Embedded {
 
     fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError> {
         Ok(self.shared.stock(sku))
+    }
+
+    fn stocks_after(
+        &self,
+        after: Option<&Sku>,
+        limit: usize,
+    ) -> Result<Vec<(Sku, StockRow)>, StoreError> {
+        Ok(self.shared.windows().rows.after(after, limit))
     }
 
     fn reservation(&self, id: CommandId) -> Result<Option<(Sku, Reservation)>, StoreError> {

@@ -12,6 +12,7 @@ use cartgate_policy::Sku;
 
 use super::log::Run;
 use super::record::{Part, Place, read};
+use super::rows::Rows;
 use crate::store::encoding::{EndedKey, decode, is_held, unreadable};
 use crate::store::journal::Entries;
 use crate::store::{StockRow, StoreError};
@@ -21,7 +22,7 @@ use crate::store::{StockRow, StoreError};
 pub(super) struct Windows {
     /// Every SKU's stock, whether it is in the tables or not: whoever asks for anything of a SKU
     /// asks for this first.
-    pub(super) rows: HashMap<Sku, StockRow>,
+    pub(super) rows: Rows,
     /// What the log's active file has.
     pub(super) active: Window,
     /// What the other one has, if it is not in the tables yet.
@@ -97,7 +98,7 @@ pub(super) struct PurchasePlace {
 
 impl Window {
     /// Indexes what the log had when it was opened.
-    pub(super) fn of(run: Run, rows: &mut HashMap<Sku, StockRow>) -> Result<Self, StoreError> {
+    pub(super) fn of(run: Run, rows: &mut Rows) -> Result<Self, StoreError> {
         let mut window = Self { bytes: run.bytes, ..Self::default() };
         window.index(0, rows)?;
         Ok(window)
@@ -126,13 +127,13 @@ impl Window {
         }
     }
 
-    fn take(&mut self, record: &[u8], rows: &mut HashMap<Sku, StockRow>) -> Result<(), StoreError> {
+    fn take(&mut self, record: &[u8], rows: &mut Rows) -> Result<(), StoreError> {
         let at = self.bytes.len();
         self.bytes.extend_from_slice(record);
         self.index(at, rows)
     }
 
-    fn index(&mut self, at: usize, rows: &mut HashMap<Sku, StockRow>) -> Result<(), StoreError> {
+    fn index(&mut self, at: usize, rows: &mut Rows) -> Result<(), StoreError> {
         let bytes = std::mem::take(&mut self.bytes);
         let mut result = Ok(());
         for content in Run::contents(&bytes[at..]) {
@@ -148,12 +149,7 @@ impl Window {
         result
     }
 
-    fn put(
-        &mut self,
-        part: Part,
-        bytes: &[u8],
-        rows: &mut HashMap<Sku, StockRow>,
-    ) -> Result<(), StoreError> {
+    fn put(&mut self, part: Part, bytes: &[u8], rows: &mut Rows) -> Result<(), StoreError> {
         match part {
             Part::Stock { sku, row, chunks } => {
                 let row: StockRow = decode("stock", row.of(bytes))?;
@@ -163,10 +159,7 @@ impl Window {
                 };
                 let chunks =
                     chunks.into_iter().map(chunk).collect::<Result<Vec<_>, StoreError>>()?;
-                match rows.get_mut(&sku) {
-                    Some(stood) => *stood = row,
-                    None => _ = rows.insert(sku.clone(), row),
-                }
+                rows.set(&sku, row);
                 let changed =
                     self.skus.entry(sku).or_insert_with(|| SkuWindow { row, chunks: Vec::new() });
                 changed.row = row;

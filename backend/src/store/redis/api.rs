@@ -43,7 +43,7 @@ impl Api {
         self.durability
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         bucket: u16,
         ask: impl FnOnce(&Keys) -> Ask<T>,

@@ -31,7 +31,7 @@ pub(super) struct Ask<T> {
 }
 
 impl<T> Ask<T> {
-    fn new(
+    pub(super) fn new(
         pipe: Pipeline,
         read: impl FnOnce(&mut Replies) -> Result<T, StoreError> + Send + 'static,
     ) -> Self {

@@ -56,6 +56,11 @@ impl StoreKeys {
         }
     }
 
+    /// How far imports are, and in which order that was written: in one slot.
+    pub(super) fn imports(&self) -> [String; 2] {
+        ["records", "order"].map(|name| format!("{{{}:imports}}:{name}", self.prefix))
+    }
+
     fn named(&self, name: impl Display) -> String {
         format!("{}:{name}", self.prefix)
     }

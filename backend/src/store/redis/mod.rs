@@ -45,7 +45,8 @@
 //! | `tenures`       | stream | a tenure's worker, and the turn that it began after | 100 tenures later     |
 //! | `lost`          | hash   | SKU: version that was committed, version that a failover left | an operator removes it |
 //!
-//! Of the whole store: `cg:store`, a hash of `format`, `buckets`, `secret`; `cg:workers`, a hash of
+//! Of the whole store: `{cg:imports}:records`, a hash of how far imports of stock are (`imports.rs`), and
+//! `{cg:imports}:order`, when that was written, the last 64 of each; `cg:store`, a hash of `format`, `buckets`, `secret`; `cg:workers`, a hash of
 //! workers and their reports, each good for as long as a lease is; `cg:control`, a string, the incarnation
 //! that leads the fleet of edges, until its lease ends; the channels `cg:answers:<process>`,
 //! `cg:control:leader` and `cg:control:<process>`, which keep nothing. What has no end in the table is what the shop itself
@@ -106,8 +107,10 @@ mod breaker;
 mod commit;
 pub mod control;
 mod facts;
+mod imports;
 pub(crate) mod keys;
 mod link;
+mod listing;
 mod load;
 mod past;
 mod post;

@@ -81,7 +81,7 @@ impl Server {
         connection
     }
 
-    pub(super) fn store(&self) -> RedisStore {
+    pub(in crate::store) fn store(&self) -> RedisStore {
         self.store_with(settings())
     }
 

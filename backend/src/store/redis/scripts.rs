@@ -21,10 +21,11 @@ pub(super) static COMMIT: Step = Step::new(include_str!("scripts/commit.lua"));
 pub(super) static COUNT: Step = Step::new(include_str!("scripts/count.lua"));
 pub(super) static REPORT: Step = Step::new(include_str!("scripts/report.lua"));
 pub(super) static LEAD: Step = Step::new(include_str!("scripts/lead.lua"));
+pub(super) static IMPORT: Step = Step::new(include_str!("scripts/import.lua"));
 
 /// All of them: what a server forgets, it forgets together.
-static ALL: [&Step; 9] =
-    [&OPEN, &ACQUIRE, &RENEW, &POST, &POST_SETTLE, &COMMIT, &COUNT, &REPORT, &LEAD];
+static ALL: [&Step; 10] =
+    [&OPEN, &ACQUIRE, &RENEW, &POST, &POST_SETTLE, &COMMIT, &COUNT, &REPORT, &LEAD, &IMPORT];
 
 impl Step {
     const fn new(code: &'static str) -> Self {

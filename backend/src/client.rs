@@ -1,12 +1,14 @@
-//! A running service, as a client sees it.
+//! A running service, as the commands see it that are its clients.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::request::Builder;
 use axum::http::uri::{Scheme, Uri};
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -75,76 +77,103 @@ pub enum ServiceUrlError {
 
 /// What a service answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) etag: Option<String>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) etag: Option<String>,
     /// Its JSON; `null` if there is none.
-    pub(super) body: Value,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// What a problem says, for people.
+    pub(crate) fn said(&self) -> String {
+        format!("{} {}", self.status.as_u16(), problem_text(&self.body))
+    }
+}
+
+/// A problem's title, and what is particular about it.
+pub(crate) fn problem_text(problem: &Value) -> String {
+    let said = ["title", "detail"].map(|member| problem[member].as_str());
+    said.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(super) enum CallError {
+pub enum CallError {
+    /// Nobody answers there.
     #[error("nobody is there ({0})")]
     NotThere(String),
+    /// Somebody does, and the answer was lost.
     #[error("no answer ({0}): whether it was done is not known")]
     NoAnswer(String),
 }
 
 impl ServiceUrl {
     /// Asks the service, on a connection of its own.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
         if_match: Option<&str>,
         body: Option<&Value>,
     ) -> Result<Answer, CallError> {
+        let mut head = self.head(method, path);
+        if let Some(version) = if_match {
+            head = head.header(header::IF_MATCH, version);
+        }
+        if body.is_some() {
+            head = head.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Full::<Bytes>::from(body.map(Value::to_string).unwrap_or_default());
+        let answer = async { read(self.send(head, body).await?).await };
+        let late = |late: time::error::Elapsed| CallError::NoAnswer(late.to_string());
+        time::timeout(ANSWER_WITHIN, answer).await.map_err(late)?
+    }
+
+    /// The head of a request.
+    pub(crate) fn head(&self, method: Method, path: &str) -> Builder {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, &self.authority)
+            .header(header::CONNECTION, "close")
+    }
+
+    /// Sends a request on a connection of its own, and waits for the head of what is answered, which may
+    /// come before all of the body has been sent.
+    pub(crate) async fn send<B>(
+        &self,
+        head: Builder,
+        body: B,
+    ) -> Result<Response<Incoming>, CallError>
+    where
+        B: Body<Data: Send, Error: Into<AnyError>> + Send + 'static,
+    {
         let connect = TcpStream::connect((self.host.as_str(), self.port));
         let stream = match time::timeout(CONNECT_WITHIN, connect).await {
             Ok(stream) => stream.map_err(|error| CallError::NotThere(error.to_string()))?,
             Err(late) => return Err(CallError::NotThere(late.to_string())),
         };
-        let request = self.request(method, path, if_match, body);
-        let request = request.map_err(|error| CallError::NotThere(error.to_string()))?;
-        let no_answer = |error: String| CallError::NoAnswer(error);
-        let answer = time::timeout(ANSWER_WITHIN, exchange(stream, request)).await;
-        answer.map_err(|late| no_answer(late.to_string()))?.map_err(|e| no_answer(e.to_string()))
-    }
-
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        if_match: Option<&str>,
-        body: Option<&Value>,
-    ) -> Result<Request<Full<Bytes>>, axum::http::Error> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.prefix))
-            .header(header::HOST, &self.authority)
-            .header(header::CONNECTION, "close");
-        if let Some(version) = if_match {
-            request = request.header(header::IF_MATCH, version);
-        }
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        request.body(Full::from(body.map(Value::to_string).unwrap_or_default()))
+        let request = head.body(body).map_err(|error| CallError::NotThere(error.to_string()))?;
+        let no_answer = |error: hyper::Error| CallError::NoAnswer(error.to_string());
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
+        // It ends with the answer; what went wrong with it the sender says.
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(no_answer)
     }
 }
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
+/// Any error of a body.
+pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<Answer, AnyError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the answer; what went wrong with it the sender says.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
+/// Reads all of an answer that is not long.
+pub(crate) async fn read(response: Response<Incoming>) -> Result<Answer, CallError> {
     let status = response.status();
     let etag = response.headers().get(header::ETAG);
     let etag = etag.and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| CallError::NoAnswer(error.to_string()))?.to_bytes();
     Ok(Answer { status, etag, body: serde_json::from_slice(&body).unwrap_or_default() })
 }
 

@@ -1,0 +1,93 @@
+//! Records of imports in files, one each, named by digest.
+//!
+//! A record is written beside the old one, synced, and put in its place: whatever happens, one of the
+//! two is there. Only one process has the directory, as it has the store in it.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{ContentDigest, RECORDS_MAX, RunId};
+use crate::store::{Durability, StoreError};
+
+/// A directory of records.
+pub struct Files {
+    directory: PathBuf,
+    durability: Durability,
+}
+
+impl Files {
+    pub(super) fn new(directory: &Path, durability: Durability) -> Self {
+        Self { directory: directory.to_path_buf(), durability }
+    }
+
+    pub(super) fn get(&self, digest: ContentDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        match fs::read(self.path(digest)) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed_to("be read")(error)),
+        }
+    }
+
+    /// Writes a record, or removes it if there are no bytes; unless another run has written it.
+    pub(super) fn put(
+        &self,
+        digest: ContentDigest,
+        after: Option<RunId>,
+        record: &[u8],
+    ) -> Result<bool, StoreError> {
+        let before = self.get(digest)?;
+        if let Some(RunId(run)) = after
+            && !before.as_ref().is_some_and(|before| before.starts_with(&run))
+        {
+            return Ok(false);
+        }
+        let written = match record {
+            [] => fs::remove_file(self.path(digest)),
+            _ => self.write(&self.path(digest), record),
+        };
+        let written = match before {
+            None => written.and_then(|()| self.forget_oldest()),
+            Some(_) => written,
+        };
+        written.map(|()| true).map_err(failed_to("be written"))
+    }
+
+    fn path(&self, digest: ContentDigest) -> PathBuf {
+        self.directory.join(digest.to_string())
+    }
+
+    fn write(&self, path: &Path, record: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        // Imports of other contents are written at the same time.
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(record)?;
+        let is_synced = self.durability == Durability::Disk;
+        if is_synced {
+            file.sync_data()?;
+        }
+        fs::rename(new, path)?;
+        if is_synced {
+            File::open(&self.directory)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn forget_oldest(&self) -> io::Result<()> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let written_at = entry.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            records.push((written_at, entry.path()));
+        }
+        records.sort_unstable();
+        let over = records.len().saturating_sub(RECORDS_MAX);
+        records[..over].iter().try_for_each(|(_, path)| fs::remove_file(path))
+    }
+}
+
+fn failed_to(action: &'static str) -> impl Fn(io::Error) -> StoreError {
+    move |source| StoreError::Database { action, source: Box::new(source) }
+}
