@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::watch;
 
 use super::stock_imports::{Import, lines};
 use super::{SKU, options, post, service};
@@ -75,8 +76,17 @@ async fn each_line_is_applied_once_however_often_the_service_is_killed() {
     let mut resumed_at = Vec::new();
     for _ in 0..6 {
         let answer = import.request(&service).send().await.unwrap();
-        let kill_after = Duration::from_millis(5 + random.below(150));
-        let (told, ()) = tokio::join!(read(answer, |_| {}), async {
+        // Once something more is decided: in the middle of a window, or between two.
+        let (decided, mut is_decided) = watch::channel(0);
+        let wanted = 1 + random.below(3);
+        let kill_after = Duration::from_millis(random.below(80));
+        let heard = move |told: &[Value]| {
+            let progress = told.iter().filter(|line| line["state"] == "progress").count();
+            decided.send_replace(progress as u64);
+        };
+        let (told, ()) = tokio::join!(read(answer, heard), async {
+            // Or all of it is.
+            let _ = is_decided.wait_for(|decided| *decided >= wanted).await;
             tokio::time::sleep(kill_after).await;
             service.process.kill().await.unwrap();
         });
@@ -87,6 +97,7 @@ async fn each_line_is_applied_once_however_often_the_service_is_killed() {
     }
     let told = read(import.request(&service).send().await.unwrap(), |_| {}).await;
     println!("resumed after {resumed_at:?}, {:?}", told[0]);
+    assert!(!resumed_at.is_empty(), "nothing was decided before any kill");
     let end = told.last().unwrap();
     assert_eq!((&end["done"], &end["lines"]), (&json!(true), &json!(ROUNDS * SKUS + 1)), "{end}");
     for (sku, version) in versions(&Shop::at(service.address())).await {
