@@ -19,6 +19,19 @@ const FORMER_MAX: usize = 1_000;
 /// spread evenly.
 const FORMER_OF_PART_MIN: usize = 16;
 
+/// What is asked for a hot item, by the names that clients know, and goes on until it is asked for otherwise;
+/// but for when it ends. Who has asked and why is told anew with each change.
+pub const TERMS: [&str; 8] = [
+    "reserves_per_s",
+    "customer_cap",
+    "opens_at",
+    "closes_at",
+    "limit",
+    "client_limit",
+    "wait_target_ms",
+    "paused",
+];
+
 /// A SKU in the registry of hot items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HotItem {

@@ -1,6 +1,7 @@
 //! What the service counts. Every name and every label value is known here, so that no client can
 //! make a metric: labels never carry a SKU, a customer or an id.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cartgate_ledger::{Command, Outcome, Refusal, UnixMs};
@@ -43,6 +44,7 @@ pub struct Metrics {
     hot_admitted: Counter,
     /// The same by hot item, for those who ask for one.
     pub tally: Tally,
+    telling: Mutex<()>,
     lane_depth: Family<QueueLabels, Gauge>,
     lane_age_ms: Family<LaneLabels, Gauge>,
     fleet_leader: Gauge,
@@ -132,6 +134,7 @@ impl Default for Metrics {
             hot_demand: Counter::default(),
             hot_admitted: Counter::default(),
             tally: Tally::default(),
+            telling: Mutex::default(),
             lane_depth: Family::default(),
             lane_age_ms: Family::default(),
             fleet_leader: Gauge::default(),
@@ -350,6 +353,8 @@ impl Metrics {
 
     /// Everything, in the OpenMetrics text format, with the lanes as they stand.
     pub fn render(&self, lanes: Vec<BucketDepths>) -> String {
+        // One at a time: who comes meanwhile must not find them half told.
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a bucket that cannot be asked nothing is told.
         self.lane_depth.clear();
         self.lane_age_ms.clear();

@@ -57,10 +57,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     // Before the store is touched: a second instance by mistake ends here.
     let socket = bind(config.listen).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    let probed = config
-        .metrics_listen
-        .map(|listen| bind(listen).map_err(|source| ServeError::MetricsListen { listen, source }));
-    let probed = probed.transpose()?;
+    let probed = config.metrics_listen.map(bind_for_probes).transpose()?;
     let mut stop = pin!(stop);
     let app = tokio::select! {
         app = start(config) => app?,
@@ -70,7 +67,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     // Until now callers were refused, for another to answer them: a store may be waited for.
     let listener = socket.listen(BACKLOG).map_err(failed)?;
     tracing::info!(listen = %address, "serving");
-    let _probes = probed.map(|socket| answer_probes(socket, Arc::clone(&app))).transpose()?;
+    let _probes = probed.map(|probed| answer_probes(probed, Arc::clone(&app))).transpose()?;
 
     let stop_or_failure = async {
         tokio::select! {
@@ -95,13 +92,21 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
 /// The most connections of those who ask for metrics.
 const PROBES_MAX: usize = 64;
 
-/// Answers on the operator's own address until it is dropped.
-fn answer_probes(socket: TcpSocket, app: Arc<App>) -> Result<Probes, ServeError> {
-    let at = socket.local_addr();
-    let listener = socket.listen(BACKLOG).map_err(|source| ServeError::MetricsListen {
-        listen: at.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))),
-        source,
-    })?;
+/// The operator's own address, at which nobody is answered yet.
+struct Probed {
+    listen: SocketAddr,
+    socket: TcpSocket,
+}
+
+fn bind_for_probes(listen: SocketAddr) -> Result<Probed, ServeError> {
+    let socket = bind(listen).map_err(|source| ServeError::MetricsListen { listen, source })?;
+    Ok(Probed { listen, socket })
+}
+
+/// Answers there until it is dropped.
+fn answer_probes(Probed { listen, socket }: Probed, app: Arc<App>) -> Result<Probes, ServeError> {
+    let failed = |source| ServeError::MetricsListen { listen, source };
+    let listener = socket.listen(BACKLOG).map_err(failed)?;
     let serve = server::serve(listener, probes(app), PROBES_MAX, pending(), Duration::ZERO);
     Ok(Probes(tokio::spawn(serve).abort_handle()))
 }

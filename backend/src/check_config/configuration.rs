@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cartgate_policy::config::{Config, ConfigError};
-use cartgate_policy::extract::Route;
+use cartgate_policy::extract::{Pattern, Route};
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
@@ -54,6 +54,17 @@ impl<'s> Limited<'s> {
 
     pub(super) fn path(&self) -> &'s str {
         self.place.text_at("path").unwrap_or_default()
+    }
+
+    /// Whether `path` may be one that it limits; in `any_case`, however both are spelt.
+    pub(super) fn may_be(&self, path: &str, any_case: bool) -> bool {
+        let in_case = |text: &str| if any_case { text.to_lowercase() } else { text.to_owned() };
+        let pattern = |text: &str| Pattern::try_from(in_case(text)).ok();
+        match (pattern(self.path()), pattern(path)) {
+            (Some(limited), Some(path)) => limited.covers(&path),
+            // A path that is no pattern, since it has a sign in it that patterns have a use for.
+            _ => true,
+        }
     }
 
     /// The source of its SKU that is of this kind, such as `header`.

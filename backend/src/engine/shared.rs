@@ -248,9 +248,9 @@ impl Shared {
             return Ok(None);
         };
         let own = Stream::Hot(sku.clone());
-        let waiting = self.waiting(bucket).await?;
-        let depth = waiting.into_iter().find(|(stream, ..)| *stream == own);
-        let depth = depth.map_or_else(LaneDepth::default, |(_, depth, age)| reserves(depth, age));
+        let waiting = self.waiting(bucket, |stream| *stream == own).await?;
+        let depth = waiting.first();
+        let depth = depth.map_or_else(LaneDepth::default, |(_, depth, age)| reserves(*depth, *age));
         Ok(Some(HotLaneState { depth, is_open: route == Route::Open }))
     }
 
@@ -259,26 +259,30 @@ impl Shared {
     }
 
     pub(super) async fn depths(&self) -> Vec<BucketDepths> {
-        let all = ask_all(self.buckets(), |bucket| self.waiting(bucket));
+        let all = ask_all(self.buckets(), |bucket| self.waiting(bucket, |_| true));
         let all = all.collect::<Vec<_>>().await;
         let all = self.buckets().all().zip(all);
         // What cannot be asked is left out.
         all.filter_map(|(bucket, depths)| Some(bucket_depths(bucket, depths.ok()?))).collect()
     }
 
-    /// How many commands wait in each of a bucket's streams, and for how many milliseconds the oldest
-    /// of them has.
-    async fn waiting(&self, bucket: u16) -> Result<Vec<(Stream, u64, u64)>, StoreError> {
-        let depths = self.api.depths(bucket).await?;
-        let (busy, mut waiting): (Vec<_>, Vec<_>) =
-            depths.into_iter().map(|(stream, depth)| (stream, depth, 0)).partition(|w| w.1 > 0);
-        if !busy.is_empty() {
-            let streams: Vec<_> = busy.iter().map(|(stream, ..)| stream.clone()).collect();
-            let ages = self.api.ages(bucket, &streams).await?.into_iter();
-            let aged = busy.into_iter().zip(ages);
-            waiting.extend(aged.map(|((s, depth, _), age)| (s, depth, age.unwrap_or_default())));
-        }
-        Ok(waiting)
+    /// How many commands wait in each of a bucket's streams that are `wanted`, and for how many
+    /// milliseconds the oldest of them has.
+    async fn waiting(
+        &self,
+        bucket: u16,
+        wanted: impl Fn(&Stream) -> bool,
+    ) -> Result<Vec<(Stream, u64, u64)>, StoreError> {
+        let mut depths = self.api.depths(bucket).await?;
+        depths.retain(|(stream, _)| wanted(stream));
+        let streams: Vec<_> = depths.iter().map(|(stream, _)| stream.clone()).collect();
+        let ages = match depths.iter().any(|(_, depth)| *depth > 0) {
+            true => self.api.ages(bucket, &streams).await?,
+            false => vec![None; streams.len()],
+        };
+        let waiting = depths.into_iter().zip(ages);
+        let waiting = waiting.map(|((s, depth), age)| (s, depth, age.unwrap_or_default()));
+        Ok(waiting.collect())
     }
 
     /// Whether the store answers; of a cluster any part of it, for that part's callers.

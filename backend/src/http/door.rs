@@ -18,7 +18,7 @@ use super::extract::single;
 use super::openapi::TOKEN;
 use super::refused::Refused;
 use crate::access::{Access, Client, Denied, Scope, Scopes, Shown};
-use crate::clock;
+use crate::clock::Clock;
 
 /// Says that nobody is asked who they are.
 const ACCESS: HeaderName = HeaderName::from_static("cartgate-access");
@@ -38,32 +38,33 @@ enum Opens {
 /// Who may ask which route.
 pub(super) struct Door {
     access: Arc<Access>,
-    /// By method and pattern of the path.
-    routes: HashMap<(Method, String), Opens>,
+    clock: Clock,
+    routes: Routes,
 }
 
+/// By pattern of the path, and method.
+type Routes = HashMap<String, HashMap<Method, Opens>>;
+
 impl Door {
-    pub(super) fn new(access: Arc<Access>, document: &OpenApi) -> Self {
-        Self { access, routes: routes(document) }
+    pub(super) fn new(access: Arc<Access>, clock: Clock, document: &OpenApi) -> Self {
+        Self { access, clock, routes: routes(document) }
     }
 
-    fn opens(&self, method: &Method, path: &str) -> Option<Opens> {
-        // Whoever may read something may ask for its head.
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.routes.get(&(method.clone(), path.to_owned())).copied()
-    }
-
-    /// Who asks, if they may.
+    /// Who asks, if they may; `None`: anybody may.
     fn let_in(&self, request: &Request) -> Result<Option<Client>, Refused> {
         let Some(path) = request.extensions().get::<MatchedPath>() else { return Ok(None) };
-        let wanted = match self.opens(request.method(), path.as_str()) {
+        let methods = self.routes.get(path.as_str());
+        let methods = methods.ok_or_else(|| Refused(Problem::new(ProblemType::NotFound)))?;
+        // Whoever may read something may ask for its head.
+        let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let wanted = match methods.get(method) {
             Some(Opens::Anybody) => return Ok(None),
-            Some(Opens::Scopes(wanted)) => wanted,
-            // Another method than the route has, to which the router says so.
-            None => Scopes::default(),
+            Some(Opens::Scopes(wanted)) => *wanted,
+            // The router says that the route has no such method.
+            None => return self.client(request).map(Some),
         };
         let client = self.client(request)?;
-        if client.scopes.open(wanted) || wanted == Scopes::default() {
+        if client.scopes.open(wanted) {
             return Ok(Some(client));
         }
         let names: Vec<&str> = wanted.iter().map(Scope::name).collect();
@@ -84,16 +85,12 @@ impl Door {
         // Of two, nobody knows which is meant.
         let once = |name| single(request.headers(), name).map_err(|_| Denied::Unknown);
         let (authorization, forwarded) = (once(&header::AUTHORIZATION)?, once(&FORWARDED)?);
-        self.access.client(Shown { authorization, forwarded }, (clock::wall())())
+        self.access.client(Shown { authorization, forwarded }, (self.clock)())
     }
 }
 
 /// Lets in who may ask; in development mode, everybody, and says so.
-pub(super) async fn keep(
-    State(door): State<Arc<Door>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn keep(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     if door.access.is_development() {
         let mut response = next.run(request).await;
         response.headers_mut().insert(ACCESS, HeaderValue::from_static("development"));
@@ -103,7 +100,6 @@ pub(super) async fn keep(
         Ok(client) => {
             if let Some(client) = client {
                 tracing::Span::current().record("client", &*client.name);
-                request.extensions_mut().insert(client);
             }
             next.run(request).await
         }
@@ -121,17 +117,18 @@ pub(super) async fn keep(
 }
 
 /// What the document says of each route.
-fn routes(document: &OpenApi) -> HashMap<(Method, String), Opens> {
+fn routes(document: &OpenApi) -> Routes {
     let document = serde_json::to_value(document).unwrap_or_default();
     let paths = document["paths"].as_object().into_iter().flatten();
-    let all = paths.flat_map(|(path, item)| {
+    let of_path = |(path, item): (&String, &Value)| {
         let operations = item.as_object().into_iter().flatten();
-        operations.filter_map(move |(method, operation)| {
+        let methods = operations.filter_map(|(method, operation)| {
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
-            Some(((method, path.clone()), opens(&operation["security"])?))
-        })
-    });
-    all.collect()
+            Some((method, opens(&operation["security"])?))
+        });
+        (path.clone(), methods.collect())
+    };
+    paths.map(of_path).collect()
 }
 
 /// Each alternative names one scope; `{}` names none.
@@ -148,15 +145,26 @@ fn opens(security: &Value) -> Option<Opens> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
     use super::*;
-    use crate::http;
+    use crate::access::AccessConfig;
+    use crate::access::tokens::Keeper;
+    use crate::{clock, http};
 
     /// The table, route by route: whoever changes one changes it here, too.
     #[test]
     fn each_route_is_opened_by_these_scopes() {
         let mut table: Vec<String> = routes(&http::openapi())
-            .into_iter()
-            .map(|((method, path), opens)| match opens {
+            .iter()
+            .flat_map(|(path, methods)| methods.iter().map(move |route| (path, route)))
+            .map(|(path, (method, opens))| match opens {
                 Opens::Anybody => format!("{path} {method}: anybody"),
                 Opens::Scopes(scopes) => {
                     let names: Vec<_> = scopes.iter().map(Scope::name).collect();
@@ -202,5 +210,26 @@ mod tests {
             assert_eq!(opens(&wrong), None, "{wrong}");
         }
         assert_eq!(opens(&serde_json::json!([{}])), Some(Opens::Anybody));
+    }
+
+    /// Also an administrator does not get to what nobody has written down.
+    #[tokio::test]
+    async fn what_the_document_does_not_have_is_open_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tokens.toml");
+        let token = Keeper::of(&file).create("admin", &[Scope::Admin], None).unwrap();
+        let config = AccessConfig { tokens: Some(file), ..AccessConfig::default() };
+        let access = Arc::new(Access::new(&config).await.unwrap());
+        let door = Arc::new(Door::new(access, clock::wall(), &http::openapi()));
+        let router = Router::new()
+            .route("/hidden", get(async || "here"))
+            .route("/metrics", get(async || "here"))
+            .layer(from_fn_with_state(door, keep));
+        let service = TowerToHyperService::new(router);
+        for (path, expected) in [("/metrics", StatusCode::OK), ("/hidden", StatusCode::NOT_FOUND)] {
+            let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+            let answer = service.call(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), expected, "{path}");
+        }
     }
 }

@@ -184,7 +184,7 @@ pub fn probes(app: Arc<App>) -> Router {
 /// All routes, behind `access`.
 pub fn router(app: Arc<App>, access: Arc<Access>) -> Router {
     let (router, document) = documented().split_for_parts();
-    let door = Arc::new(Door::new(access, &document));
+    let door = Arc::new(Door::new(access, Arc::clone(&app.clock), &document));
     router
         .fallback(async || Refused(Problem::new(ProblemType::NotFound)))
         .method_not_allowed_fallback(async || Refused(Problem::new(ProblemType::MethodNotAllowed)))

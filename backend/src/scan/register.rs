@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::arguments::RegisterArguments;
 use super::report::Report;
 use crate::client::{Answer, CallError, ServiceUrl};
+use crate::hot_items::TERMS;
 use crate::http::Rfc3339;
 
 /// What became of a proposal.
@@ -74,18 +75,6 @@ enum Change {
     Put { body: Value, is_new: bool },
 }
 
-/// The members of an item that stay as they are unless they are asked for anew: a `PUT` replaces all.
-const KEPT: [&str; 8] = [
-    "reserves_per_s",
-    "customer_cap",
-    "opens_at",
-    "closes_at",
-    "limit",
-    "client_limit",
-    "wait_target_ms",
-    "paused",
-];
-
 /// What to do with a SKU of which the service has `before`.
 fn change(before: Option<&Value>, asked: &RegisterArguments, reason: &str, now: UnixMs) -> Change {
     if let Some(before) = before {
@@ -96,7 +85,7 @@ fn change(before: Option<&Value>, asked: &RegisterArguments, reason: &str, now: 
         }
     }
     let kept = |name: &str| before?.get(name).filter(|value| !value.is_null()).cloned();
-    let kept = KEPT.into_iter().filter_map(|name| Some((name.to_owned(), kept(name)?)));
+    let kept = TERMS.into_iter().filter_map(|name| Some((name.to_owned(), kept(name)?)));
     let mut body: Map<String, Value> = kept.collect();
     if let Some(per_second) = asked.limit_per_second {
         let burst = asked.limit_burst.unwrap_or(per_second);

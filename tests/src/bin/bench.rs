@@ -3,6 +3,7 @@
 use std::io;
 
 use cartgate_tests::bench::arguments::Arguments;
+use cartgate_tests::bench::run::Run;
 use cartgate_tests::bench::{
     control, durability, edge, engine, flood, http, import, istio, latency, memory, recovery, redis,
 };
@@ -95,26 +96,25 @@ async fn main() -> io::Result<()> {
         Benchmark::Redis(options) => on_redis(options).await,
         Benchmark::Api(options) => of_api(options).await,
         Benchmark::Edge { arguments, memory: false } => {
-            let mut run = arguments.begin();
-            edge::measure(&mut run).await;
-            arguments.finish(&run, "edge", false)
+            whole(arguments, "edge", edge::measure).await
         }
         Benchmark::Edge { arguments, memory: true } => {
-            let mut run = arguments.begin();
-            edge::measure_memory(&mut run).await;
-            arguments.finish(&run, "edge-memory", false)
+            whole(arguments, "edge-memory", edge::measure_memory).await
         }
-        Benchmark::Control { arguments } => {
-            let mut run = arguments.begin();
-            control::measure(&mut run).await;
-            arguments.finish(&run, "control", false)
-        }
-        Benchmark::Istio { arguments } => {
-            let mut run = arguments.begin();
-            istio::measure(&mut run).await;
-            arguments.finish(&run, "istio", false)
-        }
+        Benchmark::Control { arguments } => whole(arguments, "control", control::measure).await,
+        Benchmark::Istio { arguments } => whole(arguments, "istio", istio::measure).await,
     }
+}
+
+/// A benchmark without parts.
+async fn whole(
+    arguments: Arguments,
+    name: &str,
+    measure: impl AsyncFnOnce(&mut Run),
+) -> io::Result<()> {
+    let mut run = arguments.begin();
+    measure(&mut run).await;
+    arguments.finish(&run, name, false)
 }
 
 async fn of_engine(options: OfEngine<EnginePart>) -> io::Result<()> {

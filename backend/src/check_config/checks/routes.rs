@@ -1,7 +1,5 @@
 //! Can a request reach a service by another spelling of a limited path? And by the one that is limited?
 
-use cartgate_policy::extract::Pattern;
-
 use super::super::configuration::{Limited, Settings};
 use super::super::find::{Filter, Home, World};
 use super::super::place::Place;
@@ -49,17 +47,10 @@ fn for_nothing(limited: &Limited<'_>, routes: &[Place<'_>]) -> Option<Finding> {
 /// Whether a route may send requests that are limited to a service. One that is told by more than a path may.
 fn leads_to(route: &Place<'_>, limited: &Limited<'_>) -> bool {
     let is_any_case = route.at("match.case_sensitive").and_then(|flag| flag.flag()) == Some(false);
-    let in_case = |text: &str| if is_any_case { text.to_lowercase() } else { text.to_owned() };
-    let pattern = |text: &str| Pattern::try_from(in_case(text)).ok();
-    let is_of_path = |path: &str| match (pattern(limited.path()), pattern(path)) {
-        (Some(limited), Some(path)) => limited.covers(&path),
-        // A path that is no pattern, since it has a sign in it that patterns have a use for.
-        _ => true,
-    };
     let names = ["match.prefix", "match.path_separated_prefix"];
     let prefix = names.iter().find_map(|name| route.text_at(name));
     let is_near_enough = match (route.text_at("match.path"), prefix) {
-        (Some(path), _) => is_of_path(path),
+        (Some(path), _) => limited.may_be(path, is_any_case),
         (None, Some(prefix)) => is_near(prefix, limited.path()),
         (None, None) => true,
     };

@@ -8,7 +8,7 @@ use super::super::report::Finding;
 const CHECK: &str = "configuration";
 
 pub(super) fn configuration(filter: &Filter<'_>, _: &World<'_>) -> Vec<Finding> {
-    vec![match &filter.configuration {
+    let finding = match &filter.configuration {
         Configuration::Absent(spot) => absent(filter, spot.clone()),
         Configuration::OtherKind(spot, kind) => other_kind(spot.clone(), kind),
         Configuration::Refused(spot, reason) => {
@@ -16,10 +16,9 @@ pub(super) fn configuration(filter: &Filter<'_>, _: &World<'_>) -> Vec<Finding> 
             let found = format!("the filter does not start: {reason}");
             Finding::bad(CHECK, spot.clone(), found, remedy)
         }
-        Configuration::Read(settings) => {
-            return read(filter, settings);
-        }
-    }]
+        Configuration::Read(settings) => return read(filter, settings),
+    };
+    vec![finding]
 }
 
 /// It starts: for whom is it in shadow, and can another version of it be told from this one?

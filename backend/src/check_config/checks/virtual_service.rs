@@ -1,8 +1,6 @@
 //! In a mesh, do the routes that the filter is switched on for take what it limits, and nothing that looks
 //! like it?
 
-use cartgate_policy::extract::Pattern;
-
 use super::super::configuration::Limited;
 use super::super::find::{Filter, World};
 use super::super::place::Place;
@@ -85,14 +83,9 @@ fn repeats(route: &Place<'_>) -> Option<Finding> {
 
 /// What the filter limits, and no route that it is on for takes.
 fn past(limited: &Limited<'_>, routes: &[Place<'_>]) -> Option<Finding> {
-    let pattern = Pattern::try_from(limited.path().to_owned()).ok()?;
-    let takes = |matched: &Place<'_>| match matched.text_at("uri.exact") {
-        // A path that is no pattern, since it has a sign in it that patterns have a use for.
-        Some(exact) => {
-            Pattern::try_from(exact.to_owned()).map_or(true, |path| pattern.covers(&path))
-        }
-        // A prefix or a regex may.
-        None => true,
+    // A prefix or a regex may.
+    let takes = |matched: &Place<'_>| {
+        matched.text_at("uri.exact").is_none_or(|exact| limited.may_be(exact, false))
     };
     let is_taken = |route: &Place<'_>| {
         let matches = route.items_at("match");

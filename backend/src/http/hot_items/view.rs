@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::request::HotItemRequest;
 use crate::control::ItemView;
-use crate::hot_items::{ChangeKind, HistoryEntry, HotItem, Origin, Reason};
+use crate::hot_items::{ChangeKind, HistoryEntry, HotItem, Origin, Reason, TERMS};
 use crate::http::answer::Rfc3339;
 use crate::http::refused::Refused;
 use crate::lanes::HotLaneState;
@@ -76,26 +76,13 @@ impl HotItemView {
     pub(super) fn amended(&self, patch: &Value) -> Result<HotItemRequest, Refused> {
         let mut terms = serde_json::to_value(self).map_err(Refused::invalid)?;
         if let Some(members) = terms.as_object_mut() {
-            members.retain(|name, _| TERMS.contains(&name.as_str()));
+            let goes_on = |name: &str| TERMS.contains(&name) || name == "expires_at";
+            members.retain(|name, _| goes_on(name));
         }
         json_patch::merge(&mut terms, patch);
         serde_json::from_value(terms).map_err(Refused::invalid)
     }
 }
-
-/// What of it is asked for, and goes on until it is asked for otherwise. Who has asked and why is told anew
-/// with each change.
-const TERMS: [&str; 9] = [
-    "reserves_per_s",
-    "customer_cap",
-    "opens_at",
-    "closes_at",
-    "limit",
-    "client_limit",
-    "wait_target_ms",
-    "paused",
-    "expires_at",
-];
 
 /// How much waits in a hot item's lane, and whether it comes from there by now.
 #[derive(Serialize)]
