@@ -74,6 +74,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
             () = stop => tracing::info!("stopping"),
             () = app.engine.failed() => {}
         }
+        app.begin_to_stop();
     };
     let (router, connections_max) = (router(Arc::clone(&app), access), config.connections_max);
     let stop_within = Duration::from_millis(config.wait_ms) + STOP_GRACE;

@@ -91,6 +91,8 @@ problem_types! {
     StockBelowCommitted, "stock-below-committed", 409, "More than this is already held or sold";
     /// Service: the key came before, with another body (draft-ietf-httpapi-idempotency-key-header).
     IdempotencyKeyReused, "idempotency-key-reused", 422, "This Idempotency-Key belongs to another request";
+    /// Service: the key came before, and its first request is not answered yet (the same draft).
+    InFlight, "in-flight", 409, "The first request with this Idempotency-Key is still being answered";
     /// Service: the SKU is no hot item.
     UnknownHotItem, "unknown-hot-item", 404, "This product is no hot item";
     /// Service: there are as many hot items as there may be, which is `max`.

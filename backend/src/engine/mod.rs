@@ -1,6 +1,7 @@
 //! The reservation engine, as HTTP knows it: with a store of its own, or on one that many processes
 //! share.
 
+mod background;
 mod known;
 mod listing;
 mod shared;
@@ -13,7 +14,8 @@ use cartgate_policy::Sku;
 
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
-    BucketDepths, Buckets, EnqueueError, HotLaneState, Lanes, Level, Standing, State, Waiter,
+    BucketDepths, Buckets, EnqueueError, HotLaneState, InLine, Lanes, Level, Standing, State,
+    Waiter,
 };
 use crate::store::redis::Api;
 use crate::store::{Durability, StockRow, Store, StoreError};
@@ -150,6 +152,21 @@ impl Engine {
         match self {
             Self::Local(local) => Ok(local.store.ticketed(id)?.is_some()),
             Self::Shared(shared) => shared.is_ticketed(id).await,
+        }
+    }
+
+    /// Where a command that a ticket was given for stands in its lane; `None`: it does not wait, or is
+    /// being decided.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn in_line(&self, id: CommandId) -> Result<Option<InLine>, StoreError> {
+        match self {
+            Self::Local(local) => {
+                let ticketed = local.store.ticketed(id)?;
+                Ok(ticketed.and_then(|ticketed| local.lanes.in_line(&ticketed.sku, id)))
+            }
+            Self::Shared(shared) => shared.in_line(id).await,
         }
     }
 

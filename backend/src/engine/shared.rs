@@ -1,45 +1,30 @@
 //! A process's part in an engine on a store that many share.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use cartgate_ledger::{CommandId, JournalEntry, Reservation};
 use cartgate_policy::Sku;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
 
 use super::known::KnownHotItems;
-use super::{HotLaneWork, HotState, HotStock};
-use crate::clock::every;
+use super::{HotLaneWork, HotState, HotStock, background};
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
-    BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, LaneDepth, Later,
-    Level, PostBox, State, Worker,
+    BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, InLine, LaneDepth,
+    LaneSettings, Later, Level, PostBox, State, Worker,
 };
 use crate::metrics::Metrics;
 use crate::store::post::{Post, PostReply};
 use crate::store::redis::{Api, PostError, RedisStore};
 use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream};
 use crate::store::{Durability, StockRow, StoreError};
-use crate::trouble::Trouble;
 use crate::window::Rates;
-
-/// How often those who wait are looked after.
-const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
-
-/// How often it is sent what was counted of hot items.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
-
-/// How often the registry of hot items is read: a request for each bucket.
-const LEARN_EVERY: Duration = Duration::from_millis(500);
 
 /// How many buckets are asked about at once.
 const ASKED_AT_ONCE: usize = 32;
-
-/// How long to wait before listening again when that could not be done.
-const LISTEN_AGAIN: Duration = Duration::from_millis(250);
 
 /// How many entries of answers are read at a time.
 const ANSWERS_MAX: usize = 100;
@@ -51,6 +36,8 @@ pub struct Shared {
     front: Arc<Front>,
     known: Arc<KnownHotItems>,
     hot_items_max: usize,
+    /// What lanes give per second that have no pace of their own.
+    reserves_per_s: Option<NonZeroU32>,
     worker: Mutex<Option<Worker>>,
     tasks: [AbortHandle; 4],
 }
@@ -83,16 +70,13 @@ impl Shared {
         metrics: Arc<Metrics>,
     ) -> Self {
         let api = Arc::new(store.api());
-        let (buckets, hot_items_max) =
-            (Buckets::new(store.buckets()), settings.lanes.hot_items_max);
+        let buckets = Buckets::new(store.buckets());
+        let LaneSettings { hot_items_max, reserves_per_s, .. } = settings.lanes;
         let front = Arc::new(Front::new(buckets, settings, Arc::clone(&api) as Arc<dyn PostBox>));
-        let listening = tokio::spawn(listen(Arc::clone(&api), Arc::clone(&front)));
-        let looking_after = tokio::spawn(look_after(Arc::clone(&front)));
-        let counting = tokio::spawn(send_counts(Arc::clone(&api), buckets, metrics));
         let known = Arc::default();
-        let learning = tokio::spawn(learn(Arc::clone(&api), buckets, Arc::clone(&known)));
-        let tasks = [listening, looking_after, counting, learning].map(|task| task.abort_handle());
-        Self { store, api, front, known, hot_items_max, worker: Mutex::new(worker), tasks }
+        let tasks = background::start(&api, &front, &known, buckets, metrics);
+        let worker = Mutex::new(worker);
+        Self { store, api, front, known, hot_items_max, reserves_per_s, worker, tasks }
     }
 
     pub(super) fn api(&self) -> Arc<Api> {
@@ -134,6 +118,19 @@ impl Shared {
             Some(bucket) => Ok(self.api.ticketed(bucket, id).await?.is_some()),
             None => Ok(false),
         }
+    }
+
+    /// A bucket's own clock tells how long the command has waited.
+    pub(super) async fn in_line(&self, id: CommandId) -> Result<Option<InLine>, StoreError> {
+        let Some(bucket) = self.buckets().of_id(id) else { return Ok(None) };
+        let Some((ticket, sku)) = self.api.ticketed(bucket, id).await? else { return Ok(None) };
+        let stream = self.front.reserve_stream(&sku);
+        let Some(line) = self.api.line(bucket, &stream).await? else { return Ok(None) };
+        let per_s =
+            self.known.of(&sku).and_then(|item| item.reserves_per_s).or(self.reserves_per_s);
+        let age_ms = line.now.0.saturating_sub(ticket.place.entry.ms);
+        let oldest_age_ms = line.now.0.saturating_sub(line.oldest.0);
+        Ok(Some(InLine::by_age(age_ms, line.waiting, oldest_age_ms, per_s)))
     }
 
     pub(super) async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError> {
@@ -319,7 +316,10 @@ fn ask_all<T, F: Future<Output = T>>(
     stream::iter(buckets.all()).map(ask).buffered(ASKED_AT_ONCE)
 }
 
-async fn read_registry(api: &Api, buckets: Buckets) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
+pub(super) async fn read_registry(
+    api: &Api,
+    buckets: Buckets,
+) -> Result<BTreeMap<Sku, HotItem>, StoreError> {
     let all = ask_all(buckets, |bucket| api.hot_items(bucket));
     Ok(all.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
@@ -346,67 +346,4 @@ fn reserves(depth: u64, oldest_age_ms: u64) -> LaneDepth {
 
 fn count(depth: u64) -> usize {
     usize::try_from(depth).unwrap_or(usize::MAX)
-}
-
-/// Hears answers as they are published.
-async fn listen(api: Arc<Api>, front: Arc<Front>) {
-    loop {
-        match api.hear(front.process()).await {
-            Ok(mut hearing) => {
-                while let Some(published) = hearing.next().await {
-                    match published {
-                        Ok(published) => front.hear(published.answers, published.reached),
-                        Err(error) => warn(&error, "a published answer cannot be read"),
-                    }
-                }
-            }
-            Err(error) => warn(&error, "answers cannot be listened to"),
-        }
-        sleep(LISTEN_AGAIN).await;
-    }
-}
-
-fn warn(error: &StoreError, what: &str) {
-    let error: &dyn std::error::Error = error;
-    tracing::warn!(error, "{what}");
-}
-
-async fn look_after(front: Arc<Front>) {
-    let mut ticks = every(LOOK_AFTER_EVERY);
-    loop {
-        ticks.tick().await;
-        front.look_after().await;
-    }
-}
-
-/// Learns what the registry of hot items has.
-async fn learn(api: Arc<Api>, buckets: Buckets, known: Arc<KnownHotItems>) {
-    let mut ticks = every(LEARN_EVERY);
-    let mut trouble = Trouble::new("the registry of hot items cannot be read");
-    loop {
-        ticks.tick().await;
-        let began_at = known.changes();
-        // What was known before counts until it can be read.
-        if let Some(registry) = trouble.tell(read_registry(&api, buckets).await) {
-            known.learn(registry, began_at);
-        }
-    }
-}
-
-/// Adds what this process counts of hot items to what others do.
-async fn send_counts(api: Arc<Api>, buckets: Buckets, metrics: Arc<Metrics>) {
-    let mut ticks = every(COUNT_EVERY);
-    loop {
-        ticks.tick().await;
-        let mut by_bucket = BTreeMap::<u16, Vec<_>>::new();
-        for (sku, counts) in metrics.tally.take() {
-            by_bucket.entry(buckets.of_sku(&sku)).or_default().push((sku, counts));
-        }
-        for (bucket, counts) in by_bucket {
-            if let Err(error) = api.count(bucket, &counts).await {
-                // They are missing then: nothing rests on them.
-                warn(&error, "what was counted of hot items cannot be written");
-            }
-        }
-    }
 }

@@ -38,6 +38,7 @@ mod door;
 mod edges;
 mod extract;
 mod hot_items;
+mod in_flight;
 mod in_stock;
 mod journal;
 mod observe;
@@ -62,7 +63,7 @@ use axum::routing::get;
 use cartgate_ledger::UnixMs;
 use cartgate_policy::SkuForm;
 use cartgate_policy::problem::{Problem, ProblemType};
-
+use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -78,6 +79,7 @@ use crate::store::imports::Records;
 
 pub(crate) use answer::Rfc3339;
 use door::Door;
+use in_flight::InFlight;
 use in_stock::InStock;
 use refused::Refused;
 use stock_imports::Seats;
@@ -95,6 +97,7 @@ pub struct App {
     clock: Clock,
     ids: CommandIds,
     in_stock: InStock,
+    in_flight: InFlight,
     import_records: Records,
     import_seats: Seats,
     /// How SKUs are spelt in requests.
@@ -106,6 +109,7 @@ pub struct App {
     unclaimed_ms: u64,
     /// How long a caller waits before it gets a ticket.
     wait: Duration,
+    stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -120,6 +124,7 @@ impl App {
             control: Arc::new(Control::new(config, &engine, &metrics, &clock)),
             ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
+            in_flight: InFlight::default(),
             import_records,
             import_seats: Seats::default(),
             sku_form: config.sku.clone(),
@@ -127,10 +132,22 @@ impl App {
             hold_ms_max: config.hold_ms_max(),
             unclaimed_ms: config.unclaimed_ms,
             wait: Duration::from_millis(config.wait_ms),
+            stopping: watch::Sender::default(),
             engine,
             metrics,
             clock,
         }
+    }
+
+    /// Whoever would go on for long is to end soon.
+    pub fn begin_to_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits until then.
+    async fn stopping(&self) {
+        // The sender is here.
+        let _ = self.stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
     }
 
     /// The last moment at which somebody waits for what is asked now.

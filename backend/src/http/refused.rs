@@ -156,7 +156,7 @@ pub(super) fn paused(sku: &Sku) -> Refused {
 }
 
 /// A problem that passes: again in 1 to 4 seconds, not all at once.
-fn try_later(problem_type: ProblemType) -> Problem {
+pub(super) fn try_later(problem_type: ProblemType) -> Problem {
     let [byte] = random::bytes();
     Problem::new(problem_type).retry_after_s(1 + u32::from(byte % 4))
 }

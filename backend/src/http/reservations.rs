@@ -86,9 +86,18 @@ pub(super) async fn create(
     drop(document);
     call.check_in_stock(&request.line.sku).await?;
     let (sku, reserve) = request.command(&call.app, key.as_deref());
-    let id = reserve.id;
-    let response = match decide(&call, &sku, reserve, prefer.wait(call.app.wait)).await? {
-        Answer::Ticket => tickets::queued(&call.app, id),
+    let (id, wait) = (reserve.id, prefer.wait(call.app.wait));
+    let in_flight = &call.app.in_flight;
+    let _waits = match reserve.repeatable {
+        true if wait.is_zero() => {
+            in_flight.check(&reserve)?;
+            None
+        }
+        true => Some(in_flight.enter(&reserve)),
+        false => None,
+    };
+    let response = match decide(&call, &sku, reserve, wait).await? {
+        Answer::Ticket => tickets::queued(&call, id).await,
         Answer::Outcome(decided) => outcome(StatusCode::CREATED, &sku, decided)?,
     };
     Ok(prefer.applied(response))

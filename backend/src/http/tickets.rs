@@ -1,15 +1,17 @@
 //! Tickets: what a call that was answered 202 would have answered by now.
 
+mod events;
+
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use cartgate_ledger::CommandId;
+use cartgate_ledger::{CommandId, Reservation};
+use cartgate_policy::Sku;
 use cartgate_policy::problem::{Problem, ProblemType};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::App;
 use super::answer::{json, reservation, set_location, text};
 use super::call::Call;
 use super::extract::IdPath;
@@ -17,7 +19,7 @@ use super::prefer::Prefer;
 use super::refused::Refused;
 
 /// A command that still waits, as clients see it.
-#[derive(Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 struct TicketView {
     #[serde(serialize_with = "text")]
     ticket: CommandId,
@@ -25,6 +27,12 @@ struct TicketView {
     /// How soon after the decision it is to be asked for, in milliseconds: later than that, a hold
     /// that nobody has asked for is back on the shelf.
     claim_within_ms: u64,
+    /// About where it stands in its lane, 1 being the next, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    /// About how long it is until its turn, in milliseconds, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_wait_ms: Option<u64>,
 }
 
 /// `GET /v1/tickets/{id}`
@@ -32,17 +40,25 @@ struct TicketView {
 pub(super) async fn show(
     call: Call,
     prefer: Prefer,
+    headers: HeaderMap,
     IdPath(id): IdPath,
 ) -> Result<Response, Refused> {
+    if events::are_wanted(&headers) {
+        let first = look(&call, id).await?;
+        return Ok(events::of(call, id, first));
+    }
     // Who does not say that it waits is answered at once, as ever.
     let until = Instant::now() + prefer.wait_if_asked(call.app.wait);
     loop {
-        let response = look(&call, id).await?;
+        let found = look(&call, id).await?;
         let rest = until.saturating_duration_since(Instant::now());
-        if response.status() != StatusCode::ACCEPTED || rest.is_zero() {
-            return Ok(prefer.applied(response));
+        if matches!(found, Found::Decided(..)) || rest.is_zero() {
+            return Ok(prefer.applied(found.answer()?));
         }
-        sleep(LOOK_EVERY.min(rest)).await;
+        tokio::select! {
+            () = sleep(LOOK_EVERY.min(rest)) => {}
+            () = call.app.stopping() => return found.answer(),
+        }
     }
 }
 
@@ -50,27 +66,61 @@ pub(super) async fn show(
 /// then, and ten thousand who wait cost what a few thousand orders do.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-async fn look(call: &Call, id: Option<CommandId>) -> Result<Response, Refused> {
+/// What there is to say of a ticket.
+enum Found {
+    /// The command waits.
+    Queued(TicketView),
+    /// It has been decided.
+    Decided(Sku, Reservation),
+}
+
+impl Found {
+    fn answer(&self) -> Result<Response, Refused> {
+        match self {
+            Self::Queued(view) => Ok(accepted(view)),
+            Self::Decided(sku, decided) => reservation(StatusCode::OK, sku, decided),
+        }
+    }
+}
+
+async fn look(call: &Call, id: Option<CommandId>) -> Result<Found, Refused> {
     let unknown = || Refused(Problem::new(ProblemType::UnknownTicket));
     let id = id.ok_or_else(unknown)?;
     // In this order: a command leaves the queue in the same commit that decides it.
     let is_queued = call.app.engine.is_ticketed(id).await?;
     match call.read(id).await? {
         // What went back unclaimed, or was refused for the sale's terms, and waits again.
-        Some((_, before)) if is_queued && before.is_forgone() => Ok(queued(&call.app, id)),
+        Some((_, before)) if is_queued && before.is_forgone() => {
+            Ok(Found::Queued(view(call, id).await))
+        }
         Some((sku, decided)) => match decided.state.refusal((call.app.clock)()) {
             Some(refusal) => Err(Refused::by_ledger(refusal, &sku)),
-            None => reservation(StatusCode::OK, &sku, &decided),
+            None => Ok(Found::Decided(sku, decided)),
         },
-        None if is_queued => Ok(queued(&call.app, id)),
+        None if is_queued => Ok(Found::Queued(view(call, id).await)),
         None => Err(unknown()),
     }
 }
 
 /// 202: the command still waits, and this is the ticket to its outcome.
-pub(super) fn queued(app: &App, id: CommandId) -> Response {
-    let view = TicketView { ticket: id, state: "queued", claim_within_ms: app.unclaimed_ms };
-    let mut response = json(StatusCode::ACCEPTED, &view);
-    set_location(&mut response, format!("/v1/tickets/{id}"));
+pub(super) async fn queued(call: &Call, id: CommandId) -> Response {
+    accepted(&view(call, id).await)
+}
+
+async fn view(call: &Call, id: CommandId) -> TicketView {
+    // Nobody's ticket is worth less because its place cannot be read.
+    let in_line = call.app.engine.in_line(id).await.ok().flatten();
+    TicketView {
+        ticket: id,
+        state: "queued",
+        claim_within_ms: call.app.unclaimed_ms,
+        position: in_line.map(|line| line.position),
+        estimated_wait_ms: in_line.map(|line| line.wait_ms),
+    }
+}
+
+fn accepted(view: &TicketView) -> Response {
+    let mut response = json(StatusCode::ACCEPTED, view);
+    set_location(&mut response, format!("/v1/tickets/{}", view.ticket));
     response
 }

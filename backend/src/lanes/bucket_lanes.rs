@@ -22,6 +22,7 @@ use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
 use super::hot_lane::{HotLane, Phase};
+use super::in_line::InLine;
 use super::lane::{Lane, check_room};
 use super::queued::{Queued, Replies, Reply, Told};
 use super::reserve_queue::{OtherFingerprint, Place, ReserveQueue, ToWrite};
@@ -351,6 +352,21 @@ impl BucketLanes {
     pub(super) fn depths(&self, now: UnixMs) -> (LaneDepth, Vec<(Sku, LaneDepth)>) {
         let hot = self.hot.iter().map(|(sku, hot)| (sku.clone(), hot.depth(now)));
         (self.normal.depth(now), hot.collect())
+    }
+
+    /// Where a reserve command stands, if it waits here.
+    pub(super) fn in_line(&self, sku: &Sku, id: CommandId, now: UnixMs) -> Option<InLine> {
+        let hot = self.hot.get(sku).and_then(|hot| Some((hot, hot.before(id)?)));
+        let (lane, depth, before) = match hot {
+            // What is behind the mark waits for all that is before it.
+            Some((hot, before)) if matches!(hot.phase, Phase::Joining) => {
+                (&hot.lane, hot.depth(now), before + self.normal.reserve.len() as u64)
+            }
+            Some((hot, before)) => (&hot.lane, hot.depth(now), before),
+            None => (&self.normal, self.normal.depth(now), self.normal.reserve.before(id)?),
+        };
+        let waiting = depth.reserve as u64;
+        Some(InLine::of(before, waiting, depth.oldest_age_ms, lane.per_s()))
     }
 
     #[cfg(test)]

@@ -69,6 +69,29 @@ fn promotion_keeps_the_order_and_moves_no_stock() {
     assert!(matches!(outcome(confirm), Ok(Outcome::Settled(_))));
 }
 
+/// Whoever asks where it stands is told of all that comes before it, also while its SKU changes lanes.
+#[test]
+fn the_place_in_line_counts_what_waits_in_the_other_lane() {
+    let mut rig = Rig::new(50, STALLED);
+    let _early = waiters(&rig, 1..=4);
+    rig.turns();
+    let position = |rig: &Rig, n| rig.shared.in_line(&sku(), id(n)).map(|line| line.position);
+    assert_eq!([1, 2, 4].map(|n| position(&rig, n)), [None, Some(1), Some(3)]);
+    rig.change_hot_item(&sku(), Some(item(Some(1_000_000))));
+    let _late = waiters(&rig, 5..=6);
+    assert_eq!([4, 5, 6].map(|n| position(&rig, n)), [Some(3), Some(4), Some(5)]);
+    rig.change_hot_item(&sku(), None);
+    let mut rig = unpaced(rig);
+    assert_eq!([4, 5, 6].map(|n| position(&rig, n)), [None; 3]);
+    // The mark itself is in line, too, while the lane is left.
+    rig.change_hot_item(&sku(), Some(item(Some(1))));
+    let _slow = waiters(&rig, 7..=9);
+    rig.turns();
+    rig.change_hot_item(&sku(), None);
+    let _parked = waiters(&rig, 10..=10);
+    assert_eq!([8, 9, 10].map(|n| position(&rig, n)), [Some(1), Some(2), Some(3)]);
+}
+
 /// Lets the normal lane go on at full speed.
 fn unpaced(mut rig: Rig) -> Rig {
     for mut lanes in rig.shared.each_lanes() {

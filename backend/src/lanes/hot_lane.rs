@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use cartgate_ledger::UnixMs;
+use cartgate_ledger::{CommandId, UnixMs};
 use cartgate_policy::Sku;
 
 use super::LaneDepth;
@@ -76,6 +76,16 @@ impl HotLane {
     pub(super) fn close(mut self) -> (ReserveQueue, VecDeque<Queued>) {
         self.open();
         (self.lane.reserve, self.lane.settle)
+    }
+
+    /// How many places there are before a command that waits here.
+    pub(super) fn before(&self, id: CommandId) -> Option<u64> {
+        let queue = &self.lane.reserve;
+        let parked = || match &self.phase {
+            Phase::Leaving { parked } => Some(queue.len() as u64 + parked.before(id)?),
+            Phase::Joining | Phase::Open => None,
+        };
+        queue.before(id).or_else(parked)
     }
 
     pub(super) fn is_empty(&self) -> bool {

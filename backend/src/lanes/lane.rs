@@ -43,6 +43,11 @@ impl Lane {
         }
     }
 
+    /// How many reserve commands it gives per second; `None`: as many as it can.
+    pub(super) fn per_s(&self) -> Option<NonZeroU32> {
+        self.pacer.per_s()
+    }
+
     /// Takes at most `max` reserve commands, as pacing allows. `is_held` says whether a command's hold
     /// is there already.
     pub(super) fn drain(

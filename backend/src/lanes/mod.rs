@@ -37,6 +37,7 @@ mod hot_lane;
 mod idle;
 #[cfg(test)]
 mod idle_tests;
+mod in_line;
 mod lane;
 mod level;
 mod owner;
@@ -64,7 +65,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use cartgate_ledger::{Command, UnixMs};
+use cartgate_ledger::{Command, CommandId, UnixMs};
 use cartgate_policy::Sku;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -78,6 +79,7 @@ use crate::store::{Store, StoreError};
 pub use board::{HotStock, Standing};
 pub use bucket::Buckets;
 pub use distributed::{Front, FrontSettings, Later, PostBox, Worker};
+pub use in_line::InLine;
 pub use level::Level;
 pub use retention::Retention;
 pub use waiter::{Answer, Waiter};
@@ -232,6 +234,11 @@ impl Lanes {
     /// has none.
     pub fn hot_lane(&self, sku: &Sku) -> Option<HotLaneState> {
         self.shared.hot_lane(sku)
+    }
+
+    /// Where a reserve command stands in its lane; `None`: it does not wait.
+    pub fn in_line(&self, sku: &Sku, id: CommandId) -> Option<InLine> {
+        self.shared.in_line(sku, id)
     }
 
     /// Where the engine stands.

@@ -206,6 +206,11 @@ impl ReserveQueue {
         (before - self.len()) as u64
     }
 
+    /// How many places there are before the command of this id.
+    pub(super) fn before(&self, id: CommandId) -> Option<u64> {
+        self.positions.get(&id)?.checked_sub(self.first)
+    }
+
     /// The command of this id that came last.
     pub(super) fn get_mut(&mut self, id: CommandId) -> Option<&mut Queued> {
         let index = self.positions.get(&id)?.checked_sub(self.first)?;

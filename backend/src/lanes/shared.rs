@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use cartgate_ledger::{Command, Outcome, Reservation};
+use cartgate_ledger::{Command, CommandId, Outcome, Reservation};
 use cartgate_policy::Sku;
 use tokio::sync::oneshot;
 
 use super::board::Board;
 use super::bucket_lanes::BucketLanes;
 use super::idle::Idle;
+use super::in_line::InLine;
 use super::registry::{Verdict, Wanted};
 use super::taken::Change;
 use super::waiter::{Queue, Waiter};
@@ -103,6 +104,10 @@ impl Shared {
 
     pub(super) fn hot_lane(&self, sku: &Sku) -> Option<HotLaneState> {
         self.lanes_of(sku).hot_lane(sku, (self.clock)())
+    }
+
+    pub(super) fn in_line(&self, sku: &Sku, id: CommandId) -> Option<InLine> {
+        self.lanes_of(sku).in_line(sku, id, (self.clock)())
     }
 
     pub(super) fn close(&self) {

@@ -2,7 +2,7 @@
 
 use cartgate_tests::client::http;
 use cartgate_tests::process::eventually;
-use cartgate_tests::{Answer, Order, Shop};
+use cartgate_tests::{Answer, Order, Service, Shop};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ async fn ticket(shop: &Shop, order: &Order) -> Answer {
     let location = format!("/v1/tickets/{}", queued.ticket());
     assert_eq!(queued.header("location"), Some(location.as_str()));
     assert_eq!(queued.body["claim_within_ms"], 3000);
+    assert!(queued.body["position"].as_u64() >= Some(1), "{queued:?}");
     queued
 }
 
@@ -142,4 +143,131 @@ async fn a_caller_waits_as_long_as_it_prefers() {
     assert_eq!(decided.header("preference-applied"), Some("wait=60"));
     let answer = order("wait=60").await;
     assert_eq!((answer.status, answer.header("preference-applied")), (201, Some("wait=60")));
+}
+
+/// A page shows how many are before a shopper, and how long it may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_says_where_it_stands() {
+    let settings = "wait_ms = 60000\nunclaimed_ms = 61000\n[lanes]\nreserves_per_s = 1\n";
+    let (_dir, service, shop) = service(settings).await;
+    let mut queued = Vec::new();
+    for _ in 0..9 {
+        queued.push(order_async(&service, None, 1).await);
+    }
+    let tickets: Vec<_> = queued.iter().filter(|answer| answer.status == 202).collect();
+    assert!(tickets.len() >= 7, "{queued:?}");
+    let last = tickets.last().unwrap();
+    let stands = async || {
+        let ticket = shop.get(&format!("/v1/tickets/{}", last.ticket())).await.unwrap();
+        let [position, wait_ms] =
+            ["position", "estimated_wait_ms"].map(|name| ticket.body[name].as_u64());
+        position.zip(wait_ms)
+    };
+    let (position, wait_ms) = stands().await.unwrap();
+    assert!((2..=9).contains(&position), "{position}");
+    assert_eq!(wait_ms, 1_000 * position, "one a second");
+    let nearer = eventually("its turn comes nearer", || async {
+        stands().await.filter(|(now, _)| *now < position)
+    });
+    assert_eq!(nearer.await.1 % 1_000, 0);
+}
+
+/// An order that does not wait.
+async fn order_async(service: &Service, key: Option<&str>, quantity: u32) -> Answer {
+    let mut request =
+        http().post(service.url("/v1/reservations")).header("prefer", "respond-async");
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let order = json!({"sku": SKU, "quantity": quantity, "customer_id": "somebody"});
+    Answer::to(request.json(&order)).await.unwrap()
+}
+
+/// The events of a ticket, each with its name and data.
+async fn events(service: &Service, ticket: &str) -> Vec<(String, Value)> {
+    let request = http().get(service.url(&format!("/v1/tickets/{ticket}")));
+    let answer = request.header("accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let text = answer.text().await.unwrap();
+    let event = |block: &str| {
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+        let data = serde_json::from_str(field("data: ")?).unwrap();
+        Some((field("event: ")?.to_owned(), data))
+    };
+    text.split("\n\n").filter_map(event).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_s_course_comes_as_events() {
+    let settings = "wait_ms = 60000\nunclaimed_ms = 61000\n[lanes]\nreserves_per_s = 2\n";
+    let (_dir, service, shop) = service(settings).await;
+    let all = Order { quantity: 8, ..Order::one(SKU) };
+    assert_eq!(shop.reserve(&all).await.unwrap().status, 201);
+    let (mut tickets, order) = (Vec::new(), async |units| order_async(&service, None, units).await);
+    for units in [1, 1, 5] {
+        tickets.push(order(units).await.ticket().to_owned());
+    }
+    let [_, held, refused] = &tickets[..] else { unreachable!() };
+    let (held, refused) = tokio::join!(events(&service, held), events(&service, refused));
+    for events in [&held, &refused] {
+        let (last, before) = events.split_last().unwrap();
+        assert_eq!(last.0, "outcome", "{events:?}");
+        assert!(!before.is_empty(), "{events:?}");
+        assert!(before.iter().all(|(name, data)| name == "queued" && data["state"] == "queued"));
+        assert!(before.windows(2).all(|two| two[0].1 != two[1].1), "{events:?}");
+    }
+    assert_eq!(held.last().unwrap().1["state"], "held");
+    let problem = &refused.last().unwrap().1;
+    assert_eq!((&problem["status"], &problem["available"]), (&json!(409), &json!(0)));
+    // There are no events of what there is not.
+    let unknown = http().get(service.url("/v1/tickets/x")).header("accept", "text/event-stream");
+    assert_problem(&Answer::to(unknown).await.unwrap(), 404, "unknown-ticket");
+}
+
+/// Who follows a ticket is no reason to go on, and asks again at the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_the_events_of_a_ticket() {
+    let settings = "wait_ms = 60000\nunclaimed_ms = 61000\n[lanes]\nreserves_per_s = 1\n";
+    let (_dir, mut service, _shop) = service(settings).await;
+    for _ in 0..9 {
+        order_async(&service, None, 1).await;
+    }
+    let last = order_async(&service, None, 1).await.ticket().to_owned();
+    let request = http().get(service.url(&format!("/v1/tickets/{last}")));
+    let mut answer = request.header("accept", "text/event-stream").send().await.unwrap();
+    let first = answer.chunk().await.unwrap().unwrap();
+    assert!(first.starts_with(b"event: queued\n"), "{first:?}");
+    let (stopped, rest) = tokio::join!(service.process.stop(), answer.text());
+    assert!(stopped.unwrap().success());
+    assert!(!rest.unwrap().contains("outcome"));
+}
+
+/// draft-ietf-httpapi-idempotency-key-header: a repeat joins the first if it waits, else it is told that the
+/// first is not answered yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_in_flight_that_does_not_wait_is_told_so() {
+    let settings = "wait_ms = 60000\nunclaimed_ms = 61000\n[lanes]\nreserves_per_s = 1\n";
+    let (_dir, service, shop) = service(settings).await;
+    let key = Order { key: Some("k".to_owned()), quantity: 2, ..Order::one(SKU) };
+    // Some that are before it.
+    for _ in 0..4 {
+        order_async(&service, None, 1).await;
+    }
+    let (first, repeat) = tokio::join!(shop.reserve(&key), async {
+        let told = eventually("the first is in flight", || async {
+            let repeat = order_async(&service, Some("k"), 2).await;
+            (repeat.problem() == "in-flight").then_some(repeat)
+        });
+        let told = told.await;
+        let other = order_async(&service, Some("k"), 1).await;
+        assert_problem(&other, 422, "idempotency-key-reused");
+        assert!(told.header("retry-after").is_some());
+        shop.reserve(&key).await
+    });
+    let (first, repeat) = (first.unwrap(), repeat.unwrap());
+    assert_eq!((first.status, repeat.status), (201, 201));
+    assert_eq!(first.reservation_id(), repeat.reservation_id());
+    let again = order_async(&service, Some("k"), 2).await;
+    assert_eq!((again.status, again.reservation_id()), (201, first.reservation_id()));
 }

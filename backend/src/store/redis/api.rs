@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use cartgate_ledger::{CommandId, JournalEntry, Reservation, UnixMs};
+use cartgate_ledger::{CommandId, JournalEntry, Reservation};
 use cartgate_policy::Sku;
 
 use super::ask::{self, Ask, JournalPage};
 use super::keys::{Keys, StoreKeys, slot};
+use super::line::{self, Line};
 use super::link::{Link, pipeline};
 use super::past::Lost;
 use super::post::{self, PostError};
@@ -16,7 +17,7 @@ use super::reply::Replies;
 use super::scripts;
 use crate::hot_items::{HotItem, HotItemHistory};
 use crate::store::post::{Post, PostReply};
-use crate::store::tenure::{Answer, EntryId, Route, Stream};
+use crate::store::tenure::{Answer, EntryId, Route, Stream, Ticket};
 use crate::store::{Durability, StockRow, StoreError};
 use crate::window::{Counts, Rates, WINDOW_S};
 
@@ -110,7 +111,7 @@ impl Api {
         self.ask(bucket, |keys| ask::reservation(keys, id)).await
     }
 
-    /// Of a command that a ticket was given for and that waits: until when it is good, and its SKU.
+    /// Of a command that a ticket was given for and that waits: the ticket, and its SKU.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -118,9 +119,16 @@ impl Api {
         &self,
         bucket: u16,
         id: CommandId,
-    ) -> Result<Option<(UnixMs, Sku)>, StoreError> {
-        let found = self.ask(bucket, |keys| ask::ticket(keys, id)).await?;
-        Ok(found.map(|(ticket, sku)| (ticket.until, sku)))
+    ) -> Result<Option<(Ticket, Sku)>, StoreError> {
+        self.ask(bucket, |keys| ask::ticket(keys, id)).await
+    }
+
+    /// How one of a bucket's streams stands; `None`: nothing waits in it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn line(&self, bucket: u16, stream: &Stream) -> Result<Option<Line>, StoreError> {
+        self.ask(bucket, |keys| line::ask(keys, stream)).await
     }
 
     /// At most `limit` entries of a SKU's journal, in order, from the one after version `after`.

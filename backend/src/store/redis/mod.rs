@@ -109,6 +109,7 @@ pub mod control;
 mod facts;
 mod imports;
 pub(crate) mod keys;
+mod line;
 mod link;
 mod listing;
 mod load;

@@ -128,6 +128,11 @@ impl Front {
         self.routes(self.buckets.of_sku(sku)).own.contains(sku)
     }
 
+    /// The stream that a SKU's reserve commands go into, as far as this process knows.
+    pub fn reserve_stream(&self, sku: &Sku) -> Stream {
+        self.routes(self.buckets.of_sku(sku)).stream(sku)
+    }
+
     /// Puts a command on its way into its stream, for the caller to wait on. What is told of it has
     /// the level that is noted then.
     pub fn submit(
