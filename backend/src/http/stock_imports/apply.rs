@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use cartgate_ledger::{Command, Outcome, Refusal};
+use cartgate_policy::Sku;
 use tokio::time::sleep;
 
 use super::content::{Window, sku};
@@ -17,6 +18,11 @@ use crate::store::{StockRow, StoreError};
 
 /// How long to wait when all that is left found its lanes full.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// How often a window is tried again, and after how long: ten seconds in all, in which leases of workers
+/// that have died end, and a failover has its time.
+const TRIES_MAX: u32 = 20;
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// How many entries of a journal are looked at together.
 const ENTRIES: usize = 1_000;
@@ -51,12 +57,17 @@ impl Plan {
         undecided: &mut VecDeque<u64>,
     ) -> Result<Self, Ended> {
         let engine = &*call.app.engine;
+        let skus: Vec<_> = window.lines.iter().filter_map(sku).collect();
         if !undecided.is_empty() {
-            until_decided(call, &window.lines).await?;
+            let mut tries = Tries::new(engine);
+            while let Err(error) = until_decided(call, &skus).await {
+                tries.pause_after(error).await?;
+            }
         }
-        let rows = rows(engine, &window.lines).await.map_err(Ended::Store)?;
-        let (mut versions, mut steps) = (Vec::with_capacity(rows.len()), Vec::new());
-        for (line, row) in window.lines.into_iter().zip(rows) {
+        let mut rows = engine.stocks(&skus).await.map_err(Ended::Store)?.into_iter();
+        let (mut versions, mut steps) = (Vec::with_capacity(window.lines.len()), Vec::new());
+        for line in window.lines {
+            let row = sku(&line).and_then(|_| rows.next().flatten());
             let version = row.map_or(0, |row| row.version);
             let before = undecided.pop_front();
             versions.push(before.unwrap_or(version));
@@ -76,6 +87,7 @@ impl Plan {
 
     /// Does it. All commands are under way at once, and decided when this ends, in whatever way.
     pub(super) async fn apply(mut self, call: &Call) -> Result<Vec<Verdict>, Ended> {
+        let mut tries = Tries::new(&call.app.engine);
         loop {
             let mut waiters = Vec::new();
             let (mut are_full, mut failed) = (false, None);
@@ -97,7 +109,11 @@ impl Plan {
                 }
             }
             if let Some(error) = failed {
-                return Err(Ended::Engine(error));
+                tries.pause_after(Ended::Engine(error)).await?;
+                while let Err(error) = self.look_again(call).await {
+                    tries.pause_after(error).await?;
+                }
+                continue;
             }
             if !are_full {
                 return Ok(self.verdicts());
@@ -106,6 +122,27 @@ impl Plan {
                 sleep(AGAIN_AFTER).await;
             }
         }
+    }
+
+    /// Nobody knows what became of the lines that are left: finds out, once the engine decides again.
+    async fn look_again(&mut self, call: &Call) -> Result<(), Ended> {
+        let is_left = |(place, step): (usize, &Step)| match step {
+            Step::Set(wanted) => Some((place, wanted.clone())),
+            Step::Done(_) => None,
+        };
+        let left: Vec<_> = self.steps.iter().enumerate().filter_map(is_left).collect();
+        let skus: Vec<_> = left.iter().map(|(_, wanted)| &wanted.sku).collect();
+        let engine = &*call.app.engine;
+        until_decided(call, &skus).await?;
+        let rows = engine.stocks(&skus).await.map_err(Ended::Store)?;
+        for ((place, wanted), row) in left.into_iter().zip(rows) {
+            let before = self.versions[place];
+            self.steps[place] = match row.map_or(0, |row| row.version) == before {
+                true => Step::of(wanted, row),
+                false => Step::again(engine, wanted, before).await?,
+            };
+        }
+        Ok(())
     }
 
     fn decide(&mut self, place: usize, outcome: Outcome) {
@@ -165,24 +202,31 @@ impl Step {
     }
 }
 
-/// Waits until all is decided that was posted for these lines before, perhaps by a process that died:
+/// Waits until all is decided that was posted for these SKUs before, perhaps by a process that died:
 /// commands come to their turn in order, and these do nothing.
-async fn until_decided(call: &Call, lines: &[Read]) -> Result<(), Ended> {
+async fn until_decided(call: &Call, skus: &[&Sku]) -> Result<(), Ended> {
     let nothing = |sku| Command::Release { id: call.app.ids.fresh(sku) };
-    let submitted = lines.iter().filter_map(sku).map(|sku| call.submit(sku, nothing(sku)));
+    let submitted = skus.iter().map(|sku| call.submit(sku, nothing(sku)));
     // All of them at once, before the first is waited for.
     for waiter in submitted.collect::<Vec<_>>() {
-        match waiter {
-            Ok(waiter) => waiter.outcome().await.map(drop).map_err(Ended::Engine)?,
-            Err(error) => return Err(Ended::Engine(error)),
-        }
+        waiter.map_err(Ended::Engine)?.outcome().await.map_err(Ended::Engine)?;
     }
     Ok(())
 }
 
-/// Where the SKUs of lines stand.
-async fn rows(engine: &Engine, lines: &[Read]) -> Result<Vec<Option<StockRow>>, StoreError> {
-    let skus: Vec<_> = lines.iter().filter_map(sku).collect();
-    let mut rows = engine.stocks(&skus).await?.into_iter();
-    Ok(lines.iter().map(|line| sku(line).and_then(|_| rows.next().flatten())).collect())
+/// How often something is tried again that a shared store's trouble came between. An engine that is of
+/// this process alone does not come back.
+struct Tries(u32);
+
+impl Tries {
+    fn new(engine: &Engine) -> Self {
+        Self(if engine.shared_api().is_some() { TRIES_MAX } else { 0 })
+    }
+
+    /// Waits before the next one, if there is one.
+    async fn pause_after(&mut self, trouble: Ended) -> Result<(), Ended> {
+        self.0 = self.0.checked_sub(1).ok_or(trouble)?;
+        sleep(TRY_AGAIN_AFTER).await;
+        Ok(())
+    }
 }

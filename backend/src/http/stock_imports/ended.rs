@@ -6,7 +6,7 @@ use cartgate_policy::problem::{Problem, ProblemType};
 use thiserror::Error;
 
 use super::wanted::CSV_HEADER;
-use crate::http::refused::Refused;
+use crate::http::refused::{Refused, try_later};
 use crate::lanes::EnqueueError;
 use crate::store::StoreError;
 
@@ -32,6 +32,8 @@ pub(super) enum Ended {
     Digest,
     #[error("a later request goes on with it")]
     TakenOver,
+    #[error("the service is stopping: the same request goes on where this one ends")]
+    Stopping,
     #[error("the engine cannot be reached")]
     Engine(#[source] EnqueueError),
     #[error("the store cannot be used")]
@@ -47,6 +49,7 @@ impl From<Ended> for Refused {
             Ended::Expands { .. } => Type::BodyTooLarge,
             Ended::OtherContent { .. } | Ended::Digest => Type::DigestMismatch,
             Ended::TakenOver => Type::ImportTakenOver,
+            Ended::Stopping => return Self(try_later(Type::Unavailable).detail(ended.to_string())),
             Ended::Engine(error) => return error.into(),
             Ended::Store(error) => return error.into(),
         };

@@ -16,6 +16,7 @@ use super::content::{Content, Window};
 use super::ended::Ended;
 use super::results::Results;
 use super::seats::Taken;
+use crate::http::App;
 use crate::http::call::Call;
 use crate::http::refused::Refused;
 use crate::store::imports::{ContentDigest, Record, RunId};
@@ -61,10 +62,10 @@ impl Import {
     async fn run(&mut self) -> Result<(), Ended> {
         self.resume().await?;
         self.results.send().await?;
-        let mut next = or_taken_over(&self.seat, self.content.window()).await?;
+        let mut next = unless_over(&self.seat, &self.call.app, self.content.window()).await?;
         while let Some(window) = next {
             next = self.apply(window).await?;
-            or_taken_over(&self.seat, self.results.send()).await?;
+            unless_over(&self.seat, &self.call.app, self.results.send()).await?;
         }
         let is_as_said = self.digest.is_none_or(|digest| digest == self.content.digest());
         if is_as_said { Ok(()) } else { Err(Ended::Digest) }
@@ -77,7 +78,7 @@ impl Import {
         let record = records.get(digest).await.map_err(Ended::Store)?.unwrap_or_default();
         let lines = record.lines;
         if lines > 0 {
-            let prefix = or_taken_over(&self.seat, self.content.skip(lines)).await?;
+            let prefix = unless_over(&self.seat, &self.call.app, self.content.skip(lines)).await?;
             if prefix != record.prefix {
                 return Err(Ended::OtherContent { lines });
             }
@@ -96,7 +97,7 @@ impl Import {
         self.record.window = plan.versions.iter().chain(&self.undecided).copied().collect();
         self.note().await?;
         let apply = plan.apply(&self.call);
-        let read = or_taken_over(&self.seat, self.content.window());
+        let read = unless_over(&self.seat, &self.call.app, self.content.window());
         let (verdicts, next) = tokio::join!(apply, read);
         let (record, verdicts) = (&mut self.record, verdicts?);
         self.results.decided(first, &verdicts, &mut record.counts, &mut record.refusals);
@@ -136,14 +137,16 @@ impl Import {
     }
 }
 
-/// Goes on until somebody takes over.
-async fn or_taken_over<T>(
+/// Goes on until somebody takes over, or the service stops.
+async fn unless_over<T>(
     seat: &Taken,
+    app: &App,
     what: impl Future<Output = Result<T, Ended>>,
 ) -> Result<T, Ended> {
     tokio::select! {
         biased;
         done = what => done,
         () = seat.taken_over() => Err(Ended::TakenOver),
+        () = app.stopping() => Err(Ended::Stopping),
     }
 }
