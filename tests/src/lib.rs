@@ -21,6 +21,7 @@ pub mod envoy;
 pub mod filter;
 pub mod flood;
 pub mod http1;
+pub mod issuer;
 pub mod istio;
 pub mod legacy;
 pub mod linear;

@@ -70,6 +70,7 @@ pub struct ServiceOptions {
     under: Vec<String>,
     store: Store,
     roles: Option<&'static str>,
+    trusted: Option<PathBuf>,
 }
 
 impl ServiceOptions {
@@ -85,6 +86,7 @@ impl ServiceOptions {
             under: Vec::new(),
             store: Store::Embedded,
             roles: None,
+            trusted: None,
         }
     }
 
@@ -110,6 +112,12 @@ impl ServiceOptions {
     /// What it does of all that there is to do on a shared store: `api`, `worker`.
     pub fn roles(mut self, roles: &'static str) -> Self {
         self.roles = Some(roles);
+        self
+    }
+
+    /// It trusts this certificate, and none that the system does.
+    pub fn trusting(mut self, certificate: &Path) -> Self {
+        self.trusted = Some(certificate.to_path_buf());
         self
     }
 
@@ -190,6 +198,9 @@ impl ServiceOptions {
             Some(directives) => command.env("RUST_LOG", directives),
             None => command.env_remove("RUST_LOG"),
         };
+        if let Some(certificate) = &self.trusted {
+            command.env("SSL_CERT_FILE", certificate).env_remove("SSL_CERT_DIR");
+        }
         if self.own_group {
             command.process_group(0);
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cartgate_ledger::UnixMs;
 use jsonwebtoken::errors::ErrorKind;
@@ -13,7 +13,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::config::JwtConfig;
+use super::config::{JwtConfig, KeysAt};
+use super::fetched::Fetched;
 use super::watched::Watched;
 use super::{Client, Denied, Scopes};
 
@@ -41,7 +42,7 @@ const LEN_MAX: usize = 8 * 1_024;
 pub(super) struct Jwts {
     issuer: String,
     audience: String,
-    keys: Watched<Keys>,
+    keys: KeySource,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
 }
 
@@ -51,6 +52,21 @@ struct Verified {
     expires_at: UnixMs,
     /// The keys that it was verified with.
     keys: u64,
+}
+
+/// Where its keys come from.
+enum KeySource {
+    File(Watched<Keys>),
+    Url(Fetched<Keys>),
+}
+
+impl KeySource {
+    fn now(&self) -> Result<Arc<Keys>, Denied> {
+        match self {
+            Self::File(watched) => Ok(watched.now()),
+            Self::Url(fetched) => fetched.now().ok_or(Denied::NoKeys),
+        }
+    }
 }
 
 /// An issuer's keys.
@@ -90,18 +106,32 @@ impl Keys {
 }
 
 impl Jwts {
-    pub(super) fn new(config: &JwtConfig) -> Result<Self, KeysError> {
+    pub(super) async fn new(config: &JwtConfig) -> Result<Self, KeysError> {
         let JwtConfig { issuer, audience, keys } = config.clone();
-        let keys = Watched::read(&keys, Keys::parse)?;
+        let keys = match keys {
+            KeysAt::File(path) => KeySource::File(Watched::read(&path, Keys::parse)?),
+            KeysAt::Url(url) => KeySource::Url(Fetched::start(url, Keys::parse).await),
+        };
         Ok(Self { issuer, audience, keys, verified: Mutex::default() })
     }
 
-    /// Who shows this JWT.
-    pub(super) fn client(&self, token: &str, now: UnixMs) -> Result<Client, Denied> {
+    /// Who shows this JWT. If it names a key that there is not, the issuer may have a new one.
+    pub(super) async fn client(&self, token: &str, now: UnixMs) -> Result<Client, Denied> {
+        let client = self.known_client(token, now);
+        match (&client, &self.keys) {
+            (Err(Denied::UnknownKey | Denied::NoKeys), KeySource::Url(fetched)) => {
+                fetched.renew().await;
+                self.known_client(token, now)
+            }
+            _ => client,
+        }
+    }
+
+    fn known_client(&self, token: &str, now: UnixMs) -> Result<Client, Denied> {
         if token.len() > LEN_MAX {
             return Err(Denied::Unknown);
         }
-        let keys = self.keys.now();
+        let keys = self.keys.now()?;
         let hash = Sha256::digest(token.as_bytes()).into();
         let known =
             self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
@@ -131,10 +161,13 @@ impl Jwts {
             return Err(Denied::Unknown);
         }
         let key = match &header.kid {
-            Some(kid) => keys.set.find(kid),
-            None => keys.set.keys.first().filter(|_| keys.set.keys.len() == 1),
+            Some(kid) => keys.set.find(kid).ok_or(Denied::UnknownKey)?,
+            None => match &keys.set.keys[..] {
+                [only] => only,
+                _ => return Err(Denied::Unknown),
+            },
         };
-        let key = key.and_then(|key| DecodingKey::from_jwk(key).ok()).ok_or(Denied::Unknown)?;
+        let key = DecodingKey::from_jwk(key).map_err(|_| Denied::Unknown)?;
         let mut validation = Validation::new(header.alg);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
@@ -189,20 +222,23 @@ mod tests {
         let (own, jwk) = key("a");
         let keys = dir.path().join("keys.json");
         fs::write(&keys, json!({"keys": [jwk, key("b").1]}).to_string()).unwrap();
-        let config =
-            JwtConfig { issuer: "https://id.shop".into(), audience: "cartgate".into(), keys };
-        let jwts = Jwts::new(&config).unwrap();
+        let config = JwtConfig {
+            issuer: "https://id.shop".into(),
+            audience: "cartgate".into(),
+            keys: KeysAt::File(keys),
+        };
+        let jwts = Jwts::new(&config).await.unwrap();
 
         let good = jwt(&own, "a", |_| {});
-        let client = jwts.client(&good, NOW).unwrap();
+        let client = jwts.known_client(&good, NOW).unwrap();
         assert_eq!(&*client.name, "cart-7");
         assert_eq!(client.scopes, [Scope::Reserve, Scope::Read].into_iter().collect());
-        assert_eq!(jwts.client(&good, NOW), Ok(client), "remembered");
+        assert_eq!(jwts.known_client(&good, NOW), Ok(client), "remembered");
         // Also one that is remembered ends.
-        assert_eq!(jwts.client(&good, NOW.plus_ms(60_000)), Err(Denied::Expired));
+        assert_eq!(jwts.known_client(&good, NOW.plus_ms(60_000)), Err(Denied::Expired));
 
         let past = jwt(&own, "a", |claims| claims["exp"] = json!(1_000_000_000));
-        assert_eq!(jwts.client(&past, NOW), Err(Denied::Expired));
+        assert_eq!(jwts.known_client(&past, NOW), Err(Denied::Expired));
         let wrong: [fn(&mut Value); 4] = [
             |claims| claims["iss"] = json!("https://id.other"),
             |claims| claims["aud"] = json!("other"),
@@ -211,23 +247,24 @@ mod tests {
         ];
         for change in wrong {
             let token = jwt(&own, "a", change);
-            assert_eq!(jwts.client(&token, NOW), Err(Denied::Unknown), "{token}");
+            assert_eq!(jwts.known_client(&token, NOW), Err(Denied::Unknown), "{token}");
         }
         // Another's key, under our key's name; a key that there is not; a secret that all know; none.
-        for token in [jwt(&key("a").0, "a", |_| {}), jwt(&own, "b", |_| {}), jwt(&own, "c", |_| {})]
-        {
-            assert_eq!(jwts.client(&token, NOW), Err(Denied::Unknown));
+        for token in [jwt(&key("a").0, "a", |_| {}), jwt(&own, "b", |_| {})] {
+            assert_eq!(jwts.known_client(&token, NOW), Err(Denied::Unknown));
         }
+        let absent = jwt(&own, "c", |_| {});
+        assert_eq!(jwts.known_client(&absent, NOW), Err(Denied::UnknownKey));
         let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!() };
         for alg in ["none", "HS256"] {
             let header = URL_SAFE_NO_PAD.encode(json!({"alg": alg, "kid": "a"}).to_string());
             for signature in [signature, ""] {
                 let token = format!("{header}.{body}.{signature}");
-                assert_eq!(jwts.client(&token, NOW), Err(Denied::Unknown), "{alg}");
+                assert_eq!(jwts.known_client(&token, NOW), Err(Denied::Unknown), "{alg}");
             }
         }
-        assert_eq!(jwts.client(&format!("{header}.{body}."), NOW), Err(Denied::Unknown));
-        assert_eq!(jwts.client(&"x".repeat(LEN_MAX + 1), NOW), Err(Denied::Unknown));
+        assert_eq!(jwts.known_client(&format!("{header}.{body}."), NOW), Err(Denied::Unknown));
+        assert_eq!(jwts.known_client(&"x".repeat(LEN_MAX + 1), NOW), Err(Denied::Unknown));
     }
 
     #[tokio::test]
@@ -239,11 +276,11 @@ mod tests {
         let config = JwtConfig {
             issuer: "https://id.shop".into(),
             audience: "cartgate".into(),
-            keys: keys.clone(),
+            keys: KeysAt::File(keys.clone()),
         };
-        let jwts = Jwts::new(&config).unwrap();
+        let jwts = Jwts::new(&config).await.unwrap();
         let good = jwt(&own, "a", |_| {});
-        let client = jwts.client(&good, NOW).unwrap();
+        let client = jwts.known_client(&good, NOW).unwrap();
         let one = Verified { client, expires_at: NOW, keys: 0 };
         for number in 0..=VERIFIED_MAX as u64 {
             let hash = Sha256::digest(number.to_be_bytes()).into();
@@ -251,10 +288,10 @@ mod tests {
         }
         assert!(jwts.verified.lock().unwrap().len() <= VERIFIED_MAX);
         // An issuer that takes a key out takes back what was signed with it.
-        assert!(jwts.client(&good, NOW).is_ok());
+        assert!(jwts.known_client(&good, NOW).is_ok());
         fs::write(&keys, json!({"keys": [key("z").1]}).to_string()).unwrap();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while jwts.client(&good, NOW).is_ok() {
+        while jwts.known_client(&good, NOW).is_ok() {
             assert!(std::time::Instant::now() < until, "still good");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }

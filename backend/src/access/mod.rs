@@ -4,6 +4,7 @@
 //! has scopes, and each route names those that open it. In development mode everybody may do everything.
 
 mod config;
+mod fetched;
 mod jwt;
 mod mesh;
 mod scope;
@@ -17,7 +18,7 @@ use cartgate_ledger::UnixMs;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use thiserror::Error;
 
-pub use config::{AccessConfig, JwtConfig};
+pub use config::{AccessConfig, JwtConfig, KeysAt, KeysUrlError};
 pub use scope::{Scope, Scopes};
 
 use jwt::{Jwts, KeysError};
@@ -70,6 +71,12 @@ pub enum Denied {
     /// What it shows is not of the kinds that are known.
     #[error("the token is not one of ours, or of the issuer")]
     Unknown,
+    /// It names a key that the issuer does not have.
+    #[error("the token is signed with a key that the issuer does not have")]
+    UnknownKey,
+    /// The issuer's keys are not there, or too old.
+    #[error("the issuer's keys cannot be fetched now")]
+    NoKeys,
     /// It was good once.
     #[error("the token has expired")]
     Expired,
@@ -111,10 +118,13 @@ impl Access {
             (true, false) => None,
             (false, true) => {
                 let tokens = tokens.as_ref().map(|path| Watched::read(path, Tokens::parse));
-                let jwts = jwt.as_ref().map(Jwts::new);
+                let jwts = match jwt {
+                    Some(config) => Some(Jwts::new(config).await.map_err(AccessError::Keys)?),
+                    None => None,
+                };
                 Some(Doors {
                     tokens: tokens.transpose().map_err(AccessError::Tokens)?,
-                    jwts: jwts.transpose().map_err(AccessError::Keys)?,
+                    jwts,
                     mesh: Mesh::new(mesh),
                 })
             }
@@ -138,7 +148,7 @@ impl Access {
     ///
     /// # Errors
     /// Nobody that is known.
-    pub fn client(&self, shown: Shown<'_>, now: UnixMs) -> Result<Client, Denied> {
+    pub async fn client(&self, shown: Shown<'_>, now: UnixMs) -> Result<Client, Denied> {
         let Some(doors) = &self.doors else {
             return Ok(Client { name: "development".into(), scopes: Scopes::all() });
         };
@@ -150,7 +160,7 @@ impl Access {
         let token = bearer(authorization).ok_or(Denied::Missing)?;
         match (&doors.tokens, &doors.jwts) {
             (Some(tokens), _) if tokens::looks_like_one(token) => tokens.now().client(token, now),
-            (_, Some(jwts)) => jwts.client(token, now),
+            (_, Some(jwts)) => jwts.client(token, now).await,
             _ => Err(Denied::Unknown),
         }
     }
@@ -190,7 +200,7 @@ mod tests {
         let development = AccessConfig { development: true, ..AccessConfig::default() };
         let access = Access::new(&development).await.unwrap();
         assert!(access.is_development());
-        assert_eq!(access.client(Shown::default(), UnixMs(0)).unwrap().scopes, Scopes::all());
+        assert_eq!(access.client(Shown::default(), UnixMs(0)).await.unwrap().scopes, Scopes::all());
     }
 
     #[tokio::test]

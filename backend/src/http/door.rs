@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -16,7 +17,7 @@ use utoipa::openapi::OpenApi;
 
 use super::extract::single;
 use super::openapi::TOKEN;
-use super::refused::Refused;
+use super::refused::{Refused, try_later};
 use crate::access::{Access, Client, Denied, Scope, Scopes, Shown};
 use crate::clock::Clock;
 
@@ -51,19 +52,19 @@ impl Door {
     }
 
     /// Who asks, if they may; `None`: anybody may.
-    fn let_in(&self, request: &Request) -> Result<Option<Client>, Refused> {
-        let Some(path) = request.extensions().get::<MatchedPath>() else { return Ok(None) };
+    async fn let_in(&self, request: &Parts) -> Result<Option<Client>, Refused> {
+        let Some(path) = request.extensions.get::<MatchedPath>() else { return Ok(None) };
         let methods = self.routes.get(path.as_str());
         let methods = methods.ok_or_else(|| Refused(Problem::new(ProblemType::NotFound)))?;
         // Whoever may read something may ask for its head.
-        let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
         let wanted = match methods.get(method) {
             Some(Opens::Anybody) => return Ok(None),
             Some(Opens::Scopes(wanted)) => *wanted,
             // The router says that the route has no such method.
-            None => return self.client(request).map(Some),
+            None => return self.client(request).await.map(Some),
         };
-        let client = self.client(request)?;
+        let client = self.client(request).await?;
         if client.scopes.open(wanted) {
             return Ok(Some(client));
         }
@@ -71,21 +72,24 @@ impl Door {
         Err(Refused(Problem::new(ProblemType::InsufficientScope).with("scopes", names)))
     }
 
-    fn client(&self, request: &Request) -> Result<Client, Refused> {
-        self.shown_by(request).map_err(|denied| match self.access.may_try() {
-            true => {
+    async fn client(&self, request: &Parts) -> Result<Client, Refused> {
+        self.shown_by(request).await.map_err(|denied| match denied {
+            Denied::NoKeys => {
+                Refused(try_later(ProblemType::Unavailable).detail(denied.to_string()))
+            }
+            denied if self.access.may_try() => {
                 let problem = Problem::new(ProblemType::Unauthenticated);
                 Refused(problem.detail(denied.to_string()))
             }
-            false => Refused(Problem::new(ProblemType::TooManyAttempts).retry_after_s(1)),
+            _ => Refused(Problem::new(ProblemType::TooManyAttempts).retry_after_s(1)),
         })
     }
 
-    fn shown_by(&self, request: &Request) -> Result<Client, Denied> {
+    async fn shown_by(&self, request: &Parts) -> Result<Client, Denied> {
         // Of two, nobody knows which is meant.
-        let once = |name| single(request.headers(), name).map_err(|_| Denied::Unknown);
+        let once = |name| single(&request.headers, name).map_err(|_| Denied::Unknown);
         let (authorization, forwarded) = (once(&header::AUTHORIZATION)?, once(&FORWARDED)?);
-        self.access.client(Shown { authorization, forwarded }, (self.clock)())
+        self.access.client(Shown { authorization, forwarded }, (self.clock)()).await
     }
 }
 
@@ -96,21 +100,25 @@ pub(super) async fn keep(State(door): State<Arc<Door>>, request: Request, next: 
         response.headers_mut().insert(ACCESS, HeaderValue::from_static("development"));
         return response;
     }
-    match door.let_in(&request) {
+    // A body cannot be shared between threads, and who asks may take a while to know.
+    let (parts, body) = request.into_parts();
+    match door.let_in(&parts).await {
         Ok(client) => {
             if let Some(client) = client {
                 tracing::Span::current().record("client", &*client.name);
             }
-            next.run(request).await
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(refused) => {
             let challenge = match refused.0.problem_type {
-                ProblemType::InsufficientScope => "Bearer error=\"insufficient_scope\"",
-                _ => "Bearer",
+                ProblemType::InsufficientScope => Some("Bearer error=\"insufficient_scope\""),
+                ProblemType::Unauthenticated => Some("Bearer"),
+                _ => None,
             };
             let mut response = refused.into_response();
-            let headers = response.headers_mut();
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            if let Some(challenge) = challenge.map(HeaderValue::from_static) {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
             response
         }
     }

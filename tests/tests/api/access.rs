@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cartgate_tests::client::http;
+use cartgate_tests::issuer::Issuer;
 use cartgate_tests::process::eventually;
 use cartgate_tests::tokens::{self, create};
 use cartgate_tests::{Answer, Service, ServiceOptions, paths};
@@ -117,6 +118,50 @@ async fn a_workload_of_the_mesh_is_known_by_its_sidecar() {
     assert_problem(&ask("/v1/skus/X", &own).await, 403, "insufficient-scope");
     let others = format!("{own},By=x;URI=spiffe://cluster.local/ns/shop/sa/other");
     assert_problem(&ask("/v1/tickets/0", &others).await, 401, "unauthenticated");
+}
+
+/// An issuer changes its keys, and nobody tells the service; while it is away, what it said goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_an_issuer_are_fetched_where_it_publishes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let issuer = Issuer::start(dir.path()).await;
+    let first = issuer.rotate("first");
+    let options = ServiceOptions::new(dir.path()).settings(&issuer.setting("cartgate"));
+    let service = Service::start(&options.trusting(issuer.certificate())).await.unwrap();
+    let ask = async |token: &str| ask(&service, "get", "/v1/skus/X", Some(token)).await;
+    let good = issuer.sign(&first, "cartgate", "stock openid");
+    assert_problem(&ask(&good).await, 404, "unknown-sku");
+    assert_problem(
+        &ask(&issuer.sign(&first, "cartgate", "reserve")).await,
+        403,
+        "insufficient-scope",
+    );
+    assert_problem(&ask(&issuer.sign(&first, "other", "stock")).await, 401, "unauthenticated");
+    assert_eq!(issuer.asked(), 1);
+    let second = issuer.rotate("second");
+    let new = issuer.sign(&second, "cartgate", "stock");
+    let is_known = async || (ask(&new).await.status == 404).then_some(());
+    eventually("the new key to be known", is_known).await;
+    assert_eq!(issuer.asked(), 2, "once, however often it was asked");
+    assert_problem(&ask(&good).await, 401, "unauthenticated");
+    drop(issuer);
+    assert_problem(&ask(&new).await, 404, "unknown-sku");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_its_issuer_waits_for_its_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let issuer = Issuer::start(dir.path()).await;
+    let key = issuer.rotate("first");
+    let good = issuer.sign(&key, "cartgate", "stock");
+    // It answers, but nobody who does not know its certificate believes it.
+    let options = ServiceOptions::new(dir.path()).settings(&issuer.setting("cartgate"));
+    let service = Service::start(&options.trusting(&paths::service().unwrap())).await.unwrap();
+    let refused = ask(&service, "get", "/v1/skus/X", Some(&good)).await;
+    assert_problem(&refused, 503, "unavailable");
+    assert!(refused.header("retry-after").is_some());
+    assert!(service.log().contains("cannot be fetched"), "{}", service.log());
+    assert_eq!(http().get(service.url("/live")).send().await.unwrap().status(), 200);
 }
 
 /// Whoever tries and tries is told to come later; who has a token is not.
