@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::access::AccessConfig;
 use crate::control::config::{DetectionConfig, EdgesConfig};
+use crate::customers::CustomersConfig;
 use crate::lanes::{FrontSettings, LaneSettings, Retention};
 use crate::store::redis::{self, Address};
 use crate::store::{Durability, StoreError};
@@ -70,6 +71,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Who may ask for what.
     pub access: AccessConfig,
+    /// How customers are kept.
+    pub customers: CustomersConfig,
     /// The lanes.
     pub lanes: LanesConfig,
     /// What is remembered of reservations that have ended: `holds_ms`, `refusals_ms`,
@@ -192,6 +195,7 @@ impl Default for Config {
             connections_max: 10_000,
             access: AccessConfig::default(),
             lanes: LanesConfig::default(),
+            customers: CustomersConfig::default(),
             retention: Retention::default(),
             edges: EdgesConfig::default(),
             detection: DetectionConfig::default(),

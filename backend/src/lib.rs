@@ -18,6 +18,7 @@ pub mod clock;
 mod command_id;
 pub mod config;
 pub mod control;
+pub mod customers;
 pub mod doctor;
 pub mod engine;
 mod grouped;

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use crate::access::{Access, AccessError};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Role, StoreUrl};
+use crate::customers::{Customers, CustomersError};
 use crate::engine::{Engine, Shared};
 use crate::http::{App, probes, router, server};
 use crate::lanes::{Lanes, StartError, State, Worker};
@@ -159,12 +160,13 @@ fn files_needed(config: &Config) -> u64 {
 }
 
 async fn start(config: &Config) -> Result<Arc<App>, ServeError> {
+    let customers = Customers::new(&config.customers).map_err(ServeError::Customers)?;
     let (clock, metrics) = (clock::wall(), Arc::new(Metrics::default()));
     let engine = match &config.store {
         None => start_local(config, &clock, &metrics)?,
         Some(url) => start_shared(config, url, &metrics).await?,
     };
-    Ok(Arc::new(App::new(config, engine, metrics, clock)))
+    Ok(Arc::new(App::new(config, engine, customers, metrics, clock)))
 }
 
 fn start_local(
@@ -244,6 +246,9 @@ pub enum ServeError {
     /// Nobody could ask for anything, or a file that says who may cannot be read.
     #[error(transparent)]
     Access(AccessError),
+    /// Customers are to have pseudonyms, and cannot.
+    #[error(transparent)]
+    Customers(CustomersError),
     /// Too few files may be open.
     #[error(
         "connections_max: {connections_max} connections need {needed} open files, and the limit is \

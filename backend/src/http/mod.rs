@@ -73,6 +73,7 @@ use crate::clock::Clock;
 use crate::command_id::CommandIds;
 use crate::config::{CLAIM_GRACE_MS, Config};
 use crate::control::Control;
+use crate::customers::Customers;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::store::imports::Records;
@@ -95,6 +96,7 @@ pub struct App {
     pub control: Arc<Control>,
     metrics: Arc<Metrics>,
     clock: Clock,
+    customers: Customers,
     ids: CommandIds,
     in_stock: InStock,
     in_flight: InFlight,
@@ -114,7 +116,13 @@ pub struct App {
 
 impl App {
     /// Routes work with this engine.
-    pub fn new(config: &Config, engine: Engine, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub fn new(
+        config: &Config,
+        engine: Engine,
+        customers: Customers,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
         let engine = Arc::new(engine);
         let import_records = match engine.shared_api() {
             Some(api) => Records::Shared(api),
@@ -122,6 +130,7 @@ impl App {
         };
         Self {
             control: Arc::new(Control::new(config, &engine, &metrics, &clock)),
+            customers,
             ids: CommandIds::new(engine.buckets(), engine.secret()),
             in_stock: InStock::default(),
             in_flight: InFlight::default(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::Response;
 use cartgate_ledger::{Claim, Command, CommandId, Outcome, Reservation, Reserve};
+use cartgate_policy::Sku;
 use cartgate_policy::document::Document;
 use cartgate_policy::extract::{Line, line_of};
-use cartgate_policy::{Sku, SkuForm};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -28,12 +28,13 @@ const ROUNDS_MAX: usize = 3;
 /// What a reservation is asked for with. SKU and quantity are read by the edge's own reader.
 struct ReservationRequest {
     line: Line,
-    customer_id: Option<Arc<str>>,
+    /// As the store is to know it.
+    customer: Option<Arc<str>>,
 }
 
 impl ReservationRequest {
-    fn read(document: &Document, form: &SkuForm) -> Result<Self, Refused> {
-        let line = line_of(document, form)?;
+    fn read(document: &Document, app: &App) -> Result<Self, Refused> {
+        let line = line_of(document, &app.sku_form)?;
         let customer_id = match document {
             Document::Json(body) => {
                 check_members(body, &["sku", "quantity", "customer_id"])?;
@@ -50,11 +51,11 @@ impl ReservationRequest {
             }
         };
         customer_id.map(|customer| check_name("customer_id", customer)).transpose()?;
-        Ok(Self { line, customer_id: customer_id.map(Into::into) })
+        Ok(Self { line, customer: customer_id.map(|id| app.customers.stored(id)) })
     }
 
     fn command(self, app: &App, key: Option<&str>) -> (Sku, Reserve) {
-        let Self { line: Line { sku, quantity }, customer_id: customer } = self;
+        let Self { line: Line { sku, quantity }, customer } = self;
         let reserve = Reserve {
             id: match key {
                 Some(key) => app.ids.reservation(&sku, customer.as_deref(), key),
@@ -81,7 +82,7 @@ pub(super) async fn create(
     prefer: Prefer,
     DocumentBody(document): DocumentBody,
 ) -> Result<Response, Refused> {
-    let request = ReservationRequest::read(&document, &call.app.sku_form)?;
+    let request = ReservationRequest::read(&document, &call.app)?;
     // Thousands may wait from here on: each with what it needs, and no more.
     drop(document);
     call.check_in_stock(&request.line.sku).await?;

@@ -8,6 +8,7 @@ mod access;
 mod bad_input;
 mod carts;
 mod carts_at_once;
+mod customers;
 mod hot_items;
 mod load;
 mod operation;

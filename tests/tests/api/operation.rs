@@ -31,6 +31,8 @@ async fn a_start_that_cannot_succeed_says_why() {
     };
     let said = start_that_fails("", &["--listen", &taken]).await;
     assert!(said.contains(&format!("listen: {taken} cannot be used")), "{said}");
+    let said = start_that_fails("customers = { pseudonym_key = \"none\" }", &[]).await;
+    assert!(said.contains("customers.pseudonym_key: none cannot be read: make one"), "{said}");
     let said = start_that_fails("wait = 5", &[]).await;
     assert!(said.contains("unknown field `wait`, expected one of `listen`"), "{said}");
     let said = start_that_fails("[lanes]\nbatch_max = 0", &[]).await;

@@ -1,7 +1,5 @@
 //! What a cart is asked for with.
 
-use std::sync::Arc;
-
 use cartgate_ledger::Reserve;
 use cartgate_policy::document::Document;
 use cartgate_policy::extract::line_of;
@@ -21,13 +19,13 @@ const LINES_MAX: usize = 50;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CartBody {
-    customer_id: Option<Arc<str>>,
+    customer_id: Option<Box<str>>,
     lines: Vec<Value>,
 }
 
 /// What a cart is asked for with: each SKU once.
 pub(super) struct CartRequest {
-    customer_id: Option<Arc<str>>,
+    customer_id: Option<Box<str>>,
     lines: Vec<Wish>,
 }
 
@@ -69,7 +67,8 @@ impl CartRequest {
     /// The lines as commands, under ids that `key` gives them.
     pub(super) fn lines(self, app: &App, key: &str) -> Vec<Line> {
         let Self { customer_id, lines } = self;
-        let customer = customer_id.as_deref();
+        let stored = customer_id.map(|id| app.customers.stored(&id));
+        let customer = stored.as_deref();
         let wishes = lines.iter().map(|wish| (&wish.sku, wish.quantity));
         let (fingerprint, claim_by) = (cart_fingerprint(customer, wishes), app.claim_by());
         let line = |Wish { index, sku, quantity }| Line {
@@ -78,7 +77,7 @@ impl CartRequest {
                 id: app.ids.cart_line(&sku, customer, key),
                 fingerprint,
                 repeatable: true,
-                customer: customer_id.clone(),
+                customer: stored.clone(),
                 quantity: quantity.into(),
                 hold_ms: app.hold_ms,
                 claim_by,

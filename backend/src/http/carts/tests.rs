@@ -11,6 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::clock;
 use crate::config::Config;
+use crate::customers::Customers;
 use crate::engine::Engine;
 use crate::http::App;
 use crate::lanes::Lanes;
@@ -32,7 +33,8 @@ async fn call_on(store: Arc<Memory>, a: u64, b: u64) -> Call {
     let metrics = Arc::new(Metrics::default());
     let settings = config.lane_settings();
     let lanes = Lanes::start(store.clone(), settings, clock::wall(), Arc::clone(&metrics)).unwrap();
-    let app = App::new(&config, Engine::local(lanes, store), metrics, clock::wall());
+    let customers = Customers::new(&config.customers).unwrap();
+    let app = App::new(&config, Engine::local(lanes, store), customers, metrics, clock::wall());
     let call = Call::of(Arc::new(app));
     for (name, units) in [("A", a), ("B", b)] {
         let set = Command::Set { units, expected_version: None };
