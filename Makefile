@@ -24,7 +24,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help build run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
     test-browser test-bare-root test-istio test-manifests fuzz bench-engine bench-redis bench-edge bench-edge-memory \
-    bench-control bench-istio bench-smoke \
+    bench-control bench-istio bench-api bench-smoke \
     prerequisites test-prerequisites manifests-prerequisites bench-prerequisites bench-programs \
     wasm wasm-crash envoy ratelimit cargo-deny cargo-fuzz
 
@@ -155,12 +155,16 @@ bench-control: bench-programs ## how soon hot items are noticed and limited at f
 bench-istio: bench-programs ratelimit istio-$(lastword $(ISTIO_VERSIONS)) ## a limit at a mesh's gateway: ours, Istio's own, none; ARGS="--help"
 	@$(call WITH_ISTIO,$(lastword $(ISTIO_VERSIONS))) target/release/bench istio $(ARGS)
 
+bench-api: bench-programs ## stock in bulk; what tokens and traces cost; ARGS="--help"
+	@target/release/bench api $(ARGS)
+
 bench-smoke: bench-programs ratelimit ## each benchmark for a second, so that none rots
 	@target/release/bench engine --smoke
 	@target/release/bench redis --smoke
 	@target/release/bench edge --smoke
 	@target/release/bench edge --memory --smoke
 	@target/release/bench control --smoke
+	@target/release/bench api --smoke
 
 # The parts of the above, none of which does needless work.
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use reqwest::header::AUTHORIZATION;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -15,12 +16,23 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A client of its own, with its own connections. It follows no redirects and asks no proxies.
 pub fn http() -> reqwest::Client {
+    builder().build().unwrap()
+}
+
+/// The same, and it shows a token with each request.
+///
+/// # Panics
+/// The token cannot be sent.
+pub fn showing(token: &str) -> reqwest::Client {
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    builder().default_headers([(AUTHORIZATION, bearer)].into_iter().collect()).build().unwrap()
+}
+
+fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(ANSWER_WITHIN)
-        .build()
-        .unwrap()
 }
 
 /// A connection on which a test says every byte.

@@ -89,6 +89,14 @@ impl Shop {
         Self { client: client::http(), address }
     }
 
+    /// The same, and shows a token with each request.
+    ///
+    /// # Panics
+    /// The token cannot be sent.
+    pub fn showing(token: &str, address: SocketAddr) -> Self {
+        Self { client: client::showing(token), address }
+    }
+
     /// Puts `quantity` units up for sale in all.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::time::{Duration, Instant};
+
 use cartgate_tests::client::exchange;
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Edge, EnvoyConfig, Order, Site};
@@ -12,7 +14,7 @@ const SKU: &str = "TEE-WHITE-M";
 
 /// Request targets that name something shoppers have no business with, or that may be taken for
 /// such by somebody who decodes or normalises them once more.
-const FORBIDDEN: [&str; 62] = [
+const FORBIDDEN: [&str; 65] = [
     "/",
     "/v1",
     "/v1/",
@@ -43,6 +45,9 @@ const FORBIDDEN: [&str; 62] = [
     "/v1/edges",
     "/v1/edges/0000000000000001/reports",
     "/v1/tickets/../edges/0000000000000001/reports",
+    "/v1/backup",
+    "/openapi.json",
+    "/docs",
     "/v1/carts",
     "/v1/carts/",
     "/v1/reservations/../carts",
@@ -125,6 +130,31 @@ async fn shoppers_reach_reservations_and_tickets() {
     });
     assert_eq!(outcome.await.status, 200);
     assert_eq!(front.settle(&queued, "release").await.unwrap().status, 200);
+}
+
+/// Longer than any other call may take, and as they come.
+#[tokio::test(flavor = "multi_thread")]
+async fn shoppers_follow_a_ticket_to_its_end() {
+    let settings = "wait_ms = 20\nunclaimed_ms = 60000\n[lanes]\nreserves_per_s = 1\n";
+    let site = Site::start(settings, EnvoyConfig::shipped().unwrap()).await.unwrap();
+    site.back().set_stock(SKU, 1000).await.unwrap();
+    let mut last = String::new();
+    for _ in 0..19 {
+        let answer = site.front().reserve(&Order::one(SKU)).await.unwrap();
+        assert!([201, 202].contains(&answer.status), "{answer:?}");
+        answer.ticket().clone_into(&mut last);
+    }
+    let began = Instant::now();
+    let url = format!("http://{}/v1/tickets/{last}", site.envoy.address());
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().get(url);
+    let mut answer = request.header("accept", "text/event-stream").send().await.unwrap();
+    let first = answer.chunk().await.unwrap().unwrap();
+    assert!(first.starts_with(b"event: queued\n"), "{first:?}");
+    assert!(began.elapsed() < Duration::from_secs(10), "it was kept back");
+    let rest = answer.text().await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(15), "it shows nothing");
+    let (_, outcome) = rest.split_once("event: outcome\n").expect(&rest);
+    assert!(outcome.contains(r#""state":"held""#), "{outcome}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

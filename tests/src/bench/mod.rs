@@ -13,6 +13,7 @@ pub mod closed;
 pub mod control;
 pub mod conventional;
 pub mod cores;
+pub mod cost;
 pub mod cpu;
 pub mod durability;
 pub mod edge;

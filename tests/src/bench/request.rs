@@ -77,20 +77,25 @@ impl Template {
 
     /// The same, by the name of a host.
     pub fn reservation_at(host: &str, skus: Skus) -> Self {
-        Self::of("POST /v1/reservations", host, skus)
+        Self::of("POST /v1/reservations", host, "", skus)
+    }
+
+    /// The same, with more headers, each a line with its end.
+    pub fn reservation_with(host: &str, headers: &str, skus: Skus) -> Self {
+        Self::of("POST /v1/reservations", host, headers, skus)
     }
 
     /// The same bytes, for the service's empty route.
     pub fn empty_route(address: SocketAddr) -> Self {
-        Self::of("GET /live", &address.to_string(), Skus::Hot)
+        Self::of("GET /live", &address.to_string(), "", Skus::Hot)
     }
 
-    fn of(what: &str, host: &str, skus: Skus) -> Self {
+    fn of(what: &str, host: &str, headers: &str, skus: Skus) -> Self {
         let number = "#".repeat(NUMBER_LEN);
         let sku = format!("SKU-{}", "$".repeat(SKU_LEN));
         let body = format!(r#"{{"sku":"{sku}","quantity":1,"customer_id":"c-{number}"}}"#);
         let text = format!(
-            "{what} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+            "{what} HTTP/1.1\r\nhost: {host}\r\n{headers}content-type: application/json\r\n\
              idempotency-key: k-{number}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );

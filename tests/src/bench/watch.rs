@@ -13,7 +13,15 @@ const PLENTY: u64 = 1_000_000_000;
 /// # Panics
 /// The service does not take it.
 pub async fn fill(service: &Service, sku: u32) {
-    let answer = Shop::at(service.address()).set_stock(&sku_name(sku), PLENTY).await;
+    fill_by(&Shop::at(service.address()), sku).await;
+}
+
+/// The same, by who may.
+///
+/// # Panics
+/// There is no answer, or another.
+pub async fn fill_by(shop: &Shop, sku: u32) {
+    let answer = shop.set_stock(&sku_name(sku), PLENTY).await;
     let answer = answer.expect("an answer");
     assert_eq!(answer.status, 200, "{:?}", answer.body);
 }

@@ -5,7 +5,8 @@ use std::io;
 use cartgate_tests::bench::arguments::Arguments;
 use cartgate_tests::bench::run::Run;
 use cartgate_tests::bench::{
-    control, durability, edge, engine, flood, http, import, istio, latency, memory, recovery, redis,
+    control, cost, durability, edge, engine, flood, http, import, istio, latency, memory, recovery,
+    redis,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -24,7 +25,7 @@ enum Benchmark {
     Engine(OfEngine<EnginePart>),
     /// The engine on Redis, beside one script a reservation and the embedded store
     Redis(OfEngine<RedisPart>),
-    /// What else the service is asked for: stock in bulk
+    /// Stock in bulk; what tokens and traces cost
     Api(OfEngine<ApiPart>),
     /// The filter in Envoy, beside Envoy without it and with what limits elsewhere
     Edge {
@@ -87,6 +88,8 @@ enum RedisPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ApiPart {
     Import,
+    Access,
+    Tracing,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -148,6 +151,12 @@ async fn of_api(options: OfEngine<ApiPart>) -> io::Result<()> {
     let mut run = options.arguments.begin();
     if options.wants(ApiPart::Import) {
         import::measure(&mut run).await;
+    }
+    if options.wants(ApiPart::Access) {
+        cost::of_access(&mut run).await;
+    }
+    if options.wants(ApiPart::Tracing) {
+        cost::of_tracing(&mut run).await;
     }
     options.arguments.finish(&run, "api", !options.only.is_empty())
 }
