@@ -47,6 +47,7 @@ mod reserve_queue;
 mod retention;
 #[cfg(test)]
 mod rig;
+mod seen;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -74,6 +75,7 @@ use crate::clock::Clock;
 use crate::hot_items::{Changed, HotItem, Note};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
+use crate::trace::Trail;
 
 pub use board::{HotStock, Standing};
 pub use bucket::Buckets;
@@ -181,9 +183,9 @@ impl Lanes {
         &self,
         sku: Sku,
         command: Command,
-        request_id: &Arc<str>,
+        trail: Trail,
     ) -> Result<Waiter, EnqueueError> {
-        self.shared.submit(Submission { sku, command, request_id: Arc::clone(request_id) })
+        self.shared.submit(Submission { sku, command, trail })
     }
 
     /// Makes a SKU a hot item, or one no more (`None`), and says what came of it, once that is durable;
@@ -287,7 +289,7 @@ impl Drop for End {
 struct Submission {
     sku: Sku,
     command: Command,
-    request_id: Arc<str>,
+    trail: Trail,
 }
 
 /// How much waits in a lane.

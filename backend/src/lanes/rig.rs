@@ -99,8 +99,8 @@ impl Rig {
     }
 
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
-        let (sku, request_id) = (sku.clone(), "r".into());
-        self.shared.submit(Submission { sku, command, request_id })
+        let (sku, trail) = (sku.clone(), "r".into());
+        self.shared.submit(Submission { sku, command, trail })
     }
 
     pub(super) fn settle(&self, command: Command) -> Waiter {
