@@ -461,7 +461,10 @@ mod tests {
         check("[redis]\nprefix = \"{x}\"", Err("redis.prefix: set it to 1 to 32 letters"));
         check("[redis]\ntimeout_ms = 1", Err("redis.timeout_ms = 1 is out of range"));
         check("buckets = 5000", Err("buckets = 5000 is out of range: set it to 1 up to 4096"));
-        check("[tracing]\nsample = 2", Err("tracing.sample = 2 is out of range: set it to 0 up to 1"));
+        check(
+            "[tracing]\nsample = 2",
+            Err("tracing.sample = 2 is out of range: set it to 0 up to 1"),
+        );
         check("[tracing]\nsample = nan", Err("tracing.sample = NaN is out of range"));
         check("[tracing]\nservice_name = \"\"", Err("tracing.service_name: set it to 1 to 255"));
         check("[tracing]\notlp = \"c:4317\"", Err("no URL of a collector: give http://host:4318"));

@@ -102,7 +102,9 @@ impl Metrics {
             registry: Registry::with_prefix("cartgate"),
             spans,
             requests: Family::default(),
-            request_seconds: Family::new_with_constructor(|| HistogramWithExemplars::new(seconds())),
+            request_seconds: Family::new_with_constructor(
+                || HistogramWithExemplars::new(seconds()),
+            ),
             commands: Family::default(),
             hung_up: Counter::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 14)),

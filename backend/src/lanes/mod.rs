@@ -179,12 +179,7 @@ impl Lanes {
     /// # Errors
     /// There is no room for it, it waits already and asks for something else, or the engine has
     /// stopped.
-    pub fn submit(
-        &self,
-        sku: Sku,
-        command: Command,
-        trail: Trail,
-    ) -> Result<Waiter, EnqueueError> {
+    pub fn submit(&self, sku: Sku, command: Command, trail: Trail) -> Result<Waiter, EnqueueError> {
         self.shared.submit(Submission { sku, command, trail })
     }
 

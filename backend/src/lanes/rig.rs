@@ -158,7 +158,7 @@ pub(super) async fn running(settings: LaneSettings) -> (Arc<Memory>, Lanes) {
 }
 
 pub(super) fn submit(lanes: &Lanes, command: Command) -> Result<Waiter, EnqueueError> {
-    lanes.submit(sku(), command, &"r".into())
+    lanes.submit(sku(), command, "r".into())
 }
 
 pub(super) fn clock(now_ms: &Arc<AtomicU64>) -> Clock {

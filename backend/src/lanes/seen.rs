@@ -26,7 +26,13 @@ pub(super) struct Seen<'a> {
 impl Seen<'_> {
     /// Records how long a command has waited, and how long it took to write what was decided together
     /// with it: so many commands.
-    pub(super) fn record(&self, spans: &Spans, queued: &Queued, outcome: &'static str, count: usize) {
+    pub(super) fn record(
+        &self,
+        spans: &Spans,
+        queued: &Queued,
+        outcome: &'static str,
+        count: usize,
+    ) {
         let Some(sampled) = queued.trail.sampled() else { return };
         let sku = &queued.sku;
         let lane = if self.hot_items.contains_key(sku) { "hot" } else { "normal" };

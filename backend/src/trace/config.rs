@@ -121,9 +121,14 @@ mod tests {
             let url: OtlpUrl = raw.parse().unwrap();
             assert_eq!((url.traces(), url.is_tls()), (traces.to_owned(), raw.contains("https")));
         }
-        for wrong in
-            ["", "collector:4318", "/v1", "grpc://collector:4317", "http://a:b@c", "http://c/?key=x"]
-        {
+        for wrong in [
+            "",
+            "collector:4318",
+            "/v1",
+            "grpc://collector:4317",
+            "http://a:b@c",
+            "http://c/?key=x",
+        ] {
             assert_eq!(wrong.parse::<OtlpUrl>(), Err(OtlpUrlError), "{wrong}");
         }
     }

@@ -7,7 +7,9 @@ use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry::KeyValue;
 use opentelemetry_http::HttpClient;
 use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_otlp::{Protocol, SpanExporter as Otlp, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{
+    Protocol, SpanExporter as Otlp, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::SpanExporter as _;
@@ -126,10 +128,11 @@ fn otlp(url: &OtlpUrl, service_name: &str) -> Result<Otlp, ExportError> {
         .with_timeout(EXPORT_WITHIN);
     let mut exporter = exporter.build().map_err(ExportError::Client)?;
     let instance = format!("{:032x}", u128::from_be_bytes(random::bytes()));
-    let resource = Resource::builder().with_service_name(service_name.to_owned()).with_attributes([
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        KeyValue::new("service.instance.id", instance),
-    ]);
+    let resource =
+        Resource::builder().with_service_name(service_name.to_owned()).with_attributes([
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", instance),
+        ]);
     exporter.set_resource(&resource.build());
     Ok(exporter)
 }

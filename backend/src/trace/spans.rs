@@ -148,7 +148,7 @@ impl Spans {
         self.exported.inc_by(count as u64);
     }
 
-    pub(super) fn count_dropped(&self, reason: &'static str, count: usize) {
+    pub(crate) fn count_dropped(&self, reason: &'static str, count: usize) {
         self.dropped.get_or_create(&DroppedLabels { reason }).inc_by(count as u64);
     }
 
@@ -167,7 +167,12 @@ impl Spans {
     }
 
     /// A span that says nothing yet.
-    fn span(&self, span_context: SpanContext, start_time: SystemTime, end_time: SystemTime) -> SpanData {
+    fn span(
+        &self,
+        span_context: SpanContext,
+        start_time: SystemTime,
+        end_time: SystemTime,
+    ) -> SpanData {
         SpanData {
             span_context,
             parent_span_id: SpanId::INVALID,
