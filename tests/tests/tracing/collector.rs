@@ -17,24 +17,24 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 
 /// A running collector; it ends with the test.
-pub struct Collector {
+pub(crate) struct Collector {
     address: SocketAddr,
     taken: Arc<Mutex<Vec<Bytes>>>,
 }
 
 /// A span as it was exported.
 #[derive(Clone, Debug)]
-pub struct Span {
-    pub name: String,
-    pub trace_id: String,
-    pub id: String,
+pub(crate) struct Span {
+    pub(crate) name: String,
+    pub(crate) trace_id: String,
+    pub(crate) id: String,
     /// Empty: it has none.
-    pub parent: String,
-    pub trace_state: String,
-    pub is_server: bool,
-    pub is_error: bool,
+    pub(crate) parent: String,
+    pub(crate) trace_state: String,
+    pub(crate) is_server: bool,
+    pub(crate) is_error: bool,
     /// When it began and ended, in nanoseconds since the epoch.
-    pub times: (u64, u64),
+    pub(crate) times: (u64, u64),
     /// Its own.
     attributes: Vec<KeyValue>,
     /// Those of the process that it comes from.
@@ -43,12 +43,12 @@ pub struct Span {
 
 impl Span {
     /// An attribute, as text; empty if it has none of that name.
-    pub fn get(&self, name: &str) -> String {
+    pub(crate) fn get(&self, name: &str) -> String {
         text(&self.attributes, name)
     }
 
     /// An attribute of its process.
-    pub fn of_process(&self, name: &str) -> String {
+    pub(crate) fn of_process(&self, name: &str) -> String {
         text(&self.process, name)
     }
 }
@@ -64,7 +64,7 @@ fn text(attributes: &[KeyValue], name: &str) -> String {
 
 impl Collector {
     /// One that takes everything.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let taken = Arc::<Mutex<Vec<Bytes>>>::default();
         let take = async |State(taken): State<Arc<Mutex<Vec<Bytes>>>>, head: HeaderMap, body| {
             assert_eq!(head["content-type"], "application/x-protobuf");
@@ -75,30 +75,30 @@ impl Collector {
     }
 
     /// One that answers nobody.
-    pub async fn start_hanging() -> Self {
+    pub(crate) async fn start_hanging() -> Self {
         let router = Router::new().route("/v1/traces", post(async || pending::<()>().await));
         Self { address: serve(router).await, taken: Arc::default() }
     }
 
     /// Settings that send spans there, and sample so many of those whose callers do not say.
-    pub fn settings(&self, sample: f64) -> String {
+    pub(crate) fn settings(&self, sample: f64) -> String {
         format!("[tracing]\notlp = \"http://{}\"\nsample = {sample:?}\n", self.address)
     }
 
     /// Everything that was sent to it, as it was sent.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.taken.lock().unwrap().concat()
     }
 
     /// All spans that it has.
-    pub fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         let taken = self.taken.lock().unwrap();
         let requests = taken.iter().map(|body| ExportTraceServiceRequest::decode(&**body).unwrap());
         requests.flat_map(|request| request.resource_spans).flat_map(spans).collect()
     }
 
     /// The spans of a trace, when so many are there.
-    pub async fn trace(&self, trace_id: &str, count: usize) -> Vec<Span> {
+    pub(crate) async fn trace(&self, trace_id: &str, count: usize) -> Vec<Span> {
         eventually(&format!("{count} spans of {trace_id}"), || async {
             let mut spans = self.spans();
             spans.retain(|span| span.trace_id == trace_id);
