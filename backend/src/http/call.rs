@@ -49,7 +49,7 @@ impl Call {
                 self.app.metrics.count_demand(sku, (self.app.clock)());
             }
         }
-        let (trail, level) = (self.observed.trail().from_now_on(), self.observed.level());
+        let (trail, level) = (self.observed.trail().enqueued(), self.observed.level());
         self.app.engine.submit(sku.clone(), command, trail, level)
     }
 

@@ -40,7 +40,7 @@ impl Observed {
         let text = given.and_then(|value| value.to_str().ok());
         let under = |id: &str, header: HeaderValue| {
             let span = begun.span.as_ref().map(|span| &span.context);
-            let trail = Trail::new(id.into(), begun.trace_id, span);
+            let trail = Trail::new(id, begun.trace_id, span);
             Self { trail, header, level: Arc::default() }
         };
         match given.zip(text).filter(|(_, id)| (1..=128).contains(&id.len())) {
@@ -116,10 +116,10 @@ pub(super) async fn observe(
     let every_commit = request.uri().path().starts_with("/v1/").then(|| app.engine.durability());
     request.extensions_mut().insert(observed.clone());
     let Begun { trace_id, span: traced, .. } = begun;
-    let request_id = Arc::clone(observed.trail.id());
-    let span = tracing::info_span!("request", request_id = &*request_id, %trace_id, client = Empty);
+    let trail = observed.trail.clone();
+    let span = tracing::info_span!("request", request_id = trail.id(), %trace_id, client = Empty);
     let (started, status) = (Instant::now(), (HUNG_UP, None));
-    let mut seen = Seen { app, started, span, traced, request_id, method, route, status };
+    let mut seen = Seen { app, started, span, trail, traced, method, route, status };
 
     let mut response = next.run(request).instrument(seen.span.clone()).await;
 
@@ -140,9 +140,9 @@ struct Seen {
     app: Arc<App>,
     started: Instant,
     span: Span,
+    trail: Trail,
     /// What traces tell of it, if it is sampled.
     traced: Option<RequestSpan>,
-    request_id: Arc<str>,
     method: &'static str,
     route: Option<MatchedPath>,
     /// With what problem it is, if it is one.
@@ -163,7 +163,7 @@ impl Drop for Seen {
         let (method, route) = (self.method, self.route());
         let problem = status.1.map(ProblemType::slug);
         tracing::debug!(parent: &self.span, method, route, status = status.0, problem, ms, "request ended");
-        let (metrics, request_id) = (&self.app.metrics, &*self.request_id);
+        let (metrics, request_id) = (&self.app.metrics, self.trail.id());
         let trace_id = self.traced.as_ref().map(|span| span.context.trace_id());
         metrics.count_request(method, route, status, elapsed.as_secs_f64(), trace_id);
         if let Some(span) = &self.traced {
