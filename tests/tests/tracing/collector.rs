@@ -1,6 +1,7 @@
 //! A collector that takes OTLP over HTTP, or keeps whoever sends it something waiting.
 
 use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -9,16 +10,21 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
+use axum::serve::Listener;
 use cartgate_tests::process::eventually;
+use cartgate_tests::redis::Certificate;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// A running collector; it ends with the test.
 pub(crate) struct Collector {
     address: SocketAddr,
+    scheme: &'static str,
     taken: Arc<Mutex<Vec<Bytes>>>,
 }
 
@@ -65,24 +71,27 @@ fn text(attributes: &[KeyValue], name: &str) -> String {
 impl Collector {
     /// One that takes everything.
     pub(crate) async fn start() -> Self {
-        let taken = Arc::<Mutex<Vec<Bytes>>>::default();
-        let take = async |State(taken): State<Arc<Mutex<Vec<Bytes>>>>, head: HeaderMap, body| {
-            assert_eq!(head["content-type"], "application/x-protobuf");
-            taken.lock().unwrap().push(body);
-        };
-        let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&taken));
-        Self { address: serve(router).await, taken }
+        let (router, taken) = taking();
+        Self { address: serve(listener().await, router), scheme: "http", taken }
+    }
+
+    /// The same, by TLS.
+    pub(crate) async fn start_tls(certificate: &Certificate) -> Self {
+        let (router, taken) = taking();
+        let acceptor = TlsAcceptor::from(Arc::new(certificate.server()));
+        let listener = TlsListener { acceptor, tcp: listener().await };
+        Self { address: serve(listener, router), scheme: "https", taken }
     }
 
     /// One that answers nobody.
     pub(crate) async fn start_hanging() -> Self {
         let router = Router::new().route("/v1/traces", post(async || pending::<()>().await));
-        Self { address: serve(router).await, taken: Arc::default() }
+        Self { address: serve(listener().await, router), scheme: "http", taken: Arc::default() }
     }
 
     /// Settings that send spans there, and sample so many of those whose callers do not say.
     pub(crate) fn settings(&self, sample: f64) -> String {
-        format!("[tracing]\notlp = \"http://{}\"\nsample = {sample:?}\n", self.address)
+        format!("[tracing]\notlp = \"{}://{}\"\nsample = {sample:?}\n", self.scheme, self.address)
     }
 
     /// Everything that was sent to it, as it was sent.
@@ -109,11 +118,47 @@ impl Collector {
     }
 }
 
-async fn serve(router: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// What takes spans, and what it has taken.
+fn taking() -> (Router, Arc<Mutex<Vec<Bytes>>>) {
+    let taken = Arc::<Mutex<Vec<Bytes>>>::default();
+    let take = async |State(taken): State<Arc<Mutex<Vec<Bytes>>>>, head: HeaderMap, body| {
+        assert_eq!(head["content-type"], "application/x-protobuf");
+        taken.lock().unwrap().push(body);
+    };
+    (Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&taken)), taken)
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+fn serve(listener: impl Listener<Addr = SocketAddr>, router: Router) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
+}
+
+struct TlsListener {
+    acceptor: TlsAcceptor,
+    tcp: TcpListener,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.tcp).await;
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
 }
 
 fn spans(

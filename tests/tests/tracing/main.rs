@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cartgate_tests::client::http;
 use cartgate_tests::process::eventually;
-use cartgate_tests::redis::{Redis, RedisOptions};
+use cartgate_tests::redis::{Certificate, Redis, RedisOptions};
 use cartgate_tests::{Answer, Order, Service, ServiceOptions, Shop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -199,6 +199,21 @@ async fn what_is_sampled_last_is_exported_before_the_end() {
     assert_eq!(order(&service, 1, &[("traceparent", &parent("01"))]).await.status, 201);
     assert!(service.process.stop().await.unwrap().success());
     assert_eq!(collector.spans().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_may_be_reached_by_tls() {
+    let (certificate, dir) = (Certificate::new(), tempfile::tempdir().unwrap());
+    let collector = Collector::start_tls(&certificate).await;
+    let trusted = dir.path().join("authority.pem");
+    std::fs::write(&trusted, certificate.authority_pem()).unwrap();
+    let settings = collector.settings(0.0);
+    let options = ServiceOptions::new(dir.path()).settings(&settings);
+    let trust = format!("SSL_CERT_FILE={}", trusted.display());
+    let service = Service::start(&options.under(&["env", &trust])).await.unwrap();
+    assert_eq!(Shop::at(service.address()).set_stock(SKU, 10).await.unwrap().status, 200);
+    assert_eq!(order(&service, 1, &[("traceparent", &parent("01"))]).await.status, 201);
+    collector.trace(TRACE, 3).await;
 }
 
 /// The answer does not wait for a collector, whatever that does, and the service does not wait for long.
