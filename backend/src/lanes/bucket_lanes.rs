@@ -196,7 +196,7 @@ impl BucketLanes {
             sku: ticketed.sku,
             ticketed_until: Some(ticketed.reserve.claim_by),
             command: Command::Reserve(ticketed.reserve),
-            trail: Trail::read(&ticketed.request_id, ticketed.enqueued_at),
+            trail: Trail::read(ticketed.request_id.into(), ticketed.enqueued_at),
             enqueued_at: ticketed.enqueued_at,
             was_taken: false,
             replies: Replies::default(),

@@ -89,12 +89,15 @@ impl Trail {
     }
 
     /// Reads back what [`Trail::to_text`] has written, of a command that has waited since `waits_since`.
-    pub(crate) fn read(text: &str, waits_since: UnixMs) -> Self {
-        let mut lines = text.splitn(3, '\n');
-        let id = lines.next().unwrap_or_default();
-        let parent = lines.next().and_then(|line| Parent::parse(line.as_bytes()));
-        let Some(Parent { trace_id, span_id, .. }) = parent else { return id.into() };
-        let state = lines.next().map(parse_state).unwrap_or_default();
+    pub(crate) fn read(text: Arc<str>, waits_since: UnixMs) -> Self {
+        let Some((id, parent)) = text.split_once('\n') else {
+            return Self::of(text, TraceId::INVALID, None);
+        };
+        let (parent, state) = parent.split_once('\n').unwrap_or((parent, ""));
+        let Some(Parent { trace_id, span_id, .. }) = Parent::parse(parent.as_bytes()) else {
+            return id.into();
+        };
+        let state = parse_state(state);
         let span = SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, true, state);
         let since = UNIX_EPOCH + Duration::from_millis(waits_since.0);
         Self::of(id.into(), trace_id, Some(Sampled { parent: span, since }))
@@ -118,7 +121,7 @@ mod tests {
     fn a_sampled_trail_is_read_as_it_is_written() {
         for state in ["", "vendor=value,other=thing"] {
             let trail = Trail::new("order 7", TRACE, Some(&span(state)));
-            let read = Trail::read(&trail.to_text(), UnixMs(1_500));
+            let read = Trail::read(trail.to_text(), UnixMs(1_500));
             assert_eq!((read.id(), read.trace_id()), ("order 7", Some(TRACE)));
             let Sampled { parent, since } = read.sampled().unwrap();
             assert_eq!(parent.span_id(), SpanId::from_bytes([9; 8]));
@@ -139,7 +142,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_of_no_trace() {
         for text in ["order 7", "order 7\n", "order 7\n00-x", "order 7\n\na=1"] {
-            let read = Trail::read(text, UnixMs(0));
+            let read = Trail::read(text.into(), UnixMs(0));
             assert_eq!((read.id(), read.trace_id()), ("order 7", None));
             assert!(read.sampled().is_none());
         }

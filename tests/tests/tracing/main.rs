@@ -165,6 +165,36 @@ async fn a_trace_goes_on_in_the_worker() {
     assert_eq!(collector.spans().len(), 3);
 }
 
+/// A command that a ticket was given for keeps its trace, as it keeps its place, in the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_after_a_restart() {
+    let collector = Collector::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = collector.settings(0.0);
+    let options = ServiceOptions::new(dir.path()).settings(&settings);
+    let mut before = Service::start(&options).await.unwrap();
+    let shop = Shop::at(before.address());
+    assert_eq!(shop.set_stock(SKU, 10).await.unwrap().status, 200);
+    assert_eq!(shop.promote(SKU, Some(1)).await.unwrap().status, 201);
+    // Those in front of it take a second each, but the first.
+    for number in 0..6 {
+        let ahead = order(&before, 1, &[("prefer", "respond-async")]).await;
+        assert!(ahead.status == 202 || number == 0, "{ahead:?}");
+    }
+    let sampled = parent("01");
+    let headers = [("traceparent", &*sampled), ("prefer", "respond-async")];
+    assert_eq!(order(&before, 1, &headers).await.status, 202);
+    assert!(before.process.stop().await.unwrap().success());
+    assert_eq!(collector.spans().len(), 1, "it is not decided yet");
+    let _after = Service::start(&options).await.unwrap();
+    let spans = collector.trace(TRACE, 3).await;
+    let (request, lane) = (named(&spans, "POST /v1/reservations"), named(&spans, "lane"));
+    assert_eq!((&lane.parent, &*lane.get("cartgate.lane")), (&request.id, "hot"));
+    let instance = |span: &Span| span.of_process("service.instance.id");
+    assert_ne!(instance(request), instance(lane));
+    assert!(lane.times.1 - lane.times.0 > 1_000_000_000, "{lane:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_no_caller_or_a_malformed_one_begins_a_trace() {
     let collector = Collector::start().await;

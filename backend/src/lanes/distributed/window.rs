@@ -199,7 +199,7 @@ impl Window {
             seq,
             sku,
             command,
-            trail: Trail::read(&request_id, at),
+            trail: Trail::read(request_id, at),
             enqueued_at: at,
             ticketed_until: None,
             was_taken: false,
