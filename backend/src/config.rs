@@ -19,6 +19,7 @@ use crate::customers::CustomersConfig;
 use crate::lanes::{FrontSettings, LaneSettings, Retention};
 use crate::store::redis::{self, Address};
 use crate::store::{Durability, StoreError};
+use crate::trace::TracingConfig;
 
 /// The service's configuration. Every field has a default; a field that is not here is an error.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -82,6 +83,8 @@ pub struct Config {
     pub edges: EdgesConfig,
     /// When SKUs are hot without anybody having said so.
     pub detection: DetectionConfig,
+    /// Where traces of requests go, and of which: `otlp`, `sample`, `trust_parent`, `service_name`.
+    pub tracing: TracingConfig,
     /// How the shop spells its SKUs, in paths and bodies alike: `trim`, `case` (`keep`, `upper`, `lower`),
     /// `unicode` (`keep`, `nfkc`), `len_max`, `pattern`. The filter's configuration must have the same. With
     /// another, SKUs that are there already may not be found any more.
@@ -199,6 +202,7 @@ impl Default for Config {
             retention: Retention::default(),
             edges: EdgesConfig::default(),
             detection: DetectionConfig::default(),
+            tracing: TracingConfig::default(),
             sku: SkuForm::default(),
         }
     }
@@ -270,7 +274,8 @@ impl Config {
         check("retention.refusals_ms", self.retention.refusals_ms, 1..=DAY_MS)?;
         check("retention.refusals_max", count(self.retention.refusals_max), 1..=10_000_000)?;
         self.edges.check(self.store.is_some())?;
-        self.detection.check()
+        self.detection.check()?;
+        self.tracing.check()
     }
 
     fn check_roles(&self) -> Result<(), ConfigError> {
@@ -394,6 +399,15 @@ pub enum ConfigError {
         /// What it was set to.
         value: f64,
     },
+    /// No fraction of requests can be sampled like that.
+    #[error("tracing.sample = {value} is out of range: set it to 0 up to 1, as in 0.01")]
+    Sample {
+        /// What it was set to.
+        value: f64,
+    },
+    /// Spans would come from nobody.
+    #[error("tracing.service_name: set it to 1 to 255 characters")]
+    ServiceName,
     /// A number is out of its range.
     #[error("{field} = {value} is out of range: set it to {min} up to {max}")]
     OutOfRange {
@@ -451,6 +465,13 @@ mod tests {
         check("[redis]\nprefix = \"{x}\"", Err("redis.prefix: set it to 1 to 32 letters"));
         check("[redis]\ntimeout_ms = 1", Err("redis.timeout_ms = 1 is out of range"));
         check("buckets = 5000", Err("buckets = 5000 is out of range: set it to 1 up to 4096"));
+        check(
+            "[tracing]\nsample = 2",
+            Err("tracing.sample = 2 is out of range: set it to 0 up to 1"),
+        );
+        check("[tracing]\nsample = nan", Err("tracing.sample = NaN is out of range"));
+        check("[tracing]\nservice_name = \"\"", Err("tracing.service_name: set it to 1 to 255"));
+        check("[tracing]\notlp = \"c:4317\"", Err("no URL of a collector: give http://host:4318"));
         check("[retention]\nholds_ms = 5", Err("retention.holds_ms = 5 is out of range"));
     }
 }

@@ -7,6 +7,7 @@
 //! - [`control`] keeps edges in step, and notices what turns hot;
 //! - [`window`] counts what is asked of hot items;
 //! - [`check_config`] checks what Envoy or Istio is told of the filter;
+//! - [`trace`] follows a request through all of this;
 //! - [`scan`] finds hot items in access logs;
 //! - [`stock`] brings stock in and out in bulk, as a client of the service, which [`client`] is how to reach;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
@@ -31,5 +32,6 @@ pub mod scan;
 pub mod serve;
 pub mod stock;
 pub mod store;
+pub mod trace;
 mod trouble;
 pub mod window;

@@ -1,14 +1,23 @@
 //! What the service counts. Every name and every label value is known here, so that no client can
-//! make a metric: labels never carry a SKU, a customer or an id.
+//! make a metric: labels never carry a SKU, a customer or an id. (Exemplars do carry a trace's.)
+//!
+//! `docs/metrics.md` says of each what to look at; a test holds it to what is here.
 
-use std::sync::{Mutex, PoisonError};
+#[cfg(test)]
+mod documented;
+mod labels;
+mod names;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cartgate_ledger::{Command, Outcome, Refusal, UnixMs};
+use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
 use cartgate_policy::problem::ProblemType;
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use opentelemetry::trace::TraceId;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -17,13 +26,22 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::control::FleetView;
 use crate::lanes::{BucketDepths, LaneDepth};
 use crate::store::tenure::Reached;
+use crate::trace::Spans;
 use crate::window::{Counts, Tally};
+
+use labels::{
+    CommandLabels, ExemplarLabels, LaneLabels, LevelLabels, QueueLabels, ReportLabels,
+    RequestLabels, RouteLabels, TenureLabels,
+};
+pub use names::{command_name, outcome_name};
 
 /// The service's metrics.
 pub struct Metrics {
     registry: Registry,
+    /// Spans of those requests that are sampled: who counts what is done for a request tells of it, too.
+    pub spans: Arc<Spans>,
     requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<RouteLabels, Histogram>,
+    request_seconds: Family<RouteLabels, HistogramWithExemplars<ExemplarLabels>, NewHistogram>,
     commands: Family<CommandLabels, Counter>,
     /// Reserve commands dropped because their callers had gone.
     pub hung_up: Counter,
@@ -31,6 +49,7 @@ pub struct Metrics {
     pub batch_size: Histogram,
     commit_seconds: Histogram,
     commits: Family<LevelLabels, Counter>,
+    journal_entries: Counter,
     /// Buckets that this process became owner of.
     pub tenures_begun: Counter,
     /// Those of them that another worker had, and lost without giving them back.
@@ -62,69 +81,36 @@ pub struct Metrics {
     pub expired: Counter,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    route: String,
-    status: u16,
-    /// The last part of its `type`; empty, if it is none.
-    problem: &'static str,
-}
+type NewHistogram = fn() -> HistogramWithExemplars<ExemplarLabels>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabels {
-    route: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CommandLabels {
-    command: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabels {
-    bucket: u16,
-    lane: &'static str,
-    queue: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LaneLabels {
-    bucket: u16,
-    lane: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LevelLabels {
-    durability: &'static str,
-    /// Empty if nobody asked for any.
-    replicas: Option<u32>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TenureLabels {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReportLabels {
-    outcome: &'static str,
+/// 100 us to 26 s: from a commit on a fast disk to a caller that waits to the end.
+fn seconds() -> impl Iterator<Item = f64> {
+    exponential_buckets(0.000_1, 2.0, 19)
 }
 
 impl Default for Metrics {
+    /// Nobody takes spans.
     fn default() -> Self {
-        // 100 us to 26 s: from a commit on a fast disk to a caller that waits to the end.
-        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 19));
+        Self::new(Arc::default())
+    }
+}
+
+impl Metrics {
+    /// Nothing yet.
+    pub fn new(spans: Arc<Spans>) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("cartgate"),
+            spans,
             requests: Family::default(),
-            request_seconds: Family::new_with_constructor(seconds),
+            request_seconds: Family::new_with_constructor(
+                || HistogramWithExemplars::new(seconds()),
+            ),
             commands: Family::default(),
             hung_up: Counter::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
-            commit_seconds: seconds(),
+            commit_seconds: Histogram::new(seconds()),
             commits: Family::default(),
+            journal_entries: Counter::default(),
             tenures_begun: Counter::default(),
             takeovers: Counter::default(),
             tenures_ended: Family::default(),
@@ -149,11 +135,10 @@ impl Default for Metrics {
         };
         metrics.register();
         metrics.register_fleet();
+        metrics.spans.register(&mut metrics.registry);
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register(
@@ -177,6 +162,11 @@ impl Metrics {
             self.commit_seconds.clone(),
         );
         r.register("commits", "Commits, by the level that they have reached", self.commits.clone());
+        r.register(
+            "journal_entries",
+            "Changes of stock that this process has committed, as the journal has them",
+            self.journal_entries.clone(),
+        );
         r.register(
             "tenures_begun",
             "Buckets that this process became owner of",
@@ -280,19 +270,22 @@ impl Metrics {
         self.reports.get_or_create(&ReportLabels { outcome }).inc();
     }
 
-    /// Counts an answered request. `route` is the pattern, not the path.
+    /// Counts an answered request. `route` is the pattern, not the path; `sampled` is its trace, if that can be
+    /// looked at.
     pub fn count_request(
         &self,
         method: &'static str,
         route: &str,
         (status, problem): (u16, Option<ProblemType>),
         seconds: f64,
+        sampled: Option<TraceId>,
     ) {
         let problem = problem.map_or("", ProblemType::slug);
         let labels = RequestLabels { method, route: route.to_owned(), status, problem };
         self.requests.get_or_create(&labels).inc();
         let labels = RouteLabels { route: route.to_owned() };
-        self.request_seconds.get_or_create(&labels).observe(seconds);
+        let exemplar = sampled.map(|trace_id| ExemplarLabels { trace_id: trace_id.to_string() });
+        self.request_seconds.get_or_create(&labels).observe(seconds, exemplar, None);
     }
 
     /// Counts committed commands, named by [`command_name`] and [`outcome_name`].
@@ -312,8 +305,9 @@ impl Metrics {
         self.tally.add(sku, second(now), Counts { demand: 0, admitted });
     }
 
-    /// Counts a commit, and how long it took to become as durable as it is.
-    pub fn count_commit(&self, took: Duration, reached: Reached) {
+    /// Counts a commit with so many journal entries, and how long it took to become as durable as it is.
+    pub fn count_commit(&self, took: Duration, reached: Reached, journal_entries: usize) {
+        self.journal_entries.inc_by(journal_entries as u64);
         self.commit_seconds.observe(took.as_secs_f64());
         let Reached { durability, replicas } = reached;
         let labels = LevelLabels { durability: durability.name(), replicas };
@@ -382,48 +376,4 @@ fn second(now: UnixMs) -> u64 {
 
 fn gauge_value(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A command's name in metrics and logs.
-pub fn command_name(command: &Command) -> &'static str {
-    match command {
-        Command::Set { .. } => "set",
-        Command::Reserve(_) => "reserve",
-        Command::Confirm { .. } => "confirm",
-        Command::Release { .. } => "release",
-        Command::Adjust(_) => "adjust",
-        Command::Extend { .. } => "extend",
-        Command::Claim { .. } => "claim",
-        Command::Cancel { .. } => "cancel",
-        Command::Expire => "expire",
-    }
-}
-
-/// An outcome's name in metrics and logs.
-pub fn outcome_name(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Stock { .. } => "stock",
-        Outcome::Adjusted(_) => "adjusted",
-        Outcome::Deferred => "deferred",
-        Outcome::Held(_) => "held",
-        Outcome::Settled(_) => "settled",
-        Outcome::Refused(refusal) => match refusal {
-            Refusal::UnknownSku => "unknown-sku",
-            Refusal::SoldOut { .. } => "sold-out",
-            Refusal::Abandoned => "abandoned",
-            Refusal::KeyReused => "key-reused",
-            Refusal::BelowCommitted { .. } => "below-committed",
-            Refusal::UnknownHold => "unknown-hold",
-            Refusal::OverCap { .. } => "over-cap",
-            Refusal::CustomerRequired => "customer-required",
-            Refusal::NotOpenYet { .. } => "not-open-yet",
-            Refusal::Closed { .. } => "closed",
-            Refusal::TooManyUnits { .. } => "too-many-units",
-            Refusal::VersionDiffers { .. } => "version-differs",
-            Refusal::MoreThanHeld { .. } => "more-than-held",
-            Refusal::AlreadyConfirmed { .. } => "already-confirmed",
-            Refusal::AlreadyReleased => "already-released",
-            Refusal::AlreadyExpired => "already-expired",
-        },
-    }
 }

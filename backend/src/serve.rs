@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::store::redis::{RedisStore, is_passing};
 use crate::store::tenure::SharedStore;
 use crate::store::{Embedded, Store, StoreError};
+use crate::trace::{ExportError, Exporter, Spans};
 
 /// How much longer than a caller's wait a stop may take.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -59,9 +60,11 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     let socket = bind(config.listen).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     let probed = config.metrics_listen.map(bind_for_probes).transpose()?;
+    let spans = Arc::new(Spans::new(&config.tracing));
+    let exporter = Exporter::start(&config.tracing, &spans).map_err(ServeError::Tracing)?;
     let mut stop = pin!(stop);
     let app = tokio::select! {
-        app = start(config) => app?,
+        app = start(config, spans) => app?,
         () = &mut stop => return Ok(()),
     };
     let looking = app.control.start();
@@ -84,7 +87,12 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> Result<()
     }
     drop(looking);
     app.control.stop().await;
-    if app.engine.stop().await == State::Failed {
+    let state = app.engine.stop().await;
+    if let Some(exporter) = exporter {
+        // After the last commit.
+        exporter.stop().await;
+    }
+    if state == State::Failed {
         return Err(ServeError::EngineFailed);
     }
     tracing::info!("stopped");
@@ -159,9 +167,9 @@ fn files_needed(config: &Config) -> u64 {
     connections_max.saturating_add(FILES_BESIDE + CONNECTIONS_PER_BUCKET * buckets)
 }
 
-async fn start(config: &Config) -> Result<Arc<App>, ServeError> {
+async fn start(config: &Config, spans: Arc<Spans>) -> Result<Arc<App>, ServeError> {
     let customers = Customers::new(&config.customers).map_err(ServeError::Customers)?;
-    let (clock, metrics) = (clock::wall(), Arc::new(Metrics::default()));
+    let (clock, metrics) = (clock::wall(), Arc::new(Metrics::new(spans)));
     let engine = match &config.store {
         None => start_local(config, &clock, &metrics)?,
         Some(url) => start_shared(config, url, &metrics).await?,
@@ -286,6 +294,9 @@ pub enum ServeError {
         #[source]
         source: StoreError,
     },
+    /// Spans cannot be exported as the configuration has it.
+    #[error("tracing.otlp: spans cannot be exported")]
+    Tracing(#[source] ExportError),
     /// The engine cannot start.
     #[error("the engine cannot start")]
     Start(#[source] StartError),

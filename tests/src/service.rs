@@ -66,6 +66,7 @@ pub struct ServiceOptions {
     address: SocketAddr,
     settings: String,
     log: Option<&'static str>,
+    log_format: &'static str,
     own_group: bool,
     under: Vec<String>,
     store: Store,
@@ -82,6 +83,7 @@ impl ServiceOptions {
             address: ports::free_address(),
             settings: String::new(),
             log: Some("info,cartgate=debug,fjall=warn,lsm_tree=warn"),
+            log_format: "text",
             own_group: false,
             under: Vec::new(),
             store: Store::Embedded,
@@ -144,6 +146,13 @@ impl ServiceOptions {
         self
     }
 
+    /// Logs what these directives say, as `RUST_LOG` has them, in this format: `text`, `json`.
+    pub fn log(mut self, directives: &'static str, format: &'static str) -> Self {
+        self.log = Some(directives);
+        self.log_format = format;
+        self
+    }
+
     /// Starts it by another program, which is given the service's command after its own arguments
     /// and becomes that: `strace -D`, say.
     pub fn under(mut self, program: &[&str]) -> Self {
@@ -184,7 +193,7 @@ impl ServiceOptions {
         };
         command.arg("serve").arg("--config").arg(config);
         command.arg("--listen").arg(self.address.to_string());
-        command.arg("--data").arg(self.data());
+        command.arg("--data").arg(self.data()).arg("--log-format").arg(self.log_format);
         if !self.settings.contains("[access") {
             command.arg("--development");
         }

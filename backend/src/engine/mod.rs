@@ -19,6 +19,7 @@ use crate::lanes::{
 };
 use crate::store::redis::Api;
 use crate::store::{Durability, StockRow, Store, StoreError};
+use crate::trace::Trail;
 use crate::window::{Rates, Tally};
 
 pub use crate::lanes::HotStock;
@@ -106,12 +107,12 @@ impl Engine {
         &self,
         sku: Sku,
         command: Command,
-        request_id: &Arc<str>,
+        trail: Trail,
         level: &Arc<Level>,
     ) -> Result<Waiter, EnqueueError> {
         match self {
-            Self::Local(local) => local.lanes.submit(sku, command, request_id),
-            Self::Shared(shared) => Ok(shared.front().submit(sku, command, request_id, level)),
+            Self::Local(local) => local.lanes.submit(sku, command, trail),
+            Self::Shared(shared) => Ok(shared.front().submit(sku, command, &trail, level)),
         }
     }
 

@@ -35,6 +35,11 @@ impl Call {
         Self { app, observed: Observed::new("-") }
     }
 
+    /// The same, without spans for what is submitted: there is too much of it.
+    pub(super) fn without_spans(self) -> Self {
+        Self { observed: self.observed.without_spans(), ..self }
+    }
+
     /// Puts a command in its lane.
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
         if let Command::Reserve(reserve) = &command {
@@ -44,8 +49,8 @@ impl Call {
                 self.app.metrics.count_demand(sku, (self.app.clock)());
             }
         }
-        let (id, level) = (self.observed.id(), self.observed.level());
-        self.app.engine.submit(sku.clone(), command, id, level)
+        let (trail, level) = (self.observed.trail().enqueued(), self.observed.level());
+        self.app.engine.submit(sku.clone(), command, trail, level)
     }
 
     /// Puts a command in its lane, and waits for its outcome.

@@ -1,11 +1,11 @@
-//! What is seen of every request: its id, a log event, and the metrics.
+//! What is seen of every request: its id and its trace, a log event, and the metrics.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use cartgate_policy::problem::ProblemType;
@@ -17,6 +17,7 @@ use crate::lanes::Level;
 use crate::random;
 use crate::store::Durability;
 use crate::store::tenure::Reached;
+use crate::trace::{Begun, Ended, RequestSpan, Trail};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -26,30 +27,34 @@ const DURABILITY: HeaderName = HeaderName::from_static("cartgate-durability");
 /// A request as it is seen.
 #[derive(Clone)]
 pub(super) struct Observed {
-    /// Names it in logs, from Envoy's access log to the commit.
-    id: Arc<str>,
+    /// Names it, from Envoy's access log to the commit.
+    trail: Trail,
     header: HeaderValue,
     level: Arc<Level>,
 }
 
 impl Observed {
     /// Under the id that the request came with, or a new one.
-    fn of(request: &Request) -> Self {
-        let given = request.headers().get(X_REQUEST_ID);
+    fn of(headers: &HeaderMap, begun: &Begun) -> Self {
+        let given = headers.get(X_REQUEST_ID);
         let text = given.and_then(|value| value.to_str().ok());
+        let under = |id: &str, header: HeaderValue| {
+            let span = begun.span.as_ref().map(|span| &span.context);
+            let trail = Trail::new(id, begun.trace_id, span);
+            Self { trail, header, level: Arc::default() }
+        };
         match given.zip(text).filter(|(_, id)| (1..=128).contains(&id.len())) {
-            Some((value, id)) => Self::under(id, value.clone()),
-            None => Self::new(&format!("{:032x}", u128::from_be_bytes(random::bytes()))),
+            Some((value, id)) => under(id, value.clone()),
+            None => {
+                let id = new_id(begun);
+                under(&id, header(&id))
+            }
         }
     }
 
+    /// Of no trace.
     pub(super) fn new(id: &str) -> Self {
-        let header = HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"));
-        Self::under(id, header)
-    }
-
-    fn under(id: &str, header: HeaderValue) -> Self {
-        Self { id: id.into(), header, level: Arc::default() }
+        Self { trail: id.into(), header: header(id), level: Arc::default() }
     }
 
     /// What [`observe`] has made of a request.
@@ -57,8 +62,12 @@ impl Observed {
         parts.extensions.get().cloned().unwrap_or_else(|| Self::new("-"))
     }
 
-    pub(super) fn id(&self) -> &Arc<str> {
-        &self.id
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    pub(super) fn without_spans(self) -> Self {
+        Self { trail: self.trail.without_spans(), ..self }
     }
 
     /// The level of its answer.
@@ -82,20 +91,35 @@ impl Observed {
     }
 }
 
+/// A trace that begins with a request names that as well. Of others there may be more requests.
+fn new_id(begun: &Begun) -> String {
+    if begun.is_new {
+        return begun.trace_id.to_string();
+    }
+    format!("{:032x}", u128::from_be_bytes(random::bytes()))
+}
+
+fn header(id: &str) -> HeaderValue {
+    HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"))
+}
+
 /// Gives the request its id, and sees it through to its end.
 pub(super) async fn observe(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let observed = Observed::of(&request);
+    let begun = app.metrics.spans.begin(request.headers());
+    let observed = Observed::of(request.headers(), &begun);
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let every_commit = request.uri().path().starts_with("/v1/").then(|| app.engine.durability());
     request.extensions_mut().insert(observed.clone());
-    let span = tracing::info_span!("request", request_id = &*observed.id, client = Empty);
+    let Begun { trace_id, span: traced, .. } = begun;
+    let trail = observed.trail.clone();
+    let span = tracing::info_span!("request", request_id = trail.id(), %trace_id, client = Empty);
     let (started, status) = (Instant::now(), (HUNG_UP, None));
-    let mut seen = Seen { app, started, span, method, route, status };
+    let mut seen = Seen { app, started, span, trail, traced, method, route, status };
 
     let mut response = next.run(request).instrument(seen.span.clone()).await;
 
@@ -116,6 +140,9 @@ struct Seen {
     app: Arc<App>,
     started: Instant,
     span: Span,
+    trail: Trail,
+    /// What traces tell of it, if it is sampled.
+    traced: Option<RequestSpan>,
     method: &'static str,
     route: Option<MatchedPath>,
     /// With what problem it is, if it is one.
@@ -136,7 +163,14 @@ impl Drop for Seen {
         let (method, route) = (self.method, self.route());
         let problem = status.1.map(ProblemType::slug);
         tracing::debug!(parent: &self.span, method, route, status = status.0, problem, ms, "request ended");
-        self.app.metrics.count_request(method, route, status, elapsed.as_secs_f64());
+        let (metrics, request_id) = (&self.app.metrics, self.trail.id());
+        let trace_id = self.traced.as_ref().map(|span| span.context.trace_id());
+        metrics.count_request(method, route, status, elapsed.as_secs_f64(), trace_id);
+        if let Some(span) = &self.traced {
+            let route = self.route.as_ref().map(MatchedPath::as_str);
+            let (status, problem) = status;
+            metrics.spans.end(span, &Ended { method, route, status, problem, request_id });
+        }
     }
 }
 

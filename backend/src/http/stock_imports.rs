@@ -58,7 +58,7 @@ pub(super) async fn create(
     let seat = call.app.import_seats.take(digest).await.ok_or_else(Refused::unavailable)?;
     let content = Content::new(body, is_gzip, format, call.app.sku_form.clone());
     let (sender, told) = Channel::<Bytes, Infallible>::new(1);
-    Import::new(call, seat, digest, content, Results::new(sender)).start();
+    Import::new(call.without_spans(), seat, digest, content, Results::new(sender)).start();
     let mut response = Response::new(Body::new(told));
     let media_type = HeaderValue::from_static(Format::Ndjson.media_type());
     response.headers_mut().insert(CONTENT_TYPE, media_type);

@@ -31,6 +31,7 @@ use super::{EnqueueError, HotLaneState, LaneDepth, LaneSettings, Submission};
 use crate::clock::Clock;
 use crate::hot_items::HotItem;
 use crate::store::Ticketed;
+use crate::trace::Trail;
 
 /// The most changes of hot items that wait for their turn in one bucket.
 const CHANGES_MAX: usize = 64;
@@ -104,7 +105,7 @@ impl BucketLanes {
     }
 
     fn enqueue(&mut self, submission: Submission, replies: Replies, clock: &Clock) {
-        let Submission { sku, command, request_id } = submission;
+        let Submission { sku, command, trail } = submission;
         // Read under the lock: see `Owner::turn` for what rests on it.
         let enqueued_at = clock();
         let (seq, ticketed_until) = (self.next_seq, None);
@@ -114,7 +115,7 @@ impl BucketLanes {
             seq,
             sku,
             command,
-            request_id,
+            trail,
             enqueued_at,
             ticketed_until,
             was_taken: false,
@@ -196,7 +197,7 @@ impl BucketLanes {
             sku: ticketed.sku,
             ticketed_until: Some(ticketed.reserve.claim_by),
             command: Command::Reserve(ticketed.reserve),
-            request_id: ticketed.request_id.into(),
+            trail: Trail::read(ticketed.request_id.into(), ticketed.enqueued_at),
             enqueued_at: ticketed.enqueued_at,
             was_taken: false,
             replies: Replies::default(),

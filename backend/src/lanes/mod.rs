@@ -48,6 +48,7 @@ mod reserve_queue;
 mod retention;
 #[cfg(test)]
 mod rig;
+mod seen;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -75,6 +76,7 @@ use crate::clock::Clock;
 use crate::hot_items::{Changed, HotItem, Note};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
+use crate::trace::Trail;
 
 pub use board::{HotStock, Standing};
 pub use bucket::Buckets;
@@ -179,13 +181,8 @@ impl Lanes {
     /// # Errors
     /// There is no room for it, it waits already and asks for something else, or the engine has
     /// stopped.
-    pub fn submit(
-        &self,
-        sku: Sku,
-        command: Command,
-        request_id: &Arc<str>,
-    ) -> Result<Waiter, EnqueueError> {
-        self.shared.submit(Submission { sku, command, request_id: Arc::clone(request_id) })
+    pub fn submit(&self, sku: Sku, command: Command, trail: Trail) -> Result<Waiter, EnqueueError> {
+        self.shared.submit(Submission { sku, command, trail })
     }
 
     /// Makes a SKU a hot item, or one no more (`None`), and says what came of it, once that is durable;
@@ -294,7 +291,7 @@ impl Drop for End {
 struct Submission {
     sku: Sku,
     command: Command,
-    request_id: Arc<str>,
+    trail: Trail,
 }
 
 /// How much waits in a lane.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cartgate_ledger::UnixMs;
 use cartgate_policy::Sku;
@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::decider::{Decider, Work};
 use super::registry::{Registry, RegistryChanges};
 use super::reserve_queue::Place;
+use super::seen::Seen;
 use super::shared::Shared;
 use super::taken::{Change, Room, Taken};
 use super::turn::{Decided, Deferred, note_admitted};
@@ -115,6 +116,7 @@ impl Owner {
         self.shared.idle.look();
         let now = (self.shared.clock)();
         let mut taken = self.take(now)?;
+        let began = SystemTime::now();
         let registry = self.registry.take_changes();
         let (mut commit, decided, deferred) = self.decide(&mut taken, registry, now)?;
         commit.ticketed = std::mem::take(&mut taken.ticketed);
@@ -144,6 +146,13 @@ impl Owner {
         self.shared.board.note(hot_items, &commit, &reserves, stocks);
         self.register(&commit.hot_items);
         note_admitted(&reserves, &self.metrics, now);
+        let seen = Seen {
+            began,
+            reached: (!commit.is_empty()).then(|| Reached::at_least(self.store.durability())),
+            hot_items,
+            bucket_of: &|sku| self.shared.buckets.of_sku(sku),
+        };
+        decided.note(&self.metrics, &seen);
         self.answer(decided);
         // Counted from before the commit.
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -156,7 +165,6 @@ impl Owner {
     /// lock and perhaps a system call from here, and next to nothing from there. When the lanes are
     /// closed nobody would come for what is given back there.
     fn answer(&self, decided: Decided) {
-        decided.note(&self.metrics);
         let are_many = decided.len() >= ANSWER_THERE_MIN && !self.shared.is_closed();
         match &self.callers {
             Some(callers) if are_many => {
@@ -266,7 +274,8 @@ impl Owner {
         let started = Instant::now();
         self.store.commit(commit)?;
         let took = started.elapsed();
-        self.metrics.count_commit(took, Reached::at_least(self.store.durability()));
+        let entries = commit.journal_entries();
+        self.metrics.count_commit(took, Reached::at_least(self.store.durability()), entries);
         self.metrics.set_holds(self.decider.stocks.hold_count());
         self.shared.hold_count.store(self.decider.stocks.hold_count(), Ordering::Relaxed);
         Ok(took)

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::EnqueueError;
 use crate::store::tenure::ReplyTo;
+use crate::trace::Trail;
 
 /// A command in a lane.
 pub(super) struct Queued {
@@ -16,7 +17,7 @@ pub(super) struct Queued {
     pub(super) seq: u64,
     pub(super) sku: Sku,
     pub(super) command: Command,
-    pub(super) request_id: Arc<str>,
+    pub(super) trail: Trail,
     pub(super) enqueued_at: UnixMs,
     /// Until when it is good by what is written in the store: a ticket was given for it, so that it
     /// is applied though nobody waits.

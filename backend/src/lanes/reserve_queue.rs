@@ -152,7 +152,7 @@ impl ReserveQueue {
             seq: queued.seq,
             sku: queued.sku.clone(),
             reserve: reserve.clone(),
-            request_id: queued.request_id.as_ref().into(),
+            request_id: queued.trail.to_text().as_ref().into(),
             enqueued_at: queued.enqueued_at,
         }))
     }
@@ -239,7 +239,7 @@ mod tests {
             seq: number.into(),
             sku: rig::sku(),
             command: rig::reserve(number),
-            request_id: "r".into(),
+            trail: "r".into(),
             enqueued_at: UnixMs(1),
             ticketed_until: Some(UnixMs(1)),
             was_taken: false,

@@ -99,8 +99,8 @@ impl Rig {
     }
 
     pub(super) fn submit(&self, sku: &Sku, command: Command) -> Result<Waiter, EnqueueError> {
-        let (sku, request_id) = (sku.clone(), "r".into());
-        self.shared.submit(Submission { sku, command, request_id })
+        let (sku, trail) = (sku.clone(), "r".into());
+        self.shared.submit(Submission { sku, command, trail })
     }
 
     pub(super) fn settle(&self, command: Command) -> Waiter {
@@ -158,7 +158,7 @@ pub(super) async fn running(settings: LaneSettings) -> (Arc<Memory>, Lanes) {
 }
 
 pub(super) fn submit(lanes: &Lanes, command: Command) -> Result<Waiter, EnqueueError> {
-    lanes.submit(sku(), command, &"r".into())
+    lanes.submit(sku(), command, "r".into())
 }
 
 pub(super) fn clock(now_ms: &Arc<AtomicU64>) -> Clock {

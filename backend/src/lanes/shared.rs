@@ -60,7 +60,7 @@ impl Shared {
     pub(super) fn cancel(&self, sku: Sku, outcome: &Outcome) {
         let Outcome::Held(Reservation { id, attempt, .. }) = outcome else { return };
         let command = Command::Cancel { id: *id, attempt: *attempt, even_claimed: false };
-        let submission = Submission { sku, command, request_id: "hung-up".into() };
+        let submission = Submission { sku, command, trail: "hung-up".into() };
         self.lanes_of(&submission.sku.clone()).push_unheard(submission, &self.clock);
         self.idle.wake_for_work();
     }

@@ -10,6 +10,7 @@ use cartgate_policy::Sku;
 
 use super::QUANTUM_MIN;
 use super::queued::Queued;
+use super::seen::Seen;
 use super::shared::Shared;
 use super::stocks::Stocks;
 use crate::hot_items::HotItem;
@@ -330,19 +331,21 @@ impl Decided {
         self.0.iter()
     }
 
-    /// Counts and logs what was decided.
-    pub(super) fn note(&self, metrics: &Metrics) {
+    /// Counts and logs what was decided, and tells traces of it.
+    pub(super) fn note(&self, metrics: &Metrics, seen: &Seen<'_>) {
         let mut counts = HashMap::<_, u64>::new();
         for (queued, outcome) in &self.0 {
             let (command, result) = (command_name(&queued.command), outcome_name(outcome));
             tracing::debug!(
-                request_id = %queued.request_id,
+                request_id = %queued.trail.id(),
+                trace_id = queued.trail.trace_id().map(tracing::field::display),
                 sku = %queued.sku,
                 command,
                 id = queued.command.id().map(tracing::field::display),
                 outcome = result,
                 "command committed"
             );
+            seen.record(&metrics.spans, queued, result, self.len());
             *counts.entry((command, result)).or_default() += 1;
         }
         for ((command, result), count) in counts {

@@ -174,6 +174,11 @@ impl Commit {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// How many entries it adds to the journal.
+    pub fn journal_entries(&self) -> usize {
+        self.skus.iter().map(|changed| changed.entries.len()).sum()
+    }
 }
 
 /// What changed for one SKU.
@@ -207,7 +212,7 @@ pub struct Ticketed {
     pub sku: Sku,
     /// The command, with the ticket's own `claim_by`.
     pub reserve: Reserve,
-    /// The request that brought it.
+    /// The request that brought it: its [`Trail`](crate::trace::Trail), as a text.
     pub request_id: Box<str>,
     /// When it was put in the lane.
     pub enqueued_at: UnixMs,

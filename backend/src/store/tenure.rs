@@ -211,7 +211,7 @@ pub struct PostedCommand {
     pub sku: Sku,
     /// The command. A reserve command's `claim_by` counts from when it came: `good_for_ms` later.
     pub command: Command,
-    /// The request that brought it.
+    /// The request that brought it: its [`Trail`](crate::trace::Trail), as a text.
     pub request_id: Arc<str>,
     /// Who waits for the outcome; `None`: nobody.
     pub reply: Option<ReplyTo>,

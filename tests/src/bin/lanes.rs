@@ -27,6 +27,7 @@ use cartgate_backend::metrics::Metrics;
 use cartgate_backend::store::redis::{Address, RedisStore};
 use cartgate_backend::store::tenure::SharedStore;
 use cartgate_backend::store::{Embedded, Store};
+use cartgate_backend::trace::Trail;
 use cartgate_ledger::{Command, CommandId, Fingerprint, Outcome, Reserve, UnixMs};
 use cartgate_policy::Sku;
 use clap::{Args, Parser, Subcommand};
@@ -253,8 +254,8 @@ fn start_shared(
 }
 
 fn submit(engine: &Engine, sku: &Sku, command: Command) -> Waiter {
-    static REQUEST_ID: LazyLock<Arc<str>> = LazyLock::new(|| "bench".into());
-    engine.submit(sku.clone(), command, &REQUEST_ID, &Arc::default()).unwrap()
+    static TRAIL: LazyLock<Trail> = LazyLock::new(|| "bench".into());
+    engine.submit(sku.clone(), command, TRAIL.clone(), &Arc::default()).unwrap()
 }
 
 /// Reads everything back.

@@ -3,8 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Who a server says it is, and who vouches for that.
 #[derive(Clone, Debug)]
@@ -25,7 +29,11 @@ pub(crate) fn authority() -> (String, Issuer<'static, KeyPair>) {
 
 impl Certificate {
     /// One for 127.0.0.1 and `localhost`, by an authority that nobody else knows.
-    pub(super) fn new() -> Self {
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[expect(clippy::new_without_default, reason = "no two are the same")]
+    pub fn new() -> Self {
         let (authority_pem, issuer) = authority();
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let key = KeyPair::generate().expect("a key");
@@ -37,6 +45,19 @@ impl Certificate {
     /// Who vouches for the server, for clients to trust.
     pub fn authority_pem(&self) -> &[u8] {
         self.authority.as_bytes()
+    }
+
+    /// What a server in the test itself speaks TLS with.
+    ///
+    /// # Panics
+    /// It cannot be used.
+    pub fn server(&self) -> ServerConfig {
+        let certificate = CertificateDer::from_pem_slice(self.server.as_bytes()).expect("one");
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().expect("versions");
+        config.with_no_client_auth().with_single_cert(vec![certificate], key).expect("a pair")
     }
 
     /// Where that is, in the directory of a server: `$SSL_CERT_FILE` makes programs trust it.

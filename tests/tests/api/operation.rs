@@ -61,6 +61,7 @@ async fn metrics_have_these_names() {
         "cartgate_batch_size histogram",
         "cartgate_commit_seconds histogram",
         "cartgate_commits counter",
+        "cartgate_journal_entries counter",
         "cartgate_tenures_begun counter",
         "cartgate_takeovers counter",
         "cartgate_holds gauge",
@@ -78,6 +79,7 @@ async fn metrics_have_these_names() {
         "cartgate_hot_items_detected counter",
         "cartgate_hot_items_let_go counter",
         "cartgate_hot_items_expired counter",
+        "cartgate_spans_exported counter",
     ];
     assert_eq!(types, expected);
     // Counted once it is answered.

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cartgate_ledger::{Command, CommandId, UnixMs};
 use cartgate_policy::Sku;
@@ -19,6 +19,7 @@ use crate::hot_items::{Changed, former_max};
 use crate::lanes::decider::{Decider, Work};
 use crate::lanes::queued::Queued;
 use crate::lanes::registry::{Registry, Verdict};
+use crate::lanes::seen::Seen;
 use crate::lanes::taken::{Room, Taken};
 use crate::lanes::turn::{Decided, Deferred, note_admitted};
 use crate::lanes::{EnqueueError, LaneSettings};
@@ -90,6 +91,7 @@ impl Owner {
     /// Reads, decides, writes, answers. Returns how many commands it has decided.
     pub(in crate::lanes) fn turn(&mut self) -> Result<usize, StoreError> {
         let now = self.read()?;
+        let began = SystemTime::now();
         let mut answers = Vec::new();
         self.change_hot_items(now, &mut answers)?;
         let (batch_max, busy_lanes) = (self.batch_max, self.busy_lanes);
@@ -121,12 +123,13 @@ impl Owner {
         let steps = self.window.steps();
         let turn = TurnCommit { commit, rows_before, steps, routes, tickets, answers };
         let is_idle = turn == TurnCommit::default();
+        let reached = if is_idle { None } else { Some(self.commit(&turn)?) };
+        let (hot_items, bucket) = (self.registry.items(), self.tenure.bucket());
         if !is_idle {
-            self.commit(&turn)?;
-            self.share.set(self.decider.stocks.hold_count(), self.registry.items().len());
+            self.share.set(self.decider.stocks.hold_count(), hot_items.len());
         }
-        decided.note(&self.metrics);
-        note_admitted(&decided.reserves_of(self.registry.items()), &self.metrics, now);
+        decided.note(&self.metrics, &Seen { began, reached, hot_items, bucket_of: &|_| bucket });
+        note_admitted(&decided.reserves_of(hot_items), &self.metrics, now);
         self.wait =
             if is_idle && !has_deferred { self.rest(taken.paced_ms, now) } else { Duration::ZERO };
         Ok(decided.len())
@@ -225,14 +228,15 @@ impl Owner {
         rows.collect()
     }
 
-    fn commit(&self, turn: &TurnCommit) -> Result<(), StoreError> {
+    fn commit(&self, turn: &TurnCommit) -> Result<Reached, StoreError> {
         let started = Instant::now();
         let reached = self.tenure.commit_turn(turn)?;
-        self.metrics.count_commit(started.elapsed(), reached);
+        let entries = turn.commit.journal_entries();
+        self.metrics.count_commit(started.elapsed(), reached, entries);
         if !turn.answers.is_empty() {
             self.tenure.publish(&turn.answers, reached)?;
         }
-        Ok(())
+        Ok(reached)
     }
 
     /// How long there is nothing to do after a turn that found nothing, unless something comes.

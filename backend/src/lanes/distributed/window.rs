@@ -34,6 +34,7 @@ use crate::store::tenure::{
     Entry, EntryId, Posted, PostedCommand, PostedTicket, Progress, ReplyTo, Route, RouteChange,
     Step, Stream, Ticket,
 };
+use crate::trace::Trail;
 
 /// What an owner has read and not decided.
 pub(super) struct Window {
@@ -198,7 +199,7 @@ impl Window {
             seq,
             sku,
             command,
-            request_id,
+            trail: Trail::read(request_id, at),
             enqueued_at: at,
             ticketed_until: None,
             was_taken: false,

@@ -37,6 +37,7 @@ use crate::store::post::{Post, PostReply};
 use crate::store::redis::PostError;
 use crate::store::tenure::{AnswersEntry, EntryId, Posted, PostedCommand, ReplyTo, Stream};
 use crate::store::{Durability, StoreError};
+use crate::trace::Trail;
 
 use batch::Batch;
 use outbox::{Outbox, Outgoing};
@@ -139,14 +140,14 @@ impl Front {
         self: &Arc<Self>,
         sku: Sku,
         command: Command,
-        request_id: &Arc<str>,
+        trail: &Trail,
         level: &Arc<Level>,
     ) -> Waiter {
         let (reply, outcome) = Reply::new();
         let (id, bucket) = (command.id(), self.buckets.of_sku(&sku));
         let reply = CallerReply::Outcome(Replies::one(reply));
         let number = self.waiting.add(bucket, sku.clone(), reply, level);
-        let posted = self.command(sku.clone(), command, Arc::clone(request_id), Some(number));
+        let posted = self.command(sku.clone(), command, trail.to_text(), Some(number));
         self.send(bucket, Outgoing::Posted { posted, number: Some(number), is_bounded: true });
         Waiter::new(sku, id, outcome, Queue::Elsewhere(Arc::clone(self), number))
     }
