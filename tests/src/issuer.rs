@@ -1,26 +1,23 @@
 //! An issuer of JWTs: it has keys, signs with them, and publishes the public ones over TLS.
 
-use std::net::SocketAddr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{fs, io};
 
 use axum::Router;
 use axum::routing::get;
-use axum::serve::Listener;
+use axum::serve::Listener as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rcgen::{CertificateParams, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::KeyPair;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+
+use crate::redis::Certificate;
+use crate::tls::TlsListener;
 
 /// An issuer that answers at an address of this machine until it is dropped.
 #[derive(Debug)]
@@ -44,19 +41,11 @@ impl Issuer {
     /// # Panics
     /// It cannot be started.
     pub async fn start(dir: &Path) -> Self {
-        // Whoever was first has the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let pair = KeyPair::generate().expect("a pair of keys");
-        let names = ["localhost".to_owned()];
-        let own = CertificateParams::new(names).expect("a name").self_signed(&pair);
-        let own = own.expect("a certificate");
+        let own = Certificate::new();
         let certificate = dir.join("issuer.pem");
-        fs::write(&certificate, own.pem()).expect("write the certificate");
-        let private = PrivateKeyDer::try_from(pair.serialize_der()).expect("a key");
-        let config = ServerConfig::builder().with_no_client_auth();
-        let config = config.with_single_cert(vec![own.der().clone()], private).expect("a pair");
-        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = tcp.local_addr().expect("an address").port();
+        fs::write(&certificate, own.authority_pem()).expect("write the certificate");
+        let listener = TlsListener::bind(&own).await;
+        let port = listener.local_addr().expect("an address").port();
         let (keys, asked) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<AtomicU64>::default());
         let (all, count) = (Arc::clone(&keys), Arc::clone(&asked));
         let answer = async move || {
@@ -65,7 +54,6 @@ impl Issuer {
             axum::Json(json!({ "keys": keys }))
         };
         let router = Router::new().route("/keys", get(answer));
-        let listener = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
         let serve = async move { axum::serve(listener, router).await };
         let answering = tokio::spawn(serve).abort_handle();
         Self { url: format!("https://localhost:{port}"), certificate, keys, asked, answering }
@@ -76,7 +64,7 @@ impl Issuer {
         format!("{}/keys", self.url)
     }
 
-    /// Whoever trusts this certificate believes that it is the issuer.
+    /// Whoever trusts whoever vouches here believes that it is the issuer.
     pub fn certificate(&self) -> &Path {
         &self.certificate
     }
@@ -121,31 +109,5 @@ impl Issuer {
 impl Drop for Issuer {
     fn drop(&mut self) {
         self.answering.abort();
-    }
-}
-
-/// Connections by TLS.
-struct Tls {
-    tcp: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for Tls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            // Whoever does not trust us goes away.
-            if let Ok((tcp, address)) = self.tcp.accept().await
-                && let Ok(tls) = self.acceptor.accept(tcp).await
-            {
-                return (tls, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
     }
 }

@@ -36,6 +36,7 @@ pub mod redis;
 pub mod service;
 pub mod shop;
 pub mod site;
+pub mod tls;
 pub mod tokens;
 pub mod upstream;
 

@@ -143,7 +143,9 @@ async fn the_keys_of_an_issuer_are_fetched_where_it_publishes_them() {
     let is_known = async || (ask(&new).await.status == 404).then_some(());
     eventually("the new key to be known", is_known).await;
     assert_eq!(issuer.asked(), 2, "once, however often it was asked");
-    assert_problem(&ask(&good).await, 401, "unauthenticated");
+    // Attempts may have used up what is told to each.
+    let is_out = async || (ask(&good).await.status == 401).then_some(());
+    eventually("the first key to be no good", is_out).await;
     drop(issuer);
     assert_problem(&ask(&new).await, 404, "unknown-sku");
 }

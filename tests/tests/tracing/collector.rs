@@ -1,7 +1,6 @@
 //! A collector that takes OTLP over HTTP, or keeps whoever sends it something waiting.
 
 use std::future::pending;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -13,13 +12,12 @@ use axum::routing::post;
 use axum::serve::Listener;
 use cartgate_tests::process::eventually;
 use cartgate_tests::redis::Certificate;
+use cartgate_tests::tls::TlsListener;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpListener;
 
 /// A running collector; it ends with the test.
 pub(crate) struct Collector {
@@ -78,8 +76,7 @@ impl Collector {
     /// The same, by TLS.
     pub(crate) async fn start_tls(certificate: &Certificate) -> Self {
         let (router, taken) = taking();
-        let acceptor = TlsAcceptor::from(Arc::new(certificate.server()));
-        let listener = TlsListener { acceptor, tcp: listener().await };
+        let listener = TlsListener::bind(certificate).await;
         Self { address: serve(listener, router), scheme: "https", taken }
     }
 
@@ -136,29 +133,6 @@ fn serve(listener: impl Listener<Addr = SocketAddr>, router: Router) -> SocketAd
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
-}
-
-struct TlsListener {
-    acceptor: TlsAcceptor,
-    tcp: TcpListener,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.tcp).await;
-            if let Ok(stream) = self.acceptor.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
 }
 
 fn spans(
