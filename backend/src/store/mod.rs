@@ -60,8 +60,8 @@ pub trait Store: Send + Sync {
     /// It is unknown whether the commit was written. The owner must discard its memory.
     fn commit(&self, commit: &Commit) -> Result<(), StoreError>;
 
-    /// Pins all that there is, as it stands after a commit that has been or is yet to come, for a
-    /// backup; `None`: that is not for us to do.
+    /// Pins all that there is as it stands after one commit, for a backup: at least all that was
+    /// committed before. `None`: such a store is not backed up by us.
     ///
     /// # Errors
     /// The store cannot be read.

@@ -66,6 +66,8 @@ async fn nothing_that_is_there_is_overwritten() {
     refused(&restore(&file, &data).await, 2, "is there already");
     refused(&restore(&file, &dir.path().join("data")).await, 2, "is there already");
     assert_eq!(names(&data), ["mine"]);
+    // Nothing can be put in the place of a volume.
+    refused(&restore(&file, Path::new("/proc")).await, 2, "a volume is mounted at /proc");
     // What another restore has left, or is making.
     fs::remove_file(data.join("mine")).unwrap();
     let left = dir.path().join("other.restoring");
