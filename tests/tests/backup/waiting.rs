@@ -9,7 +9,7 @@ use super::{SKU, backup, done, place, restore};
 async fn tickets_are_decided_in_order_and_holds_expire() {
     let (dir, file) = place("store.backup");
     let options = ServiceOptions::new(dir.path());
-    let slow = "wait_ms = 1\nhold_ms = 2000\n[lanes]\nreserves_per_s = 1\n";
+    let slow = "wait_ms = 1\nhold_ms = 5000\n[lanes]\nreserves_per_s = 1\n";
     let mut service = Service::start(&options.settings(slow)).await.unwrap();
     let shop = Shop::at(service.address());
     shop.set_stock(SKU, 4).await.unwrap();
@@ -28,7 +28,7 @@ async fn tickets_are_decided_in_order_and_holds_expire() {
 
     let restored = ServiceOptions::new(&dir.path().join("restored"));
     done(restore(&file, &restored.data()).await);
-    let lasting = "hold_ms = 2000\nunclaimed_ms = 60000\n";
+    let lasting = "hold_ms = 5000\nunclaimed_ms = 60000\n";
     let service = Service::start(&restored.settings(lasting)).await.unwrap();
     let shop = Shop::at(service.address());
     let mut held = Vec::new();
