@@ -4,9 +4,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::header::InvalidHeaderValue;
 use axum::http::request::Builder;
 use axum::http::uri::{Scheme, Uri};
-use axum::http::{Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
@@ -24,6 +25,28 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// No answer that is read here comes near it.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Which service, and who asks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServiceArguments {
+    /// The running service, http://host:port.
+    #[arg(long, value_name = "URL")]
+    pub(crate) service: ServiceUrl,
+    /// What to say who asks: sent as `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "CARTGATE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl ServiceArguments {
+    /// The head of a request.
+    pub(crate) fn head(&self, method: Method, path: &str) -> Result<Builder, InvalidHeaderValue> {
+        let head = self.service.head(method, path);
+        let Some(token) = &self.token else { return Ok(head) };
+        let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
+        bearer.set_sensitive(true);
+        Ok(head.header(header::AUTHORIZATION, bearer))
+    }
+}
 
 /// Where a service is: `http://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]

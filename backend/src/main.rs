@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use cartgate_backend::access::Scope;
 use cartgate_backend::access::tokens::Keeper;
+use cartgate_backend::backup::{self, BackupArguments, RestoreArguments};
 use cartgate_backend::check_config;
 use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
@@ -36,8 +37,9 @@ struct Arguments {
 enum Action {
     /// Serve reservations over HTTP until SIGINT or SIGTERM.
     Serve(ServeArguments),
-    /// Examine the Redis that is, or is to be, the store, and say what to change. Ends with 0 if
-    /// nothing is bad, 1 if something is, 2 if no server of it can be asked.
+    /// Examine the Redis that is, or is to be, the store, or an embedded store that no process has open,
+    /// and say what to change. Ends with 0 if nothing is bad, 1 if something is, 2 if there is nothing
+    /// that can be examined.
     Doctor(DoctorArguments),
     /// Check Envoy's or Istio's configuration of the filter before it goes out, and say what to change.
     /// Ends with 0 if nothing is bad, 1 if something is, 2 if a file cannot be read, or no filter of
@@ -54,6 +56,8 @@ enum Action {
     /// Stock in bulk, in and out of a running service.
     #[command(subcommand)]
     Stock(StockAction),
+    Backup(BackupArguments),
+    Restore(RestoreArguments),
 }
 
 #[derive(Subcommand)]
@@ -99,11 +103,15 @@ struct ServeArguments {
 
 #[derive(clap::Args)]
 struct DoctorArguments {
-    /// Where it is: redis://[user:password@]host:port[,host:port ...], or rediss:// for TLS.
-    #[arg(long, env = "CARTGATE_STORE", hide_env_values = true)]
-    store: String,
-    /// What the names of its keys begin with.
-    #[arg(long, default_value = "cg")]
+    /// Where it is: redis://[user:password@]host:port[,host:port ...], or rediss:// for TLS. If neither
+    /// this nor --data is given, what the environment has as CARTGATE_STORE.
+    #[arg(long, conflicts_with = "data")]
+    store: Option<String>,
+    /// Directory of an embedded store.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// What the names of keys begin with in Redis.
+    #[arg(long, default_value = "cg", conflicts_with = "data")]
     prefix: String,
     /// Write JSON, for machines.
     #[arg(long)]
@@ -182,6 +190,8 @@ fn main() -> ExitCode {
         Action::Stock(StockAction::Export(arguments)) => {
             (export(&arguments), ExitCode::from(NOT_COMPLETE))
         }
+        Action::Backup(arguments) => (back_up(&arguments), ExitCode::from(NOT_COMPLETE)),
+        Action::Restore(arguments) => (restore(&arguments), ExitCode::from(NOT_COMPLETE)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("cartgate: {}", chain(&*error));
@@ -193,7 +203,7 @@ fn main() -> ExitCode {
 /// file that could be read.
 const NOT_EXAMINED: u8 = 2;
 
-/// How a command ends that brings stock in or out, if not all of it has gone through.
+/// How a command ends that brings stock or a backup in or out, if not all of it has gone through.
 const NOT_COMPLETE: u8 = 2;
 
 fn import(arguments: &ImportArguments) -> Result<ExitCode, Box<dyn Error>> {
@@ -206,8 +216,31 @@ fn export(arguments: &ExportArguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn back_up(arguments: &BackupArguments) -> Result<ExitCode, Box<dyn Error>> {
+    println!("{}", backup::backup(arguments)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore(arguments: &RestoreArguments) -> Result<ExitCode, Box<dyn Error>> {
+    match backup::restore(arguments) {
+        Ok(summary) => println!("{summary}"),
+        Err(error) if error.is_damage() => {
+            eprintln!("cartgate: {}", chain(&error));
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn examine(arguments: &DoctorArguments) -> Result<ExitCode, Box<dyn Error>> {
-    let report = doctor::examine(&arguments.store.parse()?, &arguments.prefix)?;
+    let report = match (&arguments.data, arguments.store.clone().or_else(store_of_environment)) {
+        (Some(data), _) => doctor::examine_data(data)?,
+        (None, Some(store)) => doctor::examine(&store.parse()?, &arguments.prefix)?,
+        (None, None) => {
+            return Err("say which store: --store redis://... or --data DIRECTORY".into());
+        }
+    };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -215,6 +248,10 @@ fn examine(arguments: &DoctorArguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let is_bad = report.level() == Level::Bad;
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn store_of_environment() -> Option<String> {
+    std::env::var("CARTGATE_STORE").ok()
 }
 
 fn check(arguments: &CheckConfigArguments) -> Result<ExitCode, Box<dyn Error>> {

@@ -107,6 +107,10 @@ problem_types! {
     DigestMismatch, "digest-mismatch", 422, "The content is not what its digest says";
     /// Service: a later request goes on with the import of this content.
     ImportTakenOver, "import-taken-over", 409, "Another request imports this content";
+    /// Service: another backup is being made.
+    BackupUnderWay, "backup-under-way", 409, "Another backup is under way";
+    /// Service: what it keeps is in a store that is backed up by its own means.
+    BackupElsewhere, "backup-elsewhere", 501, "This service has no store of its own to back up";
     /// Service: the SKU's lane holds as many commands as it may.
     LaneFull, "lane-full", 503, "Too many reservations are waiting";
     /// Edge and service: it is stopping, or its store failed; the edge cannot count.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cluster_nodes::ClusterNodes;
+use crate::store::embedded::examine::Contents;
 
 /// What a server says of itself: `INFO`, or anything else that is lines of `name:value`.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +97,21 @@ impl Settings {
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
     }
+}
+
+/// An embedded store, and where it is.
+#[derive(Debug)]
+pub(super) struct DataFacts {
+    /// Its directory.
+    pub(super) at: String,
+    /// Who may do what with that: the mode of a file.
+    pub(super) mode: u32,
+    /// Bytes that are free on its disk.
+    pub(super) free: u64,
+    /// How long a write of a page takes, with `fdatasync`; or why it did not pass.
+    pub(super) write: Result<Took, String>,
+    /// What is in it, or why that cannot be read.
+    pub(super) contents: Result<Contents, String>,
 }
 
 /// How long something took that was done again and again.

@@ -1,14 +1,17 @@
-//! `cartgate doctor`: is a Redis fit to be cartgate's store, and if not, what is to be changed?
+//! `cartgate doctor`: is a store what it should be, and if not, what is to be changed?
 //!
-//! [`examine`] asks every server of the store: `read.rs` reads what each says of itself, `trial.rs`
+//! [`examine`] asks every server of a Redis that is, or is to be, the store: `read.rs` reads what each says of itself, `trial.rs`
 //! tries what cartgate does there, on a key of its own that it takes away again. What that means is
 //! judged by the pure functions in `checks/`, over `NodeFacts` and `StoreFacts`. Each of them gives a
 //! [`Finding`]: what was looked at, what was found, and what is to be changed.
 //!
 //! It changes nothing, and it believes nothing: a user who may not write is found out by writing.
+//!
+//! [`examine_data`] examines an embedded store that no process has open (`embedded.rs`).
 
 mod checks;
 mod cluster_nodes;
+mod embedded;
 mod facts;
 mod read;
 mod report;
@@ -25,6 +28,7 @@ use cluster_nodes::{ClusterNode, ClusterNodes};
 use facts::StoreFacts;
 use read::Node;
 
+pub use embedded::{NotExamined, examine_data};
 pub use report::{Examined, Finding, Level, Report};
 
 /// No server could be asked anything.

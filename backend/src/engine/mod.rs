@@ -74,6 +74,14 @@ impl Engine {
         }
     }
 
+    /// The store, if it is this process's own.
+    pub fn own_store(&self) -> Option<Arc<dyn Store>> {
+        match self {
+            Self::Local(local) => Some(Arc::clone(&local.store)),
+            Self::Shared(_) => None,
+        }
+    }
+
     /// Where SKUs and ids belong.
     pub fn buckets(&self) -> Buckets {
         match self {

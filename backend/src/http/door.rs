@@ -187,6 +187,7 @@ mod tests {
                 "/live GET: anybody",
                 "/metrics GET: read",
                 "/ready GET: anybody",
+                "/v1/backup GET: admin",
                 "/v1/carts POST: reserve",
                 "/v1/edges GET: read",
                 "/v1/edges/{edge}/reports POST: edge",

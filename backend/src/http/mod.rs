@@ -23,6 +23,7 @@
 //! | `GET  /v1/hot-items/{sku}/history`        | what was changed of these, by whom and why    |
 //! | `POST /v1/edges/{edge}/reports`           | what an edge is asked for, and what it is told |
 //! | `GET  /v1/edges`                          | how many edges there are                      |
+//! | `GET  /v1/backup`                         | all of the store, as it stands after one commit |
 //! | `GET  /live`, `/ready`, `/metrics`        | for operators                                 |
 //!
 //! Every answer below `/v1` says in `cartgate-durability` what it survives: the level that its commit
@@ -32,6 +33,7 @@
 
 mod adjustments;
 mod answer;
+mod backup;
 mod call;
 mod carts;
 mod door;
@@ -63,7 +65,7 @@ use axum::routing::get;
 use cartgate_ledger::UnixMs;
 use cartgate_policy::SkuForm;
 use cartgate_policy::problem::{Problem, ProblemType};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -102,6 +104,8 @@ pub struct App {
     in_flight: InFlight,
     import_records: Records,
     import_seats: Seats,
+    /// One backup at a time: each makes the disk read all that there is.
+    backup_seat: Arc<Semaphore>,
     /// How SKUs are spelt in requests.
     sku_form: SkuForm,
     /// How long a hold lasts, and how long it may be made to last, in milliseconds.
@@ -136,6 +140,7 @@ impl App {
             in_flight: InFlight::default(),
             import_records,
             import_seats: Seats::default(),
+            backup_seat: Arc::new(Semaphore::new(1)),
             sku_form: config.sku.clone(),
             hold_ms: config.hold_ms,
             hold_ms_max: config.hold_ms_max(),
@@ -187,6 +192,7 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(hot_items::history))
         .routes(routes!(edges::show))
         .routes(routes!(edges::report))
+        .routes(routes!(backup::show))
         .routes(routes!(probes::live))
         .routes(routes!(probes::ready))
         .routes(routes!(probes::metrics))

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::content::Content;
 use super::told::{Answer, Told};
-use super::{ImportArguments, ServiceArguments, StockError, block_on};
-use crate::client::{CallError, problem_text, read};
+use super::{ImportArguments, StockError, block_on};
+use crate::client::{CallError, ServiceArguments, problem_text, read};
 use crate::grouped::Grouped;
 use crate::http::stock_imports::{REPR_DIGEST, repr_digest};
 use crate::store::imports::Counts;

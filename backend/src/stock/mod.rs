@@ -15,38 +15,14 @@ mod told;
 use std::io;
 use std::path::PathBuf;
 
-use axum::http::header::{AUTHORIZATION, InvalidHeaderValue};
-use axum::http::request::Builder;
-use axum::http::{HeaderValue, Method};
+use axum::http::header::InvalidHeaderValue;
 use thiserror::Error;
 
-use crate::client::{CallError, ServiceUrl};
+use crate::client::{CallError, ServiceArguments};
 use crate::http::stock_imports::wanted::Format;
 
 pub use export::export;
 pub use import::import;
-
-/// Which service, and who asks.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ServiceArguments {
-    /// The running service, http://host:port.
-    #[arg(long, value_name = "URL")]
-    service: ServiceUrl,
-    /// What to say who asks: sent as `Authorization: Bearer TOKEN`.
-    #[arg(long, env = "CARTGATE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-}
-
-impl ServiceArguments {
-    /// The head of a request.
-    fn head(&self, method: Method, path: &str) -> Result<Builder, StockError> {
-        let head = self.service.head(method, path);
-        let Some(token) = &self.token else { return Ok(head) };
-        let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
-        bearer.set_sensitive(true);
-        Ok(head.header(AUTHORIZATION, bearer))
-    }
-}
 
 /// Set how many units of each SKU there are, from a file with a line for each, of any length: NDJSON with
 /// objects such as {"sku": "A", "quantity": 7}, or CSV with the header `sku,quantity`; gzip or not.

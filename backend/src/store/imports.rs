@@ -16,9 +16,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use cartgate_ledger::UnixMs;
 use serde::{Deserialize, Serialize};
 
-use super::encoding::{decode, encode};
+use super::encoding::{Reader, decode, encode, malformed, put_number, unreadable};
 use super::redis::Api;
 use super::{Durability, StoreError};
 use files::Files;
@@ -33,6 +34,52 @@ pub struct ContentDigest(pub [u8; 32]);
 impl fmt::Display for ContentDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl ContentDigest {
+    /// Reads what `Display` has written.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hex {
+            return None;
+        }
+        for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(Self(digest))
+    }
+}
+
+/// A record as it is stored, for a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) digest: ContentDigest,
+    /// When it was written: the oldest is forgotten first.
+    pub(crate) written_at: UnixMs,
+    pub(crate) record: Vec<u8>,
+}
+
+impl Stored {
+    /// As a backup has it, beside the digest.
+    pub(crate) fn value(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.record.len() + 10);
+        put_number(&mut value, self.written_at.0);
+        value.extend_from_slice(&self.record);
+        value
+    }
+
+    /// Reads what a backup has.
+    ///
+    /// # Errors
+    /// It is no such thing.
+    pub(crate) fn read(digest: &[u8], value: &[u8]) -> Result<Self, StoreError> {
+        let digest = digest.try_into().map_err(|_| malformed("import's digest"))?;
+        let mut from = Reader::new(value);
+        let written_at = UnixMs(from.number().map_err(unreadable("import's record"))?);
+        let record = value[value.len() - from.left()..].to_vec();
+        Ok(Self { digest: ContentDigest(digest), written_at, record })
     }
 }
 
@@ -79,6 +126,31 @@ impl Records {
     /// Those in a directory, which is made with the first of them.
     pub fn in_files(directory: &Path, durability: Durability) -> Self {
         Self::Files(Arc::new(Files::new(directory, durability)))
+    }
+
+    /// Puts back into a directory what a backup has of it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn put_back(directory: &Path, all: &[Stored]) -> Result<(), StoreError> {
+        let files = Files::new(directory, Durability::Disk);
+        all.iter().try_for_each(|stored| files.put_back(stored))
+    }
+
+    /// All records of this machine's, and what `pin` gives, which may wait for a disk: no record is
+    /// written before both are there. So none is ahead of what `pin` gives of the store, and imports,
+    /// and nothing else, wait for it.
+    ///
+    /// # Errors
+    /// They cannot be read, or `pin` fails.
+    pub(crate) fn all_at<T>(
+        &self,
+        pin: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<(Vec<Stored>, T), StoreError> {
+        match self {
+            Self::Files(files) => files.all_at(pin),
+            Self::Shared(_) => Ok((Vec::new(), pin()?)),
+        }
     }
 
     /// The record of a content; `None` if there is none.
@@ -207,6 +279,34 @@ mod tests {
             assert_eq!(records.get(digest(1)).await.unwrap(), None);
         })
         .await;
+    }
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written() {
+        let digest = ContentDigest(std::array::from_fn(|at| 7 * u8::try_from(at).unwrap()));
+        assert_eq!(ContentDigest::parse(&digest.to_string()), Some(digest));
+        for wrong in ["", "00", &"x".repeat(64), &format!("{digest}.new")] {
+            assert_eq!(ContentDigest::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_is_as_it_was() {
+        let dir = TempDir::new().unwrap();
+        let at = |name: &str| Records::in_files(&dir.path().join(name), Durability::Disk);
+        assert_eq!(at("one").all_at(|| Ok(1)).unwrap(), (Vec::new(), 1));
+        for number in [2, 1] {
+            at("one").take(digest(number), ONE, &record(number.into())).await.unwrap();
+        }
+        std::fs::write(dir.path().join("one").join(format!("{}.new", digest(3))), "half").unwrap();
+        let (all, ()) = at("one").all_at(|| Ok(())).unwrap();
+        let digests: Vec<_> = all.iter().map(|stored| stored.digest).collect();
+        assert_eq!(digests, [digest(1), digest(2)]);
+        let kept = all.iter().map(|stored| Stored::read(&stored.digest.0, &stored.value()));
+        let kept = kept.collect::<Result<Vec<_>, _>>().unwrap();
+        Records::put_back(&dir.path().join("other"), &kept).unwrap();
+        assert_eq!(at("other").all_at(|| Ok(())).unwrap(), (all, ()));
+        assert_eq!(at("other").get(digest(2)).await.unwrap(), Some(record(2)));
     }
 
     #[tokio::test]

@@ -195,6 +195,6 @@ pub(super) fn verify_end(
     Ok(())
 }
 
-fn broken(sku: &Sku, source: JournalError) -> StoreError {
+pub(super) fn broken(sku: &Sku, source: JournalError) -> StoreError {
     StoreError::Journal { sku: sku.clone(), source }
 }

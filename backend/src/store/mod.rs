@@ -4,7 +4,8 @@
 //! knows no rules: those are in `cartgate-ledger`, applied by the owner of a bucket before it
 //! commits. Every store passes the same conformance suite (`conformance.rs`).
 
-mod embedded;
+pub(crate) mod backup;
+pub(crate) mod embedded;
 mod encoding;
 pub mod imports;
 mod journal;
@@ -33,7 +34,7 @@ use thiserror::Error;
 
 use crate::hot_items::{HotItem, HotItemHistory};
 
-pub use embedded::Embedded;
+pub use embedded::{Embedded, Pinned};
 
 /// A durable home for buckets.
 pub trait Store: Send + Sync {
@@ -58,6 +59,15 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// It is unknown whether the commit was written. The owner must discard its memory.
     fn commit(&self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// Pins all that there is as it stands after one commit, for a backup: at least all that was
+    /// committed before. `None`: such a store is not backed up by us.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn pin(&self) -> Result<Option<Pinned>, StoreError> {
+        Ok(None)
+    }
 
     /// A SKU's stock; `None` if it was never set.
     ///

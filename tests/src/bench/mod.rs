@@ -9,6 +9,7 @@
 pub mod aftermath;
 pub mod answer;
 pub mod arguments;
+pub mod backup;
 pub mod closed;
 pub mod control;
 pub mod conventional;

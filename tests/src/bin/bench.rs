@@ -5,8 +5,8 @@ use std::io;
 use cartgate_tests::bench::arguments::Arguments;
 use cartgate_tests::bench::run::Run;
 use cartgate_tests::bench::{
-    control, cost, durability, edge, engine, flood, http, import, istio, latency, memory, recovery,
-    redis,
+    backup, control, cost, durability, edge, engine, flood, http, import, istio, latency, memory,
+    recovery, redis,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -76,6 +76,7 @@ enum EnginePart {
     Flood,
     Engine,
     Recovery,
+    Backup,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -143,6 +144,9 @@ async fn of_engine(options: OfEngine<EnginePart>) -> io::Result<()> {
     }
     if options.wants(EnginePart::Recovery) {
         recovery::measure(&mut run).await;
+    }
+    if options.wants(EnginePart::Backup) {
+        backup::measure(&mut run).await;
     }
     options.arguments.finish(&run, "engine", !options.only.is_empty())
 }

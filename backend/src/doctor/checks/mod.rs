@@ -3,6 +3,7 @@
 mod access;
 mod cluster;
 mod durability;
+pub(super) mod embedded;
 mod memory;
 mod replication;
 mod speed;

@@ -12,10 +12,10 @@ const PING_FAR: Duration = Duration::from_millis(2);
 const PING_TOO_FAR: Duration = Duration::from_millis(100);
 
 /// Longer, and a caller alone notices.
-const WRITE_SLOW: Duration = Duration::from_millis(10);
+pub(super) const WRITE_SLOW: Duration = Duration::from_millis(10);
 
 /// Longer, and a lease of 1.5 s is lost over a few of them.
-const WRITE_TOO_SLOW: Duration = Duration::from_millis(250);
+pub(super) const WRITE_TOO_SLOW: Duration = Duration::from_millis(250);
 
 /// More, and what customers are told about times begins to be wrong.
 const CLOCK_OFF_MS: u64 = 1_000;
@@ -51,7 +51,7 @@ fn write(facts: &NodeFacts) -> Finding {
     took("write", "a small write, waited for as a commit is,", facts.write, bounds, remedy)
 }
 
-fn took(
+pub(super) fn took(
     check: &'static str,
     what: &str,
     took: Option<Took>,

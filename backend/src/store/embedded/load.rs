@@ -24,8 +24,16 @@ pub(super) fn rows(tables: &Tables) -> Result<Rows, StoreError> {
     tables.stock.iter().map(row).collect()
 }
 
-/// All but the refusals.
+/// All but the refusals, checked.
 pub(super) fn load(tables: &Tables, windows: &Windows) -> Result<Loaded, StoreError> {
+    let loaded = read(tables, windows)?;
+    verify_journals(tables, windows)?;
+    loaded.verify_holds()?;
+    Ok(loaded)
+}
+
+/// All but the refusals, as it is.
+pub(super) fn read(tables: &Tables, windows: &Windows) -> Result<Loaded, StoreError> {
     let stocks = windows.rows.iter().map(|(sku, row)| (sku.clone(), *row)).collect();
     let mut loaded = Loaded { stocks, ..Loaded::default() };
     let held = windows.rows.iter().map(|(_, row)| row.counters.held).sum::<u64>();
@@ -75,8 +83,6 @@ pub(super) fn load(tables: &Tables, windows: &Windows) -> Result<Loaded, StoreEr
             Ok(())
         },
     )?;
-    verify_journals(tables, windows)?;
-    loaded.verify_holds()?;
     Ok(loaded)
 }
 

@@ -23,7 +23,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -65,6 +65,8 @@ pub(super) struct Run {
     pub(super) bytes: Vec<u8>,
     first: Option<Record>,
     last: Mark,
+    /// Whether the beginning of one more record stands behind them, and not all of it.
+    pub(super) is_torn: bool,
 }
 
 /// A record's header.
@@ -89,9 +91,9 @@ impl Log {
         projected: u64,
         durability: Durability,
     ) -> Result<(Self, Vec<Run>), StoreError> {
-        let paths = ["0", "1"].map(|name| directory.join(name));
+        let paths = paths(directory);
         if is_new {
-            make(directory, &paths).map_err(failed_to("be made"))?;
+            Self::make(directory).map_err(failed_to("be made"))?;
         } else if !paths.iter().all(|path| path.exists()) {
             return Err(StoreError::NoStore);
         }
@@ -113,6 +115,23 @@ impl Log {
         let kept = log.follow(runs, &contents)?;
         log.len = lens[log.active];
         Ok((log, kept))
+    }
+
+    /// Makes an empty log, and makes sure that a power cut leaves it there, and all directories above:
+    /// who knows which of them are new.
+    pub(super) fn make(directory: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        for path in paths(directory) {
+            File::options().create(true).append(true).open(path)?.sync_all()?;
+        }
+        for above in directory.canonicalize()?.ancestors() {
+            match File::open(above) {
+                // One that we may not read we have not made.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                opened => opened?.sync_all()?,
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the runs that go on where the tables end, one after the other.
@@ -199,21 +218,8 @@ impl Log {
     }
 }
 
-/// Makes the files, and makes sure that a power cut leaves them there, and all directories above: who
-/// knows which of them are new.
-fn make(directory: &Path, paths: &[std::path::PathBuf; 2]) -> io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    for path in paths {
-        File::options().create(true).append(true).open(path)?.sync_all()?;
-    }
-    for above in directory.canonicalize()?.ancestors() {
-        match File::open(above) {
-            // One that we may not read we have not made.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            opened => opened?.sync_all()?,
-        }
-    }
-    Ok(())
+fn paths(directory: &Path) -> [PathBuf; 2] {
+    ["0", "1"].map(|name| directory.join(name))
 }
 
 /// What is in the file is on the disk from here on, however it was written: what comes after it may
@@ -239,6 +245,7 @@ impl Run {
             run.last = Mark { number: record.number, checksum: record.checksum };
             len += record.len;
         }
+        run.is_torn = run.first.is_some() && follows(&bytes[len..], run.last);
         run.bytes = bytes[..len].to_vec();
         run
     }
@@ -246,6 +253,11 @@ impl Run {
     /// The number of the last commit.
     pub(super) fn last_number(&self) -> u64 {
         self.last.number
+    }
+
+    /// How many commits there are.
+    pub(super) fn count(&self) -> u64 {
+        self.first.map_or(0, |first| self.last.number + 1 - first.number)
     }
 
     /// Where the contents of records are in `bytes`, which are records and nothing else.
@@ -258,6 +270,12 @@ impl Run {
             Some(content)
         })
     }
+}
+
+/// Whether `bytes` begin as a record does that comes after `last`.
+fn follows(bytes: &[u8], last: Mark) -> bool {
+    let number_at = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    number_at(16) == Some(last.number + 1) && number_at(24) == Some(last.checksum)
 }
 
 fn content_len(bytes: &[u8]) -> Option<usize> {

@@ -39,19 +39,24 @@
 //! A failure to write anything is final: nobody knows what is on the disk, so nothing is committed
 //! any more until the next start.
 
+pub(crate) mod examine;
 mod filter;
 mod keys;
 mod load;
 mod log;
+mod pin;
 mod projection;
 mod read;
 mod record;
+pub(crate) mod restore;
 mod rows;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod window;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -69,6 +74,8 @@ use super::{
 };
 use crate::hot_items::HotItemHistory;
 
+pub use pin::Pinned;
+
 /// The format written by this version.
 const FORMAT: u16 = 3;
 
@@ -81,6 +88,7 @@ pub struct Embedded {
     log: Mutex<Log>,
     shared: Arc<Shared>,
     projector: Option<JoinHandle<()>>,
+    pinning: Mutex<()>,
     buckets: u16,
     secret: [u8; 32],
     durability: Durability,
@@ -113,32 +121,28 @@ impl Embedded {
         durability: Durability,
         window_len: usize,
     ) -> Result<Self, StoreError> {
+        make_private(directory).map_err(failed_to("be made"))?;
         let tables = Tables::open(directory)?;
-        let secret = check_meta(&tables, buckets)?;
-        let projected = get_decoded(&tables.meta, "projected")?.unwrap_or_default();
-        let is_new = secret.is_none();
-        let (log, runs) = Log::open(&directory.join("log"), is_new, projected, durability)?;
-        let secret = match secret {
-            Some(secret) => secret,
+        let meta = check_meta(&tables)?;
+        if let Some(Meta { buckets: stored, .. }) = meta
+            && stored != buckets
+        {
+            return Err(StoreError::BucketsDiffer { stored, configured: buckets });
+        }
+        let (log, runs) = read_log(directory, &tables, meta.is_none(), durability)?;
+        let secret = match meta {
+            Some(meta) => meta.secret,
             None if runs.is_empty() => write_meta(&tables, buckets)?,
             None => return Err(StoreError::NoStore),
         };
-        let (windows, sealed) = windows(&tables, runs)?;
-        let is_projecting = sealed.is_some();
-        let shared = Arc::new(Shared {
-            tables,
-            windows: RwLock::new(windows),
-            filter: RwLock::new(None),
-            progress: Mutex::new(Progress { sealed, is_projecting, ..Progress::default() }),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(shared(tables, runs)?);
         let projector = {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name("projector".into());
             thread.spawn(move || shared.project_all()).map_err(failed_to("start its thread"))?
         };
-        let (log, projector) = (Mutex::new(log), Some(projector));
-        Ok(Self { log, shared, projector, buckets, secret, durability, window_len })
+        let (log, projector, pinning) = (Mutex::new(log), Some(projector), Mutex::new(()));
+        Ok(Self { log, shared, projector, pinning, buckets, secret, durability, window_len })
     }
 
     /// Waits until the active window may grow.
@@ -190,6 +194,41 @@ impl Embedded {
     }
 }
 
+/// Makes a directory for us alone, unless it is there: what is in it has the store's secret.
+pub(crate) fn make_private(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(0o700).create(directory)
+}
+
+/// The log, and what it has that the tables do not.
+fn read_log(
+    directory: &Path,
+    tables: &Tables,
+    is_new: bool,
+    durability: Durability,
+) -> Result<(Log, Vec<log::Run>), StoreError> {
+    let projected = get_decoded(&tables.meta, "projected")?.unwrap_or_default();
+    Log::open(&directory.join("log"), is_new, projected, durability)
+}
+
+/// What readers see of these.
+fn shared(tables: Tables, runs: Vec<log::Run>) -> Result<Shared, StoreError> {
+    let (windows, sealed) = windows(&tables, runs)?;
+    let is_projecting = sealed.is_some();
+    Ok(Shared {
+        tables,
+        windows: RwLock::new(windows),
+        filter: RwLock::new(None),
+        progress: Mutex::new(Progress { sealed, is_projecting, ..Progress::default() }),
+        changed: Condvar::new(),
+    })
+}
+
 /// The windows that the log has, and the one to be projected.
 fn windows(tables: &Tables, runs: Vec<log::Run>) -> Result<(Windows, Option<Sealed>), StoreError> {
     let mut windows = Windows { rows: load::rows(tables)?, ..Windows::default() };
@@ -208,8 +247,14 @@ fn windows(tables: &Tables, runs: Vec<log::Run>) -> Result<(Windows, Option<Seal
     Ok((windows, sealed))
 }
 
-/// Checks what was written when the store was made. Returns the secret; `None` if there is no store.
-fn check_meta(tables: &Tables, buckets: u16) -> Result<Option<[u8; 32]>, StoreError> {
+/// What was written when the store was made.
+struct Meta {
+    buckets: u16,
+    secret: [u8; 32],
+}
+
+/// Reads what was written when the store was made; `None`: there is no store.
+fn check_meta(tables: &Tables) -> Result<Option<Meta>, StoreError> {
     let Some(stored) = get_decoded(&tables.meta, "format")? else {
         let is_empty = tables.stock.first_key_value().is_none();
         return if is_empty { Ok(None) } else { Err(StoreError::NoStore) };
@@ -217,11 +262,9 @@ fn check_meta(tables: &Tables, buckets: u16) -> Result<Option<[u8; 32]>, StoreEr
     if stored != FORMAT {
         return Err(StoreError::Format { stored, supported: FORMAT });
     }
-    let stored = get_decoded(&tables.meta, "buckets")?.ok_or(StoreError::NoStore)?;
-    if stored != buckets {
-        return Err(StoreError::BucketsDiffer { stored, configured: buckets });
-    }
-    get_decoded(&tables.meta, "secret")?.ok_or(StoreError::NoStore).map(Some)
+    let buckets = get_decoded(&tables.meta, "buckets")?.ok_or(StoreError::NoStore)?;
+    let secret = get_decoded(&tables.meta, "secret")?.ok_or(StoreError::NoStore)?;
+    Ok(Some(Meta { buckets, secret }))
 }
 
 fn write_meta(tables: &Tables, buckets: u16) -> Result<[u8; 32], StoreError> {
@@ -271,6 +314,10 @@ impl Store for Embedded {
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         self.write(commit).inspect_err(|_| self.shared.fail())
+    }
+
+    fn pin(&self) -> Result<Option<Pinned>, StoreError> {
+        self.pin_tables().map(Some)
     }
 
     fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError> {

@@ -14,6 +14,7 @@ use cartgate_policy::Sku;
 
 use super::filter::{Filter, Full};
 use super::keys::{chunk_key, purchase_key};
+use super::pin::Pin;
 use super::tables::{self, Tables};
 use super::window::{Last, SkuWindow, Window, Windows};
 use crate::store::StoreError;
@@ -34,7 +35,7 @@ pub(super) struct Shared {
 }
 
 /// Where projecting stands.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Progress {
     /// The sealed window, until the projector takes it.
     pub(super) sealed: Option<Sealed>,
@@ -43,6 +44,10 @@ pub(super) struct Progress {
     pub(super) is_closing: bool,
     /// Whether anything could not be written: from then on nothing is.
     pub(super) has_failed: bool,
+    /// Somebody waits for the tables to have this commit.
+    pub(super) pin_from: Option<u64>,
+    /// The tables when they had it, and came to an end with some commit.
+    pub(super) pinned: Option<Pin>,
     #[cfg(test)]
     pub(super) is_held_up: bool,
 }
@@ -132,7 +137,13 @@ impl Shared {
         tables::write(&self.tables.meta, [("projected", Some(encode(&last_number)?))])?;
         // What takes long goes after the lock.
         let done = self.windows_mut().sealed.take();
-        self.progress().is_projecting = false;
+        let mut progress = self.progress();
+        progress.is_projecting = false;
+        if progress.pin_from.take_if(|from| *from <= last_number).is_some() {
+            // Nobody can seal a window before the lock is free, nor write into tables before that.
+            progress.pinned = Some(self.pin(last_number));
+        }
+        drop(progress);
         self.changed.notify_all();
         drop((done, window));
         Ok(())

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use fjall::compaction::Leveled;
 use fjall::config::CompressionPolicy;
 use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue,
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot, UserKey,
+    UserValue,
 };
 use serde::de::DeserializeOwned;
 
@@ -71,6 +72,34 @@ impl Tables {
             hot_item_histories: keyspace("hot_item_histories")?,
             database,
         })
+    }
+
+    /// All of them: what is not here is in no backup.
+    pub(super) fn all(&self) -> [&Keyspace; 11] {
+        [
+            &self.meta,
+            &self.stock,
+            &self.journal,
+            &self.held,
+            &self.ended,
+            &self.ended_at,
+            &self.adjustments,
+            &self.purchases,
+            &self.ticketed,
+            &self.hot_items,
+            &self.hot_item_histories,
+        ]
+    }
+
+    /// All tables as they are now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.database.snapshot()
+    }
+
+    /// How many tables the database has.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.database.keyspace_count()
     }
 
     /// Whether merging has fallen behind.

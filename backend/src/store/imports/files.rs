@@ -6,20 +6,25 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
-use super::{ContentDigest, RECORDS_MAX, RunId};
+use cartgate_ledger::UnixMs;
+
+use super::{ContentDigest, RECORDS_MAX, RunId, Stored};
 use crate::store::{Durability, StoreError};
 
 /// A directory of records.
 pub struct Files {
     directory: PathBuf,
     durability: Durability,
+    /// Whoever writes a record shares this; whoever wants none to be written has it alone.
+    writing: RwLock<()>,
 }
 
 impl Files {
     pub(super) fn new(directory: &Path, durability: Durability) -> Self {
-        Self { directory: directory.to_path_buf(), durability }
+        Self { directory: directory.to_path_buf(), durability, writing: RwLock::new(()) }
     }
 
     pub(super) fn get(&self, digest: ContentDigest) -> Result<Option<Vec<u8>>, StoreError> {
@@ -37,6 +42,7 @@ impl Files {
         after: Option<RunId>,
         record: &[u8],
     ) -> Result<bool, StoreError> {
+        let _shared = self.writing.read().unwrap_or_else(PoisonError::into_inner);
         let before = self.get(digest)?;
         if let Some(RunId(run)) = after
             && !before.as_ref().is_some_and(|before| before.starts_with(&run))
@@ -52,6 +58,48 @@ impl Files {
             Some(_) => written,
         };
         written.map(|()| true).map_err(failed_to("be written"))
+    }
+
+    /// All records, in the order of digests, and what `pin` gives: no record is written before both are
+    /// there.
+    pub(super) fn all_at<T>(
+        &self,
+        pin: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<(Vec<Stored>, T), StoreError> {
+        let _alone = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self.all().map_err(failed_to("be read"))?;
+        records.sort_unstable_by_key(|record| record.digest.0);
+        Ok((records, pin()?))
+    }
+
+    fn all(&self) -> io::Result<Vec<Stored>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // One that was being written when the process died has another name.
+            let Some(digest) = entry.file_name().to_str().and_then(ContentDigest::parse) else {
+                continue;
+            };
+            let written_at = entry.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let since_epoch = written_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let written_at = UnixMs(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
+            records.push(Stored { digest, written_at, record: fs::read(entry.path())? });
+        }
+        Ok(records)
+    }
+
+    /// Puts back a record as it was stored.
+    pub(super) fn put_back(&self, stored: &Stored) -> Result<(), StoreError> {
+        let path = self.path(stored.digest);
+        let written_at = SystemTime::UNIX_EPOCH + Duration::from_millis(stored.written_at.0);
+        let written = self
+            .write(&path, &stored.record)
+            .and_then(|()| File::options().write(true).open(&path)?.set_modified(written_at));
+        written.map_err(failed_to("be written"))
     }
 
     fn path(&self, digest: ContentDigest) -> PathBuf {

@@ -2,5 +2,6 @@
 //! `store/conformance.rs`.
 
 mod format;
+mod pinned;
 mod projector;
 mod torn;

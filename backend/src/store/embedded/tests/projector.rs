@@ -14,7 +14,7 @@ use crate::store::{Commit, Durability, Ended, EndedKind, SkuCommit, StockRow, St
 
 const WINDOW_LEN: usize = 2_000;
 
-fn open(directory: &Path) -> Embedded {
+pub(super) fn open(directory: &Path) -> Embedded {
     Embedded::open_with(directory, BUCKETS, Durability::Disk, WINDOW_LEN).unwrap()
 }
 
@@ -40,7 +40,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// 200 commits: five units of a SKU each, of which two are held.
-fn commits() -> Vec<Commit> {
+pub(super) fn commits() -> Vec<Commit> {
     let commit = |number: usize| {
         let mut commit = sale(&format!("SKU-{number}"));
         let number = u8::try_from(number).unwrap();
@@ -53,7 +53,7 @@ fn commits() -> Vec<Commit> {
     (0..200).map(commit).collect()
 }
 
-fn check_all(store: &dyn Store, commits: &[Commit]) {
+pub(super) fn check_all(store: &dyn Store, commits: &[Commit]) {
     let mut loaded = store.load().unwrap();
     loaded.stocks.sort_by(|one, other| one.0.cmp(&other.0));
     let mut stocks: Vec<_> =
