@@ -4,7 +4,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::header::InvalidHeaderValue;
 use axum::http::request::Builder;
 use axum::http::uri::{Scheme, Uri};
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -26,25 +25,84 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// No answer that is read here comes near it.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// A token, as it is sent: nobody sees it in a log.
+#[derive(Clone, Debug)]
+pub struct Token(HeaderValue);
+
+/// It cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a token is ASCII without spaces at its ends: this is no text that can be sent in a header"
+)]
+pub struct TokenError;
+
+impl FromStr for Token {
+    type Err = TokenError;
+
+    fn from_str(raw: &str) -> Result<Self, TokenError> {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {raw}")).map_err(|_| TokenError)?;
+        bearer.set_sensitive(true);
+        Ok(Self(bearer))
+    }
+}
+
 /// Which service, and who asks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServiceArguments {
     /// The running service, http://host:port.
     #[arg(long, value_name = "URL")]
-    pub(crate) service: ServiceUrl,
+    service: ServiceUrl,
     /// What to say who asks: sent as `Authorization: Bearer TOKEN`.
     #[arg(long, env = "CARTGATE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 impl ServiceArguments {
+    /// As it was said elsewhere.
+    pub(crate) fn new(service: ServiceUrl, token: Option<Token>) -> Self {
+        Self { service, token }
+    }
+
     /// The head of a request.
-    pub(crate) fn head(&self, method: Method, path: &str) -> Result<Builder, InvalidHeaderValue> {
+    pub(crate) fn head(&self, method: Method, path: &str) -> Builder {
         let head = self.service.head(method, path);
-        let Some(token) = &self.token else { return Ok(head) };
-        let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
-        bearer.set_sensitive(true);
-        Ok(head.header(header::AUTHORIZATION, bearer))
+        match &self.token {
+            Some(Token(bearer)) => head.header(header::AUTHORIZATION, bearer),
+            None => head,
+        }
+    }
+
+    /// Asks the service, on a connection of its own.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        if_match: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, CallError> {
+        let mut head = self.head(method, path);
+        if let Some(version) = if_match {
+            head = head.header(header::IF_MATCH, version);
+        }
+        if body.is_some() {
+            head = head.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Full::<Bytes>::from(body.map(Value::to_string).unwrap_or_default());
+        let answer = async { read(self.send(head, body).await?).await };
+        let late = |late: time::error::Elapsed| CallError::NoAnswer(late.to_string());
+        time::timeout(ANSWER_WITHIN, answer).await.map_err(late)?
+    }
+
+    /// As [`ServiceUrl::send`].
+    pub(crate) async fn send<B>(
+        &self,
+        head: Builder,
+        body: B,
+    ) -> Result<Response<Incoming>, CallError>
+    where
+        B: Body<Data: Send, Error: Into<AnyError>> + Send + 'static,
+    {
+        self.service.send(head, body).await
     }
 }
 
@@ -132,29 +190,8 @@ pub enum CallError {
 }
 
 impl ServiceUrl {
-    /// Asks the service, on a connection of its own.
-    pub(crate) async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        if_match: Option<&str>,
-        body: Option<&Value>,
-    ) -> Result<Answer, CallError> {
-        let mut head = self.head(method, path);
-        if let Some(version) = if_match {
-            head = head.header(header::IF_MATCH, version);
-        }
-        if body.is_some() {
-            head = head.header(header::CONTENT_TYPE, "application/json");
-        }
-        let body = Full::<Bytes>::from(body.map(Value::to_string).unwrap_or_default());
-        let answer = async { read(self.send(head, body).await?).await };
-        let late = |late: time::error::Elapsed| CallError::NoAnswer(late.to_string());
-        time::timeout(ANSWER_WITHIN, answer).await.map_err(late)?
-    }
-
     /// The head of a request.
-    pub(crate) fn head(&self, method: Method, path: &str) -> Builder {
+    fn head(&self, method: Method, path: &str) -> Builder {
         Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.prefix))
@@ -164,11 +201,7 @@ impl ServiceUrl {
 
     /// Sends a request on a connection of its own, and waits for the head of what is answered, which may
     /// come before all of the body has been sent.
-    pub(crate) async fn send<B>(
-        &self,
-        head: Builder,
-        body: B,
-    ) -> Result<Response<Incoming>, CallError>
+    async fn send<B>(&self, head: Builder, body: B) -> Result<Response<Incoming>, CallError>
     where
         B: Body<Data: Send, Error: Into<AnyError>> + Send + 'static,
     {

@@ -30,7 +30,7 @@ use crate::trace::Spans;
 use crate::window::{Counts, Tally};
 
 use labels::{
-    CommandLabels, ExemplarLabels, LaneLabels, LevelLabels, QueueLabels, ReportLabels,
+    CommandLabels, ExemplarLabels, LaneLabels, LevelLabels, OutcomeLabels, QueueLabels,
     RequestLabels, RouteLabels, TenureLabels,
 };
 pub use names::{command_name, outcome_name};
@@ -70,7 +70,8 @@ pub struct Metrics {
     edges: Gauge,
     edges_behind: Gauge,
     registry_revision: Gauge,
-    reports: Family<ReportLabels, Counter>,
+    import_lines: Family<OutcomeLabels, Counter>,
+    reports: Family<OutcomeLabels, Counter>,
     /// Reports of edges that give SKUs another form than this process.
     pub other_sku_form: Counter,
     /// SKUs that were noticed, and made hot items.
@@ -127,6 +128,7 @@ impl Metrics {
             edges: Gauge::default(),
             edges_behind: Gauge::default(),
             registry_revision: Gauge::default(),
+            import_lines: Family::default(),
             reports: Family::default(),
             other_sku_form: Counter::default(),
             detected: Counter::default(),
@@ -199,6 +201,11 @@ impl Metrics {
             self.hot_admitted.clone(),
         );
         r.register(
+            "stock_import_lines",
+            "Lines of stock imports, by what became of them",
+            self.import_lines.clone(),
+        );
+        r.register(
             "skus_lost",
             "SKUs of which the store has lost what this process had committed",
             self.lost.clone(),
@@ -265,9 +272,14 @@ impl Metrics {
         self.registry_revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
     }
 
+    /// Counts lines of a stock import: `set`, `unchanged`, `refused`.
+    pub fn count_import_lines(&self, outcome: &'static str, lines: u64) {
+        self.import_lines.get_or_create(&OutcomeLabels { outcome }).inc_by(lines);
+    }
+
     /// Counts a report of an edge: `answered`, `outdated`, `too-many-edges`, `unavailable`.
     pub fn count_report(&self, outcome: &'static str) {
-        self.reports.get_or_create(&ReportLabels { outcome }).inc();
+        self.reports.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Counts an answered request. `route` is the pattern, not the path; `sampled` is its trace, if that can be

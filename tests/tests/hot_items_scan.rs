@@ -14,6 +14,7 @@ use std::process::Stdio;
 use cartgate_tests::process::eventually;
 use cartgate_tests::{
     Edge, EnvoyConfig, Service, ServiceOptions, Shop, StoreKind, client, filter, paths, ports,
+    tokens,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -201,15 +202,17 @@ async fn the_shipped_cron_job_scans() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hot_is_registered_at_a_service() {
     let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens.toml");
+    let token = tokens::create(&file, "scan", "hot-items");
     let options = ServiceOptions::new(dir.path()).own_store(StoreKind::from_env());
-    let service = Service::start(&options).await.unwrap();
-    let shop = Shop::at(service.address());
+    let service = Service::start(&options.settings(&tokens::setting(&file))).await.unwrap();
+    let shop = Shop::showing(&token, service.address());
     assert_eq!(shop.promote("BY-HAND", Some(7)).await.unwrap().status, 201);
     let shown = async |sku: &str| shop.get(&format!("/v1/hot-items/{sku}")).await.unwrap();
 
     let log = lines("SNEAKER", 300) + &lines("BY-HAND", 200) + &lines("TEE", 99);
     let url = service.url("");
-    let place = ["--sku", "path:/cart/{sku}/add", "--register", &url, "--json"];
+    let place = ["--sku", "path:/cart/{sku}/add", "--register", &url, "--json", "--token", &token];
     let terms = ["--limit-per-second", "5", "--limit-burst", "9", "--reserves-per-s", "4"];
     let outcomes = async |more: &[&str]| {
         let scan = scan(&[&place, more].concat(), &log).await;

@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use axum::http::header::InvalidHeaderValue;
 use thiserror::Error;
 
 use crate::client::{CallError, ServiceArguments};
@@ -101,9 +100,6 @@ pub enum BackupError {
         /// The table.
         table: String,
     },
-    /// The token cannot be sent.
-    #[error("the token is no text that can be sent in a header")]
-    Token(#[from] InvalidHeaderValue),
     /// The service does not do it.
     #[error("the service refuses: {said}")]
     Refused {

@@ -30,8 +30,8 @@ async fn run(BackupArguments { file, service }: &BackupArguments) -> Result<Summ
     if file.exists() {
         return Err(BackupError::Exists(file.clone()));
     }
-    let head = service.head(Method::GET, "/v1/backup")?;
-    let answer = service.service.send(head, Empty::<Bytes>::new()).await?;
+    let head = service.head(Method::GET, "/v1/backup");
+    let answer = service.send(head, Empty::<Bytes>::new()).await?;
     if answer.status() != StatusCode::OK {
         return Err(BackupError::Refused { said: read(answer).await?.said() });
     }

@@ -20,6 +20,7 @@ fn all() -> Metrics {
     metrics.count_commands("reserve", "held", 1);
     metrics.count_commit(Duration::from_millis(1), Reached::at_least(Durability::Disk), 2);
     metrics.count_tenure_end("given-back");
+    metrics.count_import_lines("set", 1);
     metrics.count_report("answered");
     metrics.spans.count_dropped("full", 1);
     metrics

@@ -48,7 +48,7 @@ pub(super) struct TenureLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ReportLabels {
+pub(super) struct OutcomeLabels {
     pub(super) outcome: &'static str,
 }
 

@@ -9,7 +9,7 @@ use clap::ArgGroup;
 
 use super::line::{Format, Keys};
 use super::place::Place;
-use crate::client::ServiceUrl;
+use crate::client::{ServiceUrl, Token};
 
 /// Find hot items in access logs of Envoy or Istio, and register them if told to. Ends with 0, also if there
 /// are none, and with 1 on errors.
@@ -71,6 +71,9 @@ pub struct RegisterArguments {
     /// by hand or for a date stays as it is.
     #[arg(long = "register", value_name = "URL")]
     pub url: Option<ServiceUrl>,
+    /// What to say there who asks: sent as `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "CARTGATE_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
     /// Only say what would be sent.
     #[arg(long, requires = "url")]
     pub dry_run: bool,

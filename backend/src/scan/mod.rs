@@ -38,6 +38,7 @@ use std::path::PathBuf;
 use cartgate_ledger::UnixMs;
 use thiserror::Error;
 
+use crate::client::ServiceArguments;
 use crate::clock;
 
 use logs::{Lines, Log, Reading, Seen, Unreadable};
@@ -156,7 +157,8 @@ pub fn run(arguments: &ScanArguments) -> Result<(), ScanError> {
     let mut report = scan(&mut logs::open(&arguments.files)?, &reading, asked, ROOM)?;
     if let Some(url) = &arguments.register.url {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let registering = register::register(&report, url, &arguments.register, clock());
+        let service = ServiceArguments::new(url.clone(), arguments.register.token.clone());
+        let registering = register::register(&report, &service, &arguments.register, clock());
         report.registrations = Some(runtime.map_err(ScanError::System)?.block_on(registering));
     }
     write(&report, arguments.json).map_err(ScanError::System)?;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::RegisterArguments;
 use super::report::Report;
-use crate::client::{Answer, CallError, ServiceUrl};
+use crate::client::{Answer, CallError, ServiceArguments};
 use crate::hot_items::TERMS;
 use crate::http::Rfc3339;
 
@@ -116,7 +116,7 @@ fn expires_at(before: Option<&Value>, asked: &RegisterArguments, now: UnixMs) ->
 /// Registers all that is proposed at a service, and says what became of each.
 pub(super) async fn register(
     report: &Report,
-    service: &ServiceUrl,
+    service: &ServiceArguments,
     asked: &RegisterArguments,
     now: UnixMs,
 ) -> Vec<Registration> {
@@ -139,7 +139,7 @@ pub(super) async fn register(
 async fn one(
     sku: &Sku,
     reason: &str,
-    service: &ServiceUrl,
+    service: &ServiceArguments,
     asked: &RegisterArguments,
     now: UnixMs,
 ) -> Result<Outcome, CallError> {

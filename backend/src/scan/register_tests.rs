@@ -19,7 +19,7 @@ use super::logs::Lines;
 use super::peaks::Found;
 use super::register::{Outcome, Registration, register};
 use super::report::{Asked, Report};
-use crate::client::ServiceUrl;
+use crate::client::ServiceArguments;
 
 const NOW: UnixMs = UnixMs(1_795_946_400_000);
 
@@ -38,6 +38,7 @@ async fn answer(
         let body = json!({ "type": format!("urn:cartgate:problem:{name}"), "title": title });
         (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
     };
+    assert_eq!(headers[header::AUTHORIZATION], "Bearer cg_token");
     let version = headers.get(header::IF_MATCH).map(|tag| tag.to_str().unwrap().to_owned());
     let sku = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     if method == Method::PUT {
@@ -60,13 +61,17 @@ async fn answer(
     }
 }
 
-async fn service() -> io::Result<(ServiceUrl, Calls)> {
+async fn service() -> io::Result<(ServiceArguments, Calls)> {
     let calls = Calls::default();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/shop/", listener.local_addr()?);
     let app = Router::new().fallback(answer).with_state(calls.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
-    Ok((url.parse().unwrap(), calls))
+    Ok((at(&url), calls))
+}
+
+fn at(url: &str) -> ServiceArguments {
+    ServiceArguments::new(url.parse().unwrap(), Some("cg_token".parse().unwrap()))
 }
 
 #[derive(Parser)]
@@ -76,7 +81,7 @@ struct Command {
 }
 
 /// Registers these at a service, and says what became of each.
-async fn outcomes(service: &ServiceUrl, skus: &[&str], line: &str) -> Vec<Outcome> {
+async fn outcomes(service: &ServiceArguments, skus: &[&str], line: &str) -> Vec<Outcome> {
     let found: Vec<Found> = skus
         .iter()
         .map(|sku| Found {
@@ -155,7 +160,7 @@ async fn a_dry_run_sends_nothing() {
 #[tokio::test]
 async fn a_service_that_is_not_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let url = at(&format!("http://{}", listener.local_addr().unwrap()));
     drop(listener);
     let outcomes = outcomes(&url, &["NEW", "OLD"], "").await;
     let [Outcome::Failed { reason }, Outcome::NotTried] = &outcomes[..] else {
@@ -167,7 +172,7 @@ async fn a_service_that_is_not_there() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_says_nothing_is_not_waited_for_for_ever() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let url = at(&format!("http://{}", listener.local_addr().unwrap()));
     let outcomes = outcomes(&url, &["NEW", "OLD"], "").await;
     assert!(matches!(outcomes[..], [Outcome::Failed { .. }, Outcome::NotTried]), "{outcomes:?}");
 }

@@ -21,8 +21,8 @@ pub fn export(arguments: &ExportArguments) -> Result<(), StockError> {
 async fn run(ExportArguments { format, service }: &ExportArguments) -> Result<(), StockError> {
     let format = format.to_possible_value();
     let format = format.as_ref().map_or("ndjson", |format| format.get_name());
-    let head = service.head(Method::GET, &format!("/v1/stock-exports?format={format}"))?;
-    let answer = service.service.send(head, Empty::<Bytes>::new()).await?;
+    let head = service.head(Method::GET, &format!("/v1/stock-exports?format={format}"));
+    let answer = service.send(head, Empty::<Bytes>::new()).await?;
     if answer.status() != StatusCode::OK {
         return Err(StockError::Refused { said: read(answer).await?.said() });
     }

@@ -91,13 +91,13 @@ impl Import<'_> {
     }
 
     async fn attempt(&mut self) -> Result<Attempt, StockError> {
-        let mut head = self.service.head(Method::POST, "/v1/stock-imports")?;
+        let mut head = self.service.head(Method::POST, "/v1/stock-imports");
         head = head.header(CONTENT_TYPE, self.content.format.media_type());
         head = head.header(REPR_DIGEST, repr_digest(self.content.digest));
         if self.content.is_gzip {
             head = head.header(CONTENT_ENCODING, "gzip");
         }
-        let answer = match self.service.service.send(head, self.content.body()?).await {
+        let answer = match self.service.send(head, self.content.body()?).await {
             Ok(answer) => answer,
             Err(error) => return Ok(Attempt::Broken(error)),
         };

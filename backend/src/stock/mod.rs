@@ -15,7 +15,6 @@ mod told;
 use std::io;
 use std::path::PathBuf;
 
-use axum::http::header::InvalidHeaderValue;
 use thiserror::Error;
 
 use crate::client::{CallError, ServiceArguments};
@@ -68,9 +67,6 @@ pub enum StockError {
         /// The file.
         path: PathBuf,
     },
-    /// The token cannot be sent.
-    #[error("the token is no text that can be sent in a header")]
-    Token(#[from] InvalidHeaderValue),
     /// The service does not do it.
     #[error("the service refuses: {said}")]
     Refused {

@@ -19,7 +19,8 @@ use super::seats::Taken;
 use crate::http::App;
 use crate::http::call::Call;
 use crate::http::refused::Refused;
-use crate::store::imports::{ContentDigest, Record, RunId};
+use crate::metrics::Metrics;
+use crate::store::imports::{ContentDigest, Counts, Record, RunId};
 
 /// An import that is under way.
 pub(super) struct Import {
@@ -100,7 +101,9 @@ impl Import {
         let read = unless_over(&self.seat, &self.call.app, self.content.window());
         let (verdicts, next) = tokio::join!(apply, read);
         let (record, verdicts) = (&mut self.record, verdicts?);
+        let before = record.counts;
         self.results.decided(first, &verdicts, &mut record.counts, &mut record.refusals);
+        count(&self.call.app.metrics, before, record.counts);
         record.lines = first + verdicts.len() as u64 - 1;
         record.prefix = prefix;
         record.window = self.undecided.iter().copied().collect();
@@ -135,6 +138,12 @@ impl Import {
         // If nobody is there, nobody hears of it.
         let _ = self.results.send().await;
     }
+}
+
+fn count(metrics: &Metrics, before: Counts, now: Counts) {
+    metrics.count_import_lines("set", now.set - before.set);
+    metrics.count_import_lines("unchanged", now.unchanged - before.unchanged);
+    metrics.count_import_lines("refused", now.refused - before.refused);
 }
 
 /// Goes on until somebody takes over, or the service stops.
