@@ -8,27 +8,53 @@ use cartgate_ledger::CommandId;
 use cartgate_policy::problem::{Problem, ProblemType};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
+use utoipa::ToSchema;
 
 use super::App;
-use super::answer::{json, reservation, set_location, text};
+use super::answer::{ReservationView, json, reservation, set_location, text};
 use super::call::Call;
 use super::extract::IdPath;
+use super::openapi::schemas;
 use super::prefer::Prefer;
 use super::refused::Refused;
 
-/// A command that still waits, as clients see it.
-#[derive(Serialize)]
-struct TicketView {
+/// A request that still waits.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ticket, examples(json!({
+    "ticket": schemas::ID_EXAMPLE, "state": "queued", "claim_within_ms": 15_000,
+})))]
+pub(super) struct TicketView {
+    /// Names it, and the reservation that comes of it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     ticket: CommandId,
+    #[schema(schema_with = schemas::queued)]
     state: &'static str,
     /// How soon after the decision it is to be asked for, in milliseconds: later than that, a hold
     /// that nobody has asked for is back on the shelf.
     claim_within_ms: u64,
 }
 
-/// `GET /v1/tickets/{id}`
-#[utoipa::path(get, path = "/v1/tickets/{id}", tag = "reservations", security(("token" = ["reserve"]), ("token" = ["read"])))]
+/// What became of a request that was answered 202.
+///
+/// Answers what the first call would have answered by now: 200 with the reservation, a problem, or 202
+/// again. With `Prefer: wait=N` it waits for up to so many seconds. Ask at least every `claim_within_ms`: a
+/// hold that nobody asks for goes back.
+#[utoipa::path(
+    get, path = "/v1/tickets/{id}", tag = "reservations",
+    security(("token" = ["reserve"]), ("token" = ["read"])), operation_id = "show_ticket",
+    params(IdPath, Prefer),
+    responses(
+        (status = 200, description = "It was decided: this is the reservation.",
+            body = ReservationView, headers(("preference-applied"))),
+        (status = 202, description = "It still waits.",
+            body = TicketView, headers(("location"), ("preference-applied"))),
+    ),
+    extensions(("x-problems" = json!([
+        "unknown-ticket", "sold-out", "over-cap", "customer-required", "not-open-yet", "sale-closed",
+        "unknown-sku",
+    ]))),
+)]
 pub(super) async fn show(
     call: Call,
     prefer: Prefer,

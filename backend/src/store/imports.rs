@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::encoding::{decode, encode};
 use super::redis::Api;
@@ -53,7 +54,8 @@ pub struct Record {
 }
 
 /// What became of lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ImportCounts)]
 pub struct Counts {
     /// Their SKU has their quantity by them.
     pub set: u64,
