@@ -6,9 +6,11 @@ use cartgate_ledger::{Terms, UnixMs};
 use cartgate_policy::gcra::Limit;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::hot_items::{EdgeTerms, HotItem, Note, Origin, Reason};
+use crate::hot_items::{EdgeTerms, HotItem, Note, Origin, Reason, TERMS};
+use crate::http::extract::check_members;
 use crate::http::refused::Refused;
 
 /// The terms of a hot item; what is left out has no bound.
@@ -119,6 +121,17 @@ impl HotItemRequest {
     }
 }
 
+/// Refuses a patch that names what no request has: with `null` it would change nothing, and tell nobody.
+pub(super) fn check_patch(patch: &Value) -> Result<(), Refused> {
+    let others = ["expires_at", "origin", "reason"];
+    let known: Vec<&str> = TERMS.into_iter().chain(others).collect();
+    check_members(patch, &known)?;
+    let limits = ["limit", "client_limit"].into_iter();
+    limits
+        .map(|name| &patch[name])
+        .try_for_each(|limit| check_members(limit, &["per_second", "burst"]))
+}
+
 /// Reads a time as RFC 3339 writes it, if there is one.
 fn rfc_3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
@@ -131,7 +144,7 @@ fn rfc_3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -165,6 +178,18 @@ mod tests {
         assert_eq!(read(json!({})).unwrap().0, HotItem::default());
         let (item, _) = read(json!({"limit": {"per_second": 9}})).unwrap();
         assert_eq!(item.edge.limit, Limit::new(9, 9).ok());
+    }
+
+    #[test]
+    fn a_patch_names_what_there_is() {
+        let is_good = |patch: Value| check_patch(&patch).is_ok();
+        assert!(is_good(
+            json!({"paused": true, "opens_at": null, "reason": "x", "limit": {"burst": 9}})
+        ));
+        assert!(is_good(json!({"limit": null})));
+        for wrong in [json!({"": null}), json!({"pause": null}), json!({"limit": {"bust": null}})] {
+            assert!(!is_good(wrong.clone()), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::request::HotItemRequest;
+use super::request::{HotItemRequest, check_patch};
 use crate::control::ItemView;
 use crate::hot_items::{ChangeKind, HistoryEntry, HotItem, Origin, Reason, TERMS};
 use crate::http::answer::Rfc3339;
@@ -126,6 +126,7 @@ impl HotItemView {
 
     /// What would be asked for it as it is, but for what a JSON merge patch (RFC 7396) says of it.
     pub(super) fn amended(&self, patch: &Value) -> Result<HotItemRequest, Refused> {
+        check_patch(patch)?;
         let mut terms = serde_json::to_value(self).map_err(Refused::invalid)?;
         if let Some(members) = terms.as_object_mut() {
             let goes_on = |name: &str| TERMS.contains(&name) || name == "expires_at";
