@@ -8,6 +8,7 @@ mod access;
 mod bad_input;
 mod carts;
 mod carts_at_once;
+mod documentation;
 mod hot_items;
 mod load;
 mod operation;
