@@ -22,8 +22,8 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run drill test schema lint clean test-envoy-versions test-simulation test-crash test-faults \
-    test-browser test-bare-root test-istio test-manifests fuzz bench-engine bench-redis bench-edge bench-edge-memory \
+.PHONY: help build run drill test schema openapi lint clean test-envoy-versions test-simulation test-crash test-faults \
+    test-contract test-browser test-bare-root test-istio test-manifests fuzz bench-engine bench-redis bench-edge bench-edge-memory \
     bench-control bench-istio bench-api bench-smoke \
     prerequisites test-prerequisites manifests-prerequisites bench-prerequisites bench-programs \
     wasm wasm-crash envoy ratelimit cargo-deny cargo-fuzz
@@ -57,6 +57,11 @@ test: wasm wasm-crash envoy ## every test, with a real Envoy; parts with the old
 schema: ## the JSON Schema of the filter's configuration, anew from the types
 	cargo run --quiet --locked --package cartgate-policy --features schema --example schema \
 	    >target/schema.json && cp target/schema.json filter/configuration.schema.json
+
+openapi: ## docs/openapi.json and docs/problems.md, anew from the code
+	cargo build --locked --package cartgate-backend
+	target/debug/cartgate openapi >target/openapi.json && cp target/openapi.json docs/
+	target/debug/cartgate openapi --format problems >target/problems.md && cp target/problems.md docs/
 
 lint: wasm envoy cargo-deny ## formatting, clippy, dependencies, Envoy's configurations, scripts
 	cargo fmt --all --check
@@ -112,6 +117,11 @@ fuzz: cargo-fuzz ## libFuzzer over what the edge reads (a C++ compiler); TARGETS
 	        "$(CURDIR)/target/fuzz/corpus/$$target" "$(CURDIR)/fuzz/corpus/$$target" -- \
 	        -max_total_time=$(or $(FOR),60) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
 	done
+
+test-contract: prerequisites ## the service against its OpenAPI document, by schemathesis (python3-venv, curl; minutes); CARTGATE_SEED=
+	@tests/contract/fetch.sh
+	cargo build --locked --package cartgate-backend
+	cargo test --locked --package cartgate-tests --test contract -- --ignored --nocapture --test-threads 1
 
 test-browser: wasm envoy ## the legacy frontend in Chromium, with pictures (chromium, fonts-noto-cjk)
 	cargo build --locked --package cartgate-backend

@@ -6,6 +6,7 @@ use cartgate_ledger::{Terms, UnixMs};
 use cartgate_policy::gcra::Limit;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 /// How many changes of a SKU's entry are kept.
 pub const HISTORY_MAX: usize = 100;
@@ -78,7 +79,7 @@ pub struct EdgeTerms {
 }
 
 /// Who put a SKU into the registry, or took it out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// An operator.
@@ -159,7 +160,7 @@ pub struct Changed {
 }
 
 /// What was done to a SKU's entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// The SKU became a hot item.

@@ -12,7 +12,7 @@ use cartgate_backend::backup::{self, BackupArguments, RestoreArguments};
 use cartgate_backend::check_config;
 use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
-use cartgate_backend::http::openapi;
+use cartgate_backend::http::{docs, openapi};
 use cartgate_backend::scan::{self, ScanArguments};
 use cartgate_backend::serve::serve;
 use cartgate_backend::stock::{self, ExportArguments, ImportArguments};
@@ -45,8 +45,8 @@ enum Action {
     /// Ends with 0 if nothing is bad, 1 if something is, 2 if a file cannot be read, or no filter of
     /// cartgate is in any.
     CheckConfig(CheckConfigArguments),
-    /// Write the OpenAPI 3.1 document of the service.
-    Openapi,
+    /// Write what documents the service's HTTP interface.
+    Openapi(OpenapiArguments),
     /// Tokens of those who may call the service.
     #[command(subcommand)]
     Token(TokenAction),
@@ -99,6 +99,23 @@ struct ServeArguments {
     /// How to write logs to standard error. `RUST_LOG` says what: `debug`, `info,cartgate=debug`, ...
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+}
+
+#[derive(clap::Args)]
+struct OpenapiArguments {
+    /// What of it.
+    #[arg(long, value_enum, default_value_t = DocumentFormat::Json)]
+    format: DocumentFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DocumentFormat {
+    /// The OpenAPI 3.1 document.
+    Json,
+    /// The page that explains every route.
+    Html,
+    /// What each problem means, and what is done about it, in Markdown.
+    Problems,
 }
 
 #[derive(clap::Args)]
@@ -177,8 +194,8 @@ fn main() -> ExitCode {
         Action::Serve(arguments) => (run(arguments), ExitCode::FAILURE),
         Action::Doctor(arguments) => (examine(&arguments), ExitCode::from(NOT_EXAMINED)),
         Action::CheckConfig(arguments) => (check(&arguments), ExitCode::from(NOT_EXAMINED)),
-        Action::Openapi => {
-            (openapi().to_pretty_json().map(print).map_err(Into::into), ExitCode::FAILURE)
+        Action::Openapi(arguments) => {
+            (documentation(arguments.format).map(print), ExitCode::FAILURE)
         }
         Action::Token(action) => (keep_tokens(action), ExitCode::FAILURE),
         Action::HotItems(HotItemsAction::Scan(arguments)) => {
@@ -263,6 +280,14 @@ fn check(arguments: &CheckConfigArguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let is_bad = report.level() == check_config::Level::Bad;
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn documentation(format: DocumentFormat) -> Result<String, Box<dyn Error>> {
+    Ok(match format {
+        DocumentFormat::Json => openapi().to_pretty_json()?,
+        DocumentFormat::Html => docs::reference_page().to_owned(),
+        DocumentFormat::Problems => docs::problems_markdown(),
+    })
 }
 
 fn print(text: String) -> ExitCode {

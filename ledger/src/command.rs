@@ -140,6 +140,7 @@ impl Command {
 
 /// What becomes of a confirmation that comes too late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnExpired {
     /// It is refused.

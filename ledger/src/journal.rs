@@ -27,6 +27,7 @@ pub struct JournalEntry {
 
 /// What changes stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// The number of units was set.

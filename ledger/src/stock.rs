@@ -14,6 +14,7 @@ pub const UNITS_MAX: u64 = 1_000_000_000_000;
 
 /// Where a SKU's units are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Counters {
     /// On the shelf.
     pub available: u64,

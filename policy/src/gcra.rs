@@ -37,11 +37,14 @@ const LEASE_NS_MAX: u64 = 50_000_000;
 
 /// How many units of a SKU are admitted: a pace, and how many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Admitted units per second, in the long run.
+    #[cfg_attr(feature = "openapi", schema(value_type = u32, minimum = 1, maximum = 1_000_000))]
     per_second: Units,
     /// Admitted units at once, after a pause.
+    #[cfg_attr(feature = "openapi", schema(value_type = u32, minimum = 1, maximum = 1_000_000))]
     burst: Units,
 }
 

@@ -7,6 +7,7 @@ use cartgate_policy::Sku;
 use cartgate_policy::fleet::{Fleet, Heavy, NotTaken, Reply, Report, Settings, Version};
 use cartgate_policy::gcra::Limit;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::config::DetectionConfig;
 use super::detector::{Calmed, Detector, Noticed, Source};
@@ -57,7 +58,8 @@ pub struct FleetView {
 }
 
 /// How a hot item stands at the edges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HotItemAtEdges)]
 pub struct ItemView {
     /// Edges that report.
     pub reporting: usize,
@@ -65,8 +67,9 @@ pub struct ItemView {
     pub acknowledged: usize,
     /// Units per second that they are asked for.
     pub demand_per_s: u64,
-    /// The limit in force, of all of them together, in units per second; `None`: there is none.
+    /// The limit in force, of all of them together, in units per second, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub limit_per_s: Option<u32>,
 }
 

@@ -4,23 +4,40 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use cartgate_ledger::{Adjust, Command, Outcome, UNITS_MAX};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::answer::json;
 use super::call::Call;
 use super::extract::{DocumentBody, IdempotencyKey, SkuPath, from_json};
+use super::openapi::schemas;
 use super::refused::Refused;
 use super::skus::StockView;
 use crate::command_id::adjustment_fingerprint;
 
-#[derive(Deserialize)]
+/// A change of how many units of a product there are.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct AdjustmentRequest {
+#[schema(examples(json!({"by": 5})))]
+pub(super) struct AdjustmentRequest {
     /// Units to add; fewer than none to take off.
+    #[schema(schema_with = schemas::units_but_none)]
     by: i64,
 }
 
-/// `POST /v1/skus/{sku}/adjustments`
-#[utoipa::path(post, path = "/v1/skus/{sku}/adjustments", tag = "stock", security(("token" = ["stock"])))]
+/// Put more units up for sale, or take some off.
+///
+/// Unlike `PUT .../stock` it does not depend on what there is, and what others do at the same time. With an
+/// `Idempotency-Key` it may be repeated, and counts once.
+#[utoipa::path(
+    post, path = "/v1/skus/{sku}/adjustments", tag = "stock", security(("token" = ["stock"])),
+    operation_id = "adjust_stock",
+    params(SkuPath, IdempotencyKey),
+    request_body(content((AdjustmentRequest = "application/json"))),
+    responses((status = 201, description = "So the stock is now.", body = StockView)),
+    extensions(("x-problems" = json!([
+        "unknown-sku", "stock-below-committed", "too-many-units", "idempotency-key-reused", "lane-full",
+    ]))),
+)]
 pub(super) async fn create(
     call: Call,
     SkuPath(sku): SkuPath,

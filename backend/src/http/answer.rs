@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use cartgate_ledger::{CommandId, Outcome, Reservation, ReservationState, UnixMs};
 use cartgate_policy::Sku;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
+use super::openapi::schemas;
 use super::refused::{Refused, unknown_reservation};
 
 /// Room for a reservation's JSON, so that writing it need not grow it.
@@ -28,18 +30,34 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// A reservation as clients see it.
-#[derive(Serialize)]
+/// A reservation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reservation, examples(json!({
+    "reservation_id": schemas::ID_EXAMPLE, "state": "held", "sku": "TEE-WHITE-M", "quantity": 1,
+    "customer_id": "ann", "expires_at": "2026-12-01T10:15:00.000Z",
+})))]
 pub(super) struct ReservationView<'a> {
+    /// Names it, and the ticket to it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     reservation_id: CommandId,
+    #[schema(schema_with = schemas::reservation_state)]
     state: &'static str,
+    /// The product.
+    #[schema(value_type = Sku)]
     sku: &'a str,
+    /// Units that were reserved.
     quantity: u32,
+    /// Units that were sold, once it is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     confirmed_quantity: Option<u32>,
+    /// Who reserved them, if that was said: a pseudonym, where the service keeps these.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     customer_id: Option<&'a str>,
+    /// Until when they are held, or were.
+    #[schema(value_type = String, format = DateTime)]
     expires_at: Rfc3339,
 }
 

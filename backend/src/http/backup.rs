@@ -26,11 +26,18 @@ use crate::store::{Pinned, StoreError};
 /// the store's tables is there twice.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
-/// `GET /v1/backup`
+/// All of the embedded store, while it serves.
 ///
-/// All of the store as it stands after one commit, at least all that was answered before. What ends
-/// without the end that `store/backup.rs` describes is no backup.
-#[utoipa::path(get, path = "/v1/backup", tag = "backup", security(("token" = ["admin"])))]
+/// As it stands after one commit: at least all that was answered before. It has the store's secret, and
+/// customers. `cartgate backup` asks for it, sees whether all of it has come, and writes a file that
+/// `cartgate restore` makes a store of. What breaks off is no backup.
+#[utoipa::path(
+    get, path = "/v1/backup", tag = "operation", security(("token" = ["admin"])),
+    operation_id = "back_up",
+    responses((status = 200, description = "The backup.",
+        content((String = "application/octet-stream")))),
+    extensions(("x-problems" = json!(["backup-under-way", "backup-elsewhere"]))),
+)]
 pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let Some(store) = app.engine.own_store() else { return Err(elsewhere()) };
     let seat = Arc::clone(&app.backup_seat).try_acquire_owned();

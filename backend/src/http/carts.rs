@@ -19,14 +19,17 @@ use cartgate_ledger::{Command, Outcome, Refusal, Reservation, ReservationState, 
 use cartgate_policy::Sku;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
 
 use super::answer::{ReservationView, json};
 use super::call::{Call, is_unclaimed};
 use super::extract::{DocumentBody, IdempotencyKey};
+use super::openapi::parameters::RequiredIdempotencyKey;
+use super::openapi::schemas;
 use super::refused::Refused;
 use crate::lanes::{EnqueueError, Waiter};
 
-use request::CartRequest;
+use request::{CartBody, CartRequest};
 
 /// A cart on its way to being held.
 struct Cart<'a> {
@@ -61,15 +64,35 @@ impl From<EnqueueError> for Failure {
     }
 }
 
-/// A cart as clients see it.
-#[derive(Serialize)]
-struct CartView<'a> {
+/// A cart that is held.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Cart, examples(json!({"state": "held", "reservations": [{
+    "reservation_id": schemas::ID_EXAMPLE, "state": "held", "sku": "TEE-WHITE-M", "quantity": 1,
+    "customer_id": "ann", "expires_at": "2026-12-01T10:15:00.000Z",
+}]})))]
+pub(super) struct CartView<'a> {
+    #[schema(schema_with = schemas::held)]
     state: &'static str,
+    /// One for each product. Each is confirmed, released or extended by itself.
     reservations: Vec<ReservationView<'a>>,
 }
 
-/// `POST /v1/carts`
-#[utoipa::path(post, path = "/v1/carts", tag = "reservations", security(("token" = ["reserve"])))]
+/// Reserve several products, all or none.
+///
+/// If one line cannot be had, nothing of the cart is held, and the problem says which line it was. Lines
+/// of the same product are added up. The `Idempotency-Key` makes it safe to repeat, and is needed.
+#[utoipa::path(
+    post, path = "/v1/carts", tag = "reservations", security(("token" = ["reserve"])),
+    operation_id = "reserve_cart",
+    params(RequiredIdempotencyKey),
+    request_body(content((CartBody = "application/json"))),
+    responses((status = 201, description = "All lines are held.", body = CartView)),
+    extensions(("x-problems" = json!([
+        "no-sku", "unknown-sku", "sold-out", "over-cap", "customer-required", "not-open-yet",
+        "sale-closed", "paused", "lane-full", "idempotency-key-reused",
+        "hold-confirmed", "hold-released", "hold-expired",
+    ]))),
+)]
 pub(super) async fn create(
     call: Call,
     key: IdempotencyKey,

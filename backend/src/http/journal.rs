@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use cartgate_ledger::{Cause, CommandId, Counters, JournalEntry};
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::answer::{Rfc3339, text};
@@ -13,32 +14,54 @@ use super::extract::{SkuPath, StrictQuery, check_limit};
 use super::refused::{Refused, unknown_sku};
 use crate::store::StockRow;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct JournalQuery {
+    /// The version after which to begin: `next` of the page before.
     #[serde(default)]
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     after: u64,
+    /// The most entries of a page.
+    #[param(nullable = false, minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
 }
 
-/// A page of a SKU's journal.
-#[derive(Serialize)]
+/// A page of a product's journal, the oldest change first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Journal, examples(json!({"next": null, "entries": [{
+    "version": 1, "at": "2026-12-01T10:00:00.000Z", "cause": "set", "quantity": 100,
+    "before": {"available": 0, "held": 0, "confirmed": 0},
+    "after": {"available": 100, "held": 0, "confirmed": 0},
+}]})))]
 pub(super) struct JournalView {
     entries: Vec<EntryView>,
-    /// What to give as `after` for the next page; `None`: there is no more.
+    /// What to give as `after` for the next page; `null`: there is no more.
+    #[schema(required)]
     next: Option<u64>,
 }
 
-#[derive(Serialize)]
+/// A change of a product's stock.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JournalEntry)]
 struct EntryView {
+    /// Its number among the product's changes.
     version: u64,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     at: Rfc3339,
+    /// What made it.
     cause: Cause,
-    /// The reservation concerned; an adjustment has an id, but is none.
+    /// The reservation concerned, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_text")]
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-f]{32}$", nullable = false)]
+    // An adjustment has an id, but is none.
     reservation_id: Option<CommandId>,
+    /// Units that moved.
     quantity: i64,
+    /// Where the units were.
     before: Counters,
+    /// Where they are then.
     after: Counters,
 }
 
@@ -57,8 +80,16 @@ fn some_text<S: Serializer>(id: &Option<CommandId>, serializer: S) -> Result<S::
     }
 }
 
-/// `GET /v1/skus/{sku}/journal?after=VERSION&limit=N`
-#[utoipa::path(get, path = "/v1/skus/{sku}/journal", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])))]
+/// Every change of a product's stock.
+///
+/// In order, with before and after, page by page: as long as `next` is not `null`, give it as `after`.
+#[utoipa::path(
+    get, path = "/v1/skus/{sku}/journal", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])),
+    operation_id = "show_journal",
+    params(SkuPath, JournalQuery),
+    responses((status = 200, description = "A page of the journal.", body = JournalView)),
+    extensions(("x-problems" = json!(["unknown-sku"]))),
+)]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,

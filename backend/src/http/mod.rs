@@ -25,6 +25,7 @@
 //! | `GET  /v1/edges`                          | how many edges there are                      |
 //! | `GET  /v1/backup`                         | all of the store, as it stands after one commit |
 //! | `GET  /live`, `/ready`, `/metrics`        | for operators                                 |
+//! | `GET  /openapi.json`, `/docs`, `/docs/problems` | all of this, to read                    |
 //!
 //! Every answer below `/v1` says in `cartgate-durability` what it survives: the level that its commit
 //! has [reached], or that every commit has if it rests on none of its own.
@@ -36,6 +37,7 @@ mod answer;
 mod backup;
 mod call;
 mod carts;
+pub mod docs;
 mod door;
 mod edges;
 mod extract;
@@ -196,11 +198,14 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(probes::live))
         .routes(routes!(probes::ready))
         .routes(routes!(probes::metrics))
+        .routes(routes!(docs::document))
+        .routes(routes!(docs::reference))
+        .routes(routes!(docs::problems))
 }
 
 /// The OpenAPI 3.1 document of all routes.
 pub fn openapi() -> OpenApi {
-    documented().into_openapi()
+    openapi::complete(documented().into_openapi())
 }
 
 /// What machines of the operator's own ask, without access being asked for.

@@ -12,11 +12,13 @@ use cartgate_policy::extract::{Line, line_of};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::answer::{outcome, reservation};
+use super::answer::{ReservationView, outcome, reservation};
 use super::call::{Call, is_unclaimed};
 use super::extract::{DocumentBody, IdPath, IdempotencyKey, check_members, check_name};
+use super::openapi::schemas::{ReservationForm, ReservationJson};
 use super::prefer::Prefer;
 use super::refused::{Refused, unknown_reservation};
+use super::tickets::TicketView;
 use super::{App, tickets};
 use crate::command_id::reservation_fingerprint;
 use crate::lanes::{Answer, EnqueueError};
@@ -74,8 +76,40 @@ impl ReservationRequest {
     }
 }
 
-/// `POST /v1/reservations`
-#[utoipa::path(post, path = "/v1/reservations", tag = "reservations", security(("token" = ["reserve"])))]
+/// Reserve a product.
+///
+/// Takes units off the shelf and holds them for a customer. The call waits until this is decided, and
+/// answers 201, or says what is in the way. If that takes longer than `Prefer: wait=N` says, or than the
+/// service's `wait_ms`, the answer is 202, with a ticket by which to ask for the outcome.
+///
+/// A hold lasts until `expires_at`; then its units go back by themselves, unless it was confirmed. A
+/// caller that hangs up without having heard takes nothing.
+///
+/// With an `Idempotency-Key` the request may be sent again, as often as need be: the same customer,
+/// product, quantity and key get the first answer, and take nothing more.
+///
+/// Through Envoy a request may also get 429 or 422 from the product's limit.
+#[utoipa::path(
+    post, path = "/v1/reservations", tag = "reservations", security(("token" = ["reserve"])),
+    operation_id = "reserve",
+    params(IdempotencyKey, Prefer),
+    request_body(content(
+        (ReservationJson = "application/json"),
+        (ReservationForm = "application/x-www-form-urlencoded"),
+        (ReservationForm = "multipart/form-data"),
+    )),
+    responses(
+        (status = 201, description = "The units are held.",
+            body = ReservationView, headers(("location"), ("preference-applied"))),
+        (status = 202, description = "It still waits for its turn: this is the ticket.",
+            body = TicketView, headers(("location"), ("preference-applied"))),
+    ),
+    extensions(("x-problems" = json!([
+        "no-sku", "unknown-sku", "sold-out", "over-cap", "customer-required", "not-open-yet",
+        "sale-closed", "paused", "lane-full", "idempotency-key-reused", "in-flight",
+        "over-limit", "client-over-limit", "over-burst",
+    ]))),
+)]
 pub(super) async fn create(
     call: Call,
     key: IdempotencyKey,
@@ -193,8 +227,16 @@ async fn claim(
     Ok(claimed.map(|claimed| reserve.repeat(&claimed)))
 }
 
-/// `GET /v1/reservations/{id}`
-#[utoipa::path(get, path = "/v1/reservations/{id}", tag = "reservations", security(("token" = ["reserve"]), ("token" = ["read"])))]
+/// Where a reservation stands.
+///
+/// To read it is to know of it: a hold that nobody had heard of is claimed by that.
+#[utoipa::path(
+    get, path = "/v1/reservations/{id}", tag = "reservations",
+    security(("token" = ["reserve"]), ("token" = ["read"])), operation_id = "show_reservation",
+    params(IdPath),
+    responses((status = 200, description = "The reservation.", body = ReservationView)),
+    extensions(("x-problems" = json!(["unknown-reservation"]))),
+)]
 pub(super) async fn show(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
     let id = id.ok_or_else(unknown_reservation)?;
     let (sku, found) = call.read(id).await?.ok_or_else(unknown_reservation)?;

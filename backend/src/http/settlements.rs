@@ -8,17 +8,23 @@ use cartgate_policy::document::{Document, Form};
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
+use utoipa::ToSchema;
 
-use super::answer::outcome;
+use super::answer::{ReservationView, outcome};
 use super::call::Call;
 use super::extract::{IdPath, OptionalBody, from_json};
+use super::openapi::schemas::ConfirmForm;
 use super::refused::{Refused, unknown_reservation};
 
 /// How a hold is to be confirmed. Without a body: all of it, if it has not expired.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ConfirmRequest {
+#[schema(examples(json!({"quantity": 1, "on_expired": "reacquire"})))]
+pub(super) struct ConfirmRequest {
+    /// Units that are sold; the others go back. Left out: all.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     quantity: Option<Quantity>,
+    /// What becomes of a confirmation that comes too late.
     #[serde(default)]
     on_expired: OnExpired,
 }
@@ -46,8 +52,26 @@ impl ConfirmRequest {
     }
 }
 
-/// `POST /v1/reservations/{id}/confirm`
-#[utoipa::path(post, path = "/v1/reservations/{id}/confirm", tag = "reservations", security(("token" = ["reserve"])))]
+/// Sell what is held.
+///
+/// All of it, or `quantity` of it: then the rest goes back. May be repeated: the same confirmation gets
+/// the same answer. With `on_expired` = `reacquire` one that comes too late takes the units again, if they
+/// are still there.
+#[utoipa::path(
+    post, path = "/v1/reservations/{id}/confirm", tag = "reservations", security(("token" = ["reserve"])),
+    operation_id = "confirm",
+    params(IdPath),
+    request_body(content(
+        (ConfirmRequest = "application/json"),
+        (ConfirmForm = "application/x-www-form-urlencoded"),
+        (ConfirmForm = "multipart/form-data"),
+    )),
+    responses((status = 200, description = "It is sold.", body = ReservationView)),
+    extensions(("x-problems" = json!([
+        "unknown-reservation", "hold-expired", "hold-released", "hold-confirmed", "more-than-held",
+        "sold-out", "over-cap", "lane-full",
+    ])), ("x-body-optional" = json!(true))),
+)]
 pub(super) async fn confirm(
     call: Call,
     IdPath(id): IdPath,
@@ -58,21 +82,45 @@ pub(super) async fn confirm(
     settle(&call, id, |id| Command::Confirm { id, quantity, on_expired }).await
 }
 
-/// `POST /v1/reservations/{id}/release`
-#[utoipa::path(post, path = "/v1/reservations/{id}/release", tag = "reservations", security(("token" = ["reserve"])))]
+/// Give back what is held.
+///
+/// The units are on the shelf again. May be repeated. It needs no body, and reads none.
+#[utoipa::path(
+    post, path = "/v1/reservations/{id}/release", tag = "reservations", security(("token" = ["reserve"])),
+    operation_id = "release",
+    params(IdPath),
+    responses((status = 200, description = "It is given back.", body = ReservationView)),
+    extensions(("x-problems" = json!([
+        "unknown-reservation", "hold-expired", "hold-confirmed", "lane-full",
+    ]))),
+)]
 pub(super) async fn release(call: Call, IdPath(id): IdPath) -> Result<Response, Refused> {
     settle(&call, id, |id| Command::Release { id }).await
 }
 
-/// How long a hold is to last from now, in milliseconds. Left out: as long as a new one.
-#[derive(Default, Deserialize)]
+/// How long a hold is to last.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ExtendRequest {
+#[schema(examples(json!({"hold_ms": 1_800_000})))]
+pub(super) struct ExtendRequest {
+    /// From now, in milliseconds; at most the service's `hold_ms_max`. Left out: as long as a new one.
+    #[schema(minimum = 1)]
     hold_ms: Option<u64>,
 }
 
-/// `POST /v1/reservations/{id}/extend`
-#[utoipa::path(post, path = "/v1/reservations/{id}/extend", tag = "reservations", security(("token" = ["reserve"])))]
+/// Hold it for longer.
+///
+/// Never shortens a hold. An expired one cannot be extended.
+#[utoipa::path(
+    post, path = "/v1/reservations/{id}/extend", tag = "reservations", security(("token" = ["reserve"])),
+    operation_id = "extend",
+    params(IdPath),
+    request_body(content((ExtendRequest = "application/json"))),
+    responses((status = 200, description = "It is held until `expires_at`.", body = ReservationView)),
+    extensions(("x-problems" = json!([
+        "unknown-reservation", "hold-expired", "hold-released", "hold-confirmed", "lane-full",
+    ])), ("x-body-optional" = json!(true))),
+)]
 pub(super) async fn extend(
     call: Call,
     IdPath(id): IdPath,

@@ -9,6 +9,7 @@ use cartgate_ledger::{Command, Counters, Outcome, Refusal, UNITS_MAX};
 use cartgate_policy::Sku;
 use cartgate_policy::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::App;
 use super::answer::{json, set_etag};
@@ -16,19 +17,29 @@ use super::call::Call;
 use super::extract::{DocumentBody, IfMatch, SkuPath, from_json};
 use super::refused::{Refused, unknown_sku};
 
-#[derive(Deserialize)]
+/// How many units of a product there are to be.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct StockRequest {
+#[schema(examples(json!({"quantity": 100})))]
+pub(super) struct StockRequest {
+    /// All of them: available, held and sold.
+    #[schema(maximum = 1_000_000_000_000_u64)]
     quantity: u64,
+    /// The version that the stock has to have; as `If-Match`, which is not to be sent with it.
     expected_version: Option<u64>,
 }
 
-/// Where a SKU's units are.
-#[derive(Serialize)]
+/// Where a product's units are.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stock, examples(json!({
+    "sku": "TEE-WHITE-M", "available": 99, "held": 1, "confirmed": 0, "version": 2,
+})))]
 pub(super) struct StockView {
+    /// The product.
     pub(super) sku: Sku,
     #[serde(flatten)]
     pub(super) counters: Counters,
+    /// Counts the changes of its stock.
     pub(super) version: u64,
 }
 
@@ -41,8 +52,20 @@ impl StockView {
     }
 }
 
-/// `PUT /v1/skus/{sku}/stock`
-#[utoipa::path(put, path = "/v1/skus/{sku}/stock", tag = "stock", security(("token" = ["stock"])))]
+/// Put units up for sale.
+///
+/// `quantity` is the total: available, held and sold. So it may be repeated. With `expected_version`, or its
+/// `ETag` as `If-Match`, the stock is set only if nobody has changed it since.
+#[utoipa::path(
+    put, path = "/v1/skus/{sku}/stock", tag = "stock", security(("token" = ["stock"])),
+    operation_id = "set_stock",
+    params(SkuPath, IfMatch),
+    request_body(content((StockRequest = "application/json"))),
+    responses((status = 200, description = "So it is.", body = StockView, headers(("etag")))),
+    extensions(("x-problems" = json!([
+        "stock-below-committed", "version-differs", "stock-changed", "too-many-units", "lane-full",
+    ]))),
+)]
 pub(super) async fn set_stock(
     call: Call,
     SkuPath(sku): SkuPath,
@@ -68,8 +91,14 @@ pub(super) async fn set_stock(
     }
 }
 
-/// `GET /v1/skus/{sku}`
-#[utoipa::path(get, path = "/v1/skus/{sku}", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])))]
+/// Where a product's units are.
+#[utoipa::path(
+    get, path = "/v1/skus/{sku}", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])),
+    operation_id = "show_stock",
+    params(SkuPath),
+    responses((status = 200, description = "The stock.", body = StockView, headers(("etag")))),
+    extensions(("x-problems" = json!(["unknown-sku"]))),
+)]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     SkuPath(sku): SkuPath,

@@ -11,26 +11,39 @@ use axum::response::Response;
 use cartgate_policy::Sku;
 use http_body_util::channel::{Channel, Sender};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::App;
 use super::extract::StrictQuery;
+use super::openapi::schemas;
 use super::refused::Refused;
 use super::stock_imports::wanted::{CSV_HEADER, Format};
 use crate::engine::Listing;
 use crate::store::{StockRow, StoreError};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
+    /// How lines are written.
     #[serde(default)]
+    #[param(inline)]
     format: Format,
 }
 
-/// `GET /v1/stock-exports?format=ndjson|csv`
+/// All stock, as it can be imported.
 ///
-/// Each SKU comes once, as it stands when its line is made. A store that fails in between breaks the
+/// Each product comes once, as it stands when its line is made. A store that fails in between breaks the
 /// connection off: what ends as HTTP says is all.
-#[utoipa::path(get, path = "/v1/stock-exports", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])))]
+#[utoipa::path(
+    get, path = "/v1/stock-exports", tag = "stock", security(("token" = ["stock"]), ("token" = ["read"])),
+    operation_id = "export_stock",
+    params(ExportQuery),
+    responses((status = 200, description = "A line for each product.", content(
+        (String = "application/x-ndjson", example = json!(schemas::NDJSON_EXAMPLE)),
+        (String = "text/csv", example = json!(schemas::CSV_EXAMPLE)),
+    ))),
+)]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     StrictQuery(ExportQuery { format }): StrictQuery<ExportQuery>,

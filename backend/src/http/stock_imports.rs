@@ -17,7 +17,7 @@ mod content;
 mod ended;
 mod gunzip;
 mod lines;
-mod results;
+pub(super) mod results;
 mod run;
 mod seats;
 pub(crate) mod wanted;
@@ -39,6 +39,8 @@ use self::run::Import;
 use self::wanted::Format;
 use super::call::Call;
 use super::extract::single;
+use super::openapi::parameters::{ContentEncoding, ReprDigest};
+use super::openapi::schemas;
 use super::refused::Refused;
 use crate::store::imports::ContentDigest;
 
@@ -46,8 +48,26 @@ pub(super) use self::seats::Seats;
 
 pub(crate) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-/// `POST /v1/stock-imports`
-#[utoipa::path(post, path = "/v1/stock-imports", tag = "stock", security(("token" = ["stock"])))]
+/// Put units up for sale, product by product.
+///
+/// A line for each product, as many as there are: NDJSON, or CSV with the header `sku,quantity`; compressed
+/// with gzip or not. `quantity` is the total, as in `PUT .../stock`. Lines are applied while they come, and
+/// the answer says meanwhile what became of them, in lines of JSON: each line that was refused and why, how
+/// far it is, and at last `{"done": true}` or why it ended early. So the status is 200 whatever the lines
+/// say: read the last one.
+///
+/// With `Repr-Digest` it may be sent again after anything that went wrong: what was applied is passed over.
+#[utoipa::path(
+    post, path = "/v1/stock-imports", tag = "stock", security(("token" = ["stock"])),
+    operation_id = "import_stock",
+    params(ReprDigest, ContentEncoding),
+    request_body(content(
+        (String = "application/x-ndjson", example = json!(schemas::NDJSON_EXAMPLE)),
+        (String = "text/csv", example = json!(schemas::CSV_EXAMPLE)),
+    )),
+    responses((status = 200, description = "What became of the lines: one `ImportRefusal`, `ImportProgress` or `ImportEnd` a line.",
+        content((String = "application/x-ndjson", example = json!(schemas::RESULTS_EXAMPLE))))),
+)]
 pub(super) async fn create(
     call: Call,
     headers: HeaderMap,

@@ -11,18 +11,27 @@ use cartgate_policy::Sku;
 use cartgate_policy::problem::{Problem, ProblemType};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
+use utoipa::ToSchema;
 
-use super::answer::{json, reservation, set_location, text};
+use super::answer::{ReservationView, json, reservation, set_location, text};
 use super::call::Call;
 use super::extract::IdPath;
+use super::openapi::schemas;
 use super::prefer::Prefer;
 use super::refused::Refused;
 
-/// A command that still waits, as clients see it.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-struct TicketView {
+/// A request that still waits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Ticket, examples(json!({
+    "ticket": schemas::ID_EXAMPLE, "state": "queued", "claim_within_ms": 15_000, "position": 512,
+    "estimated_wait_ms": 10_240,
+})))]
+pub(super) struct TicketView {
+    /// Names it, and the reservation that comes of it.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     ticket: CommandId,
+    #[schema(schema_with = schemas::queued)]
     state: &'static str,
     /// How soon after the decision it is to be asked for, in milliseconds: later than that, a hold
     /// that nobody has asked for is back on the shelf.
@@ -35,8 +44,33 @@ struct TicketView {
     estimated_wait_ms: Option<u64>,
 }
 
-/// `GET /v1/tickets/{id}`
-#[utoipa::path(get, path = "/v1/tickets/{id}", tag = "reservations", security(("token" = ["reserve"]), ("token" = ["read"])))]
+/// What became of a request that was answered 202.
+///
+/// Answers what the first call would have answered by now: 200 with the reservation, a problem, or 202
+/// again. With `Prefer: wait=N` it waits for up to so many seconds. With `Accept: text/event-stream` its
+/// course comes as server-sent events: `queued` at the beginning and whenever something has changed, and
+/// `outcome` at the end, whose data are what would have been answered. Ask at least every `claim_within_ms`:
+/// a hold that nobody asks for goes back.
+#[utoipa::path(
+    get, path = "/v1/tickets/{id}", tag = "reservations",
+    security(("token" = ["reserve"]), ("token" = ["read"])), operation_id = "show_ticket",
+    params(IdPath, Prefer),
+    responses(
+        (status = 200, description = "It was decided: this is the reservation. Or the ticket's course, \
+            to who wants events.",
+            content(
+                (ReservationView = "application/json"),
+                (String = "text/event-stream", example = json!(schemas::EVENTS_EXAMPLE)),
+            ),
+            headers(("preference-applied"))),
+        (status = 202, description = "It still waits.",
+            body = TicketView, headers(("location"), ("preference-applied"))),
+    ),
+    extensions(("x-problems" = json!([
+        "unknown-ticket", "sold-out", "over-cap", "customer-required", "not-open-yet", "sale-closed",
+        "unknown-sku",
+    ]))),
+)]
 pub(super) async fn show(
     call: Call,
     prefer: Prefer,

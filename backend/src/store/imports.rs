@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use cartgate_ledger::UnixMs;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::encoding::{Reader, decode, encode, malformed, put_number, unreadable};
 use super::redis::Api;
@@ -100,7 +101,8 @@ pub struct Record {
 }
 
 /// What became of lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ImportCounts)]
 pub struct Counts {
     /// Their SKU has their quantity by them.
     pub set: u64,

@@ -8,6 +8,7 @@ use crate::shares::Allowance;
 
 /// A hot item, as far as edges have to do with it. Instants are the service's time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Item {
     /// The SKU.
     pub sku: Sku,

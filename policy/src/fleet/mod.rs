@@ -46,6 +46,7 @@ pub use service::{Fleet, NotTaken, Settings};
 
 /// Which state of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Version {
     /// Whose memory it is in.
     pub incarnation: u64,
@@ -55,6 +56,7 @@ pub struct Version {
 
 /// What an edge says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Counted up by the edge.
     pub number: u64,
@@ -70,13 +72,14 @@ pub struct Report {
     pub over_ms: u64,
     /// Others that it is often asked for.
     pub heavy: Vec<Heavy>,
-    /// The [fingerprint](crate::SkuForm::fingerprint) of the form that it gives SKUs; `None`: it does not say.
+    /// A hash of the form that it gives SKUs (`SkuForm::fingerprint`), if it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sku_form: Option<u64>,
 }
 
 /// What an edge says of a hot item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ItemReport {
     /// The item.
     pub sku: Sku,
@@ -84,11 +87,13 @@ pub struct ItemReport {
     pub demand: u32,
     /// The number of the share that it has, and how much that is, if the service does not know that yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_items = 2))]
     pub share: Option<(u64, u32)>,
 }
 
 /// A SKU that is often asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Heavy {
     /// The SKU.
     pub sku: Sku,
@@ -98,6 +103,7 @@ pub struct Heavy {
 
 /// What an edge is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reply {
     /// The registry that it has from now on.
     pub version: Version,
@@ -123,6 +129,7 @@ pub struct Reply {
 
 /// What becomes of an edge's session with a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Session {
     /// It goes on, with the shares that the edge has and those in the reply.

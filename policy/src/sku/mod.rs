@@ -83,6 +83,23 @@ impl From<Sku> for String {
     }
 }
 
+/// What the service's OpenAPI document says of it.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Sku {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::Type::String)
+            .description(Some("A product's identifier."))
+            .pattern(Some("^(?!\\.{1,2}$)[A-Za-z0-9._~:-]+$"))
+            .max_length(Some(Self::LEN_MAX))
+            .examples(["TEE-WHITE-M"])
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Sku {}
+
 /// Why a text is no SKU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SkuError {

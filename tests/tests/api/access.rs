@@ -73,6 +73,7 @@ async fn each_route_is_opened_by_its_scopes_and_no_other() {
     // What is not there is nobody's secret; nobody gets in by another spelling or method.
     assert_problem(&ask(&service, "get", "/nowhere", None).await, 404, "not-found");
     assert_problem(&ask(&service, "delete", "/v1/carts", None).await, 401, "unauthenticated");
+    assert_problem(&ask(&service, "delete", "/live", None).await, 405, "method-not-allowed");
     let head = http().head(service.url("/v1/edges")).send().await.unwrap();
     assert_eq!(head.status(), 401);
 }

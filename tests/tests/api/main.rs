@@ -9,6 +9,7 @@ mod bad_input;
 mod carts;
 mod carts_at_once;
 mod customers;
+mod documentation;
 mod hot_items;
 mod load;
 mod operation;

@@ -6,9 +6,11 @@ use cartgate_policy::extract::line_of;
 use cartgate_policy::{Quantity, Sku, SkuForm};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::super::App;
 use super::super::extract::{check_members, check_name, from_json};
+use super::super::openapi::schemas::CartLine;
 use super::super::refused::Refused;
 use super::Line;
 use crate::command_id::cart_fingerprint;
@@ -16,10 +18,18 @@ use crate::command_id::cart_fingerprint;
 /// The most lines of a cart.
 const LINES_MAX: usize = 50;
 
-#[derive(Deserialize)]
+/// Products that are to be held together.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CartBody {
+#[schema(as = CartRequest, examples(json!({
+    "customer_id": "ann", "lines": [{"sku": "TEE-WHITE-M", "quantity": 1}],
+})))]
+pub(in crate::http) struct CartBody {
+    /// Who the customer is: the same for the same person. Products with a cap need it.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     customer_id: Option<Box<str>>,
+    /// What is to be held.
+    #[schema(value_type = Vec<CartLine>, min_items = 1, max_items = 50)]
     lines: Vec<Value>,
 }
 

@@ -6,37 +6,67 @@ use cartgate_ledger::{Terms, UnixMs};
 use cartgate_policy::gcra::Limit;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use utoipa::ToSchema;
 
-use crate::hot_items::{EdgeTerms, HotItem, Note, Origin, Reason};
+use crate::hot_items::{EdgeTerms, HotItem, Note, Origin, Reason, TERMS};
+use crate::http::extract::check_members;
 use crate::http::refused::Refused;
 
-/// All that is asked for a hot item; what is left out is without a bound.
-#[derive(Deserialize)]
+/// The terms of a hot item; what is left out has no bound.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct HotItemRequest {
+#[schema(examples(json!({
+    "reserves_per_s": 500, "customer_cap": 50, "limit": {"per_second": 500, "burst": 1_000},
+    "reason": "drop of the week",
+})))]
+pub(in crate::http) struct HotItemRequest {
+    /// Orders that are decided per second.
+    #[schema(value_type = Option<u32>, minimum = 1)]
     reserves_per_s: Option<NonZeroU32>,
+    /// Units that one customer may have, held and bought. Orders need a `customer_id` then.
+    #[schema(value_type = Option<u32>, minimum = 1)]
     customer_cap: Option<NonZeroU32>,
+    /// When the sale begins.
     #[serde(default, deserialize_with = "rfc_3339")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     opens_at: Option<UnixMs>,
+    /// When it ends.
     #[serde(default, deserialize_with = "rfc_3339")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     closes_at: Option<UnixMs>,
+    /// What all edges together admit. Its burst is one second's at least.
     limit: Option<LimitRequest>,
+    /// What one client may take at an edge.
     client_limit: Option<LimitRequest>,
+    /// Needs `limit`, which is the most then: the limit in force follows what is decided, so that nobody
+    /// waits longer than about so many milliseconds.
+    #[schema(value_type = Option<u32>, minimum = 1)]
     wait_target_ms: Option<NonZeroU32>,
+    /// Whether new orders are refused.
     #[serde(default)]
     paused: bool,
+    /// When it is to be a product like any other again. Not in the past.
     #[serde(default, deserialize_with = "rfc_3339")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<UnixMs>,
+    /// Who asks for it.
     #[serde(default)]
     origin: Origin,
+    /// Why, for its history: without control characters.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
     reason: Option<Reason>,
 }
 
-/// A limit; a burst that is left out is what is admitted in a second.
-#[derive(Deserialize)]
+/// A limit: a pace, and how many at once.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitRequest {
+    /// Units per second, in the long run.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     per_second: u64,
+    /// Units at once, after a pause. Left out: what is admitted in a second.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     burst: Option<u64>,
 }
 
@@ -91,6 +121,17 @@ impl HotItemRequest {
     }
 }
 
+/// Refuses a patch that names what no request has: with `null` it would change nothing, and tell nobody.
+pub(super) fn check_patch(patch: &Value) -> Result<(), Refused> {
+    let others = ["expires_at", "origin", "reason"];
+    let known: Vec<&str> = TERMS.into_iter().chain(others).collect();
+    check_members(patch, &known)?;
+    let limits = ["limit", "client_limit"].into_iter();
+    limits
+        .map(|name| &patch[name])
+        .try_for_each(|limit| check_members(limit, &["per_second", "burst"]))
+}
+
 /// Reads a time as RFC 3339 writes it, if there is one.
 fn rfc_3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
@@ -103,7 +144,7 @@ fn rfc_3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -137,6 +178,18 @@ mod tests {
         assert_eq!(read(json!({})).unwrap().0, HotItem::default());
         let (item, _) = read(json!({"limit": {"per_second": 9}})).unwrap();
         assert_eq!(item.edge.limit, Limit::new(9, 9).ok());
+    }
+
+    #[test]
+    fn a_patch_names_what_there_is() {
+        let is_good = |patch: Value| check_patch(&patch).is_ok();
+        assert!(is_good(
+            json!({"paused": true, "opens_at": null, "reason": "x", "limit": {"burst": 9}})
+        ));
+        assert!(is_good(json!({"limit": null})));
+        for wrong in [json!({"": null}), json!({"pause": null}), json!({"limit": {"bust": null}})] {
+            assert!(!is_good(wrong.clone()), "{wrong}");
+        }
     }
 
     #[test]

@@ -15,9 +15,11 @@ use axum::body::Bytes;
 use cartgate_policy::problem::Problem;
 use http_body_util::channel::Sender;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::apply::Verdict;
 use super::ended::Ended;
+use crate::http::openapi::schemas;
 use crate::store::imports::Counts;
 
 /// Progress is told after so many lines, or so long.
@@ -35,27 +37,42 @@ pub(super) struct Results {
     told_at: Instant,
 }
 
-#[derive(Serialize)]
-struct Refusal<'a> {
+/// A line that was not applied.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportRefusal)]
+pub(in crate::http) struct Refusal<'a> {
+    /// Its number, from 1.
     line: u64,
+    /// Why.
+    #[schema(schema_with = schemas::problem)]
     problem: &'a Problem,
 }
 
-#[derive(Serialize)]
-struct Standing {
+/// How far an import is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportProgress)]
+pub(in crate::http) struct Standing {
+    /// All lines up to this one are decided, and it is durable: those not named in a problem are applied.
     line: u64,
+    #[schema(schema_with = schemas::import_state)]
     state: &'static str,
     #[serde(flatten)]
     counts: Counts,
 }
 
-#[derive(Serialize)]
-struct End<'a> {
+/// The end of an import.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportEnd)]
+pub(in crate::http) struct End<'a> {
+    /// Whether all lines are decided, and the content was what its digest says.
     done: bool,
+    /// The last line that was decided.
     lines: u64,
     #[serde(flatten)]
     counts: Counts,
+    /// Why it ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::problem, required = false)]
     problem: Option<&'a Problem>,
 }
 

@@ -7,6 +7,7 @@ use cartgate_policy::{Sku, SkuForm};
 use clap::ValueEnum;
 use serde::Deserialize;
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::lines::{LINE_BYTES_MAX, Line};
 
@@ -14,7 +15,7 @@ use super::lines::{LINE_BYTES_MAX, Line};
 pub(crate) const CSV_HEADER: &str = "sku,quantity";
 
 /// How lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// A JSON object each.
