@@ -79,7 +79,13 @@ pub(super) fn of_every_request() -> BTreeMap<String, RefOr<Parameter>> {
         "Names the request in logs. Left out, empty or above 128 bytes: the service makes one.",
         text().examples(["7c3f0a5e-checkout"]),
     );
-    [id].into_iter().map(|parameter| (parameter.name.clone(), parameter.into())).collect()
+    let parent = in_header(
+        "traceparent",
+        "The span that asks (W3C Trace Context): its trace goes on. What is malformed counts for nothing.",
+        text().examples(["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]),
+    );
+    let all = [id, parent].into_iter();
+    all.map(|parameter| (parameter.name.clone(), parameter.into())).collect()
 }
 
 /// Adds to a route what every request may have; and a body may be left out, if the route says so.
