@@ -31,7 +31,8 @@ const PSEUDONYM_BYTES: usize = 16;
 pub struct CustomersConfig {
     /// A file with a key, of 32 bytes or more that nobody can guess (`head -c 32 /dev/urandom >customers.key`):
     /// the store has pseudonyms of customers then, and answers show these. Left out: their ids. Every process on
-    /// a shared store needs the same.
+    /// a shared store needs the same. What is in the store under ids before stays there, and belongs to nobody
+    /// who comes later.
     pub pseudonym_key: Option<PathBuf>,
 }
 

@@ -139,7 +139,8 @@ async fn shoppers_follow_a_ticket_to_its_end() {
     let site = Site::start(settings, EnvoyConfig::shipped().unwrap()).await.unwrap();
     site.back().set_stock(SKU, 1000).await.unwrap();
     let mut last = String::new();
-    for _ in 0..19 {
+    // On a busy machine it takes a while to place them.
+    for _ in 0..24 {
         let answer = site.front().reserve(&Order::one(SKU)).await.unwrap();
         assert!([201, 202].contains(&answer.status), "{answer:?}");
         answer.ticket().clone_into(&mut last);

@@ -57,6 +57,11 @@ pub enum KeysUrlError {
     /// It is none.
     #[error("access.jwt.keys: {0:?} is no URL: give https://host/path, or the path of a file")]
     Wrong(String),
+    /// It has a user or a password in it, which is not sent.
+    #[error(
+        "access.jwt.keys: the URL names a user: keys are public, give it without user and password"
+    )]
+    User,
     /// Whoever is between could put keys of his own there.
     #[error(
         "access.jwt.keys: {0:?} is fetched without TLS: give https://.., or, for what only this machine can \
@@ -73,6 +78,9 @@ impl TryFrom<String> for KeysAt {
             return Ok(Self::File(raw.into()));
         }
         let url: Option<Uri> = raw.parse().ok();
+        if url.as_ref().and_then(Uri::authority).is_some_and(|at| at.as_str().contains('@')) {
+            return Err(KeysUrlError::User);
+        }
         let host = |url: &Uri| url.host().map(|host| host.trim_matches(['[', ']']).to_owned());
         let Some((url, host)) = url.and_then(|url| Some((url.clone(), host(&url)?))) else {
             return Err(KeysUrlError::Wrong(raw));
@@ -102,6 +110,7 @@ mod tests {
         check("http://127.0.0.1:8/keys", url("http://127.0.0.1:8/keys"));
         check("http://[::1]/keys", url("http://[::1]/keys"));
         check("http://id.shop/keys", Err(KeysUrlError::Open("http://id.shop/keys".into())));
+        check("https://ann:secret@id.shop/keys", Err(KeysUrlError::User));
         for wrong in ["ftp://id.shop/keys", "https://", "https://a b/"] {
             check(wrong, Err(KeysUrlError::Wrong(wrong.into())));
         }

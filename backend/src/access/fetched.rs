@@ -19,6 +19,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::trouble::Trouble;
+
 /// How long a document is fresh if its `cache-control` (RFC 9111) says nothing, and the least and the most
 /// that is heeded.
 const FRESH_FOR: Duration = Duration::from_secs(5 * 60);
@@ -53,8 +55,8 @@ struct Shared<T> {
 /// Why there is no new document.
 #[derive(Debug, Error)]
 enum FetchError {
-    #[error("it cannot be asked for: {0}")]
-    Ask(#[from] hyper_util::client::legacy::Error),
+    #[error("its owner cannot be asked")]
+    Ask(#[source] hyper_util::client::legacy::Error),
     #[error("it did not come in {} s", FETCHED_WITHIN.as_secs())]
     Late,
     #[error("the answer is {0}")]
@@ -100,6 +102,21 @@ impl<T: Send + Sync + 'static> Fetched<T> {
     }
 }
 
+impl<T> Shared<T> {
+    fn store(&self, value: T) {
+        let last = Some((Arc::new(value), Instant::now()));
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+
+    /// What was fetched is what there is.
+    fn is_good_still(&self) {
+        let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, since)) = &mut *last {
+            *since = Instant::now();
+        }
+    }
+}
+
 impl<T> Drop for Fetched<T> {
     fn drop(&mut self) {
         self.fetching.abort();
@@ -112,26 +129,23 @@ async fn keep<T, E: Display>(
     parse: fn(&str) -> Result<T, E>,
 ) -> ! {
     let client = client();
+    let mut trouble =
+        Trouble::new("an issuer's keys cannot be fetched: what there is of them goes on");
+    let mut last_text = None;
     loop {
         let fetched = timeout(FETCHED_WITHIN, fetch(&client, &url)).await;
         let fetched = fetched.unwrap_or(Err(FetchError::Late));
-        let parsed = fetched.and_then(|(text, fresh_for)| {
-            let value = parse(&text).map_err(|error| FetchError::Format(error.to_string()))?;
-            Ok((value, fresh_for))
+        let stored = fetched.and_then(|(text, fresh_for)| {
+            if last_text.as_ref() == Some(&text) {
+                shared.is_good_still();
+            } else {
+                let parsed = parse(&text).map_err(|error| FetchError::Format(error.to_string()));
+                shared.store(parsed?);
+                last_text = Some(text);
+            }
+            Ok(fresh_for)
         });
-        let again_after = match parsed {
-            Ok((value, fresh_for)) => {
-                tracing::debug!(%url, ?fresh_for, "fetched");
-                let last = Some((Arc::new(value), Instant::now()));
-                *shared.last.write().unwrap_or_else(PoisonError::into_inner) = last;
-                fresh_for
-            }
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(%url, error, "cannot be fetched: what was there before goes on");
-                AGAIN_AFTER
-            }
-        };
+        let again_after = trouble.tell(stored).unwrap_or(AGAIN_AFTER);
         shared.tried.send_replace(Instant::now());
         sleep(AGAIN_AFTER).await;
         tokio::select! {
@@ -165,7 +179,7 @@ fn client() -> Fetcher {
 async fn fetch(client: &Fetcher, url: &Uri) -> Result<(String, Duration), FetchError> {
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = url.clone();
-    let response = client.request(request).await?;
+    let response = client.request(request).await.map_err(FetchError::Ask)?;
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status()));
     }
@@ -176,8 +190,9 @@ async fn fetch(client: &Fetcher, url: &Uri) -> Result<(String, Duration), FetchE
     Ok((text, fresh_for))
 }
 
-/// As `max-age` says, within bounds.
+/// As `max-age` says, less the `age` that it has in some cache already, within bounds.
 fn fresh_for(headers: &HeaderMap) -> Duration {
+    let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
     let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
     let mut directives = lines.flat_map(|line| line.split(',')).map(str::trim);
     let max_age = directives.find_map(|directive| {
@@ -185,7 +200,8 @@ fn fresh_for(headers: &HeaderMap) -> Duration {
         let seconds = seconds.trim_matches('"').parse().ok()?;
         name.eq_ignore_ascii_case("max-age").then(|| Duration::from_secs(seconds))
     });
-    max_age.unwrap_or(FRESH_FOR).clamp(FRESH_FOR_MIN, FRESH_FOR_MAX)
+    let left = max_age.unwrap_or(FRESH_FOR).saturating_sub(Duration::from_secs(age.unwrap_or(0)));
+    left.clamp(FRESH_FOR_MIN, FRESH_FOR_MAX)
 }
 
 #[cfg(test)]
@@ -214,6 +230,9 @@ mod tests {
         check("no-cache", 300);
         check("max-age=soon", 300);
         assert_eq!(fresh_for(&HeaderMap::new()), FRESH_FOR);
+        let cached = [(header::CACHE_CONTROL, "max-age=600"), (header::AGE, "250")];
+        let cached = cached.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        assert_eq!(fresh_for(&HeaderMap::from_iter(cached)).as_secs(), 350);
     }
 
     #[derive(Clone, Default)]
@@ -269,6 +288,12 @@ mod tests {
         tokio::time::resume();
         fetched.renew().await;
         assert_eq!((owner.asked(), fetched.now().as_deref()), (2, Some(&2)));
+        let before = fetched.now().unwrap();
+        tokio::time::pause();
+        tokio::time::advance(AGAIN_AFTER * 2).await;
+        tokio::time::resume();
+        fetched.renew().await;
+        assert!(Arc::ptr_eq(&before, &fetched.now().unwrap()), "the same is not another");
     }
 
     #[tokio::test]

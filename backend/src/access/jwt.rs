@@ -83,7 +83,7 @@ pub enum KeysError {
     #[error("the file cannot be read: {0}")]
     File(#[from] io::Error),
     /// It is no JWK Set.
-    #[error("the file is no JWK Set (RFC 7517): {0}")]
+    #[error("there is no JWK Set (RFC 7517): {0}")]
     Format(#[from] serde_json::Error),
 }
 
@@ -115,11 +115,18 @@ impl Jwts {
         Ok(Self { issuer, audience, keys, verified: Mutex::default() })
     }
 
-    /// Who shows this JWT. If it names a key that there is not, the issuer may have a new one.
-    pub(super) async fn client(&self, token: &str, now: UnixMs) -> Result<Client, Denied> {
+    /// Who shows this JWT. If it names a key that there is not, the issuer may have a new one: that is
+    /// waited for, if it may be.
+    pub(super) async fn client(
+        &self,
+        token: &str,
+        now: UnixMs,
+        may_wait: impl FnOnce() -> bool,
+    ) -> Result<Client, Denied> {
         let client = self.known_client(token, now);
-        match (&client, &self.keys) {
-            (Err(Denied::UnknownKey | Denied::NoKeys), KeySource::Url(fetched)) => {
+        let is_missing = matches!(client, Err(Denied::UnknownKey | Denied::NoKeys));
+        match &self.keys {
+            KeySource::Url(fetched) if is_missing && may_wait() => {
                 fetched.renew().await;
                 self.known_client(token, now)
             }

@@ -160,7 +160,8 @@ impl Access {
         let token = bearer(authorization).ok_or(Denied::Missing)?;
         match (&doors.tokens, &doors.jwts) {
             (Some(tokens), _) if tokens::looks_like_one(token) => tokens.now().client(token, now),
-            (_, Some(jwts)) => jwts.client(token, now).await,
+            // So many may wait for an issuer's keys as may try without a good token.
+            (_, Some(jwts)) => jwts.client(token, now, || self.may_try()).await,
             _ => Err(Denied::Unknown),
         }
     }

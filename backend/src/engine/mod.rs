@@ -54,6 +54,16 @@ pub struct HotLaneWork {
     pub waiting: u64,
 }
 
+/// A command that waits, and that a ticket was given for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// The ticket.
+    pub id: CommandId,
+    sku: Sku,
+    /// When it was posted, by a shared store's clock.
+    posted_at: Option<UnixMs>,
+}
+
 /// An engine with a store of its own.
 pub struct Local {
     lanes: Lanes,
@@ -153,29 +163,28 @@ impl Engine {
         }
     }
 
-    /// Whether a ticket was given for a command that still waits.
+    /// A command that still waits, and that a ticket was given for.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn is_ticketed(&self, id: CommandId) -> Result<bool, StoreError> {
-        match self {
-            Self::Local(local) => Ok(local.store.ticketed(id)?.is_some()),
-            Self::Shared(shared) => shared.is_ticketed(id).await,
-        }
-    }
-
-    /// Where a command that a ticket was given for stands in its lane; `None`: it does not wait, or is
-    /// being decided.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn in_line(&self, id: CommandId) -> Result<Option<InLine>, StoreError> {
+    pub async fn ticketed(&self, id: CommandId) -> Result<Option<Waits>, StoreError> {
         match self {
             Self::Local(local) => {
                 let ticketed = local.store.ticketed(id)?;
-                Ok(ticketed.and_then(|ticketed| local.lanes.in_line(&ticketed.sku, id)))
+                Ok(ticketed.map(|ticketed| Waits { id, sku: ticketed.sku, posted_at: None }))
             }
-            Self::Shared(shared) => shared.in_line(id).await,
+            Self::Shared(shared) => shared.ticketed(id).await,
+        }
+    }
+
+    /// Where it stands in its lane; `None`: it does not wait any more, or is being decided.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn in_line(&self, waits: &Waits) -> Result<Option<InLine>, StoreError> {
+        match self {
+            Self::Local(local) => Ok(local.lanes.in_line(&waits.sku, waits.id)),
+            Self::Shared(shared) => shared.in_line(waits).await,
         }
     }
 

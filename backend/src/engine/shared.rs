@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cartgate_ledger::{CommandId, JournalEntry, Reservation};
+use cartgate_ledger::{CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::AbortHandle;
 
 use super::known::KnownHotItems;
-use super::{HotLaneWork, HotState, HotStock, background};
+use super::{HotLaneWork, HotState, HotStock, Waits, background};
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, Front, FrontSettings, HotLaneState, InLine, LaneDepth,
@@ -19,7 +19,7 @@ use crate::lanes::{
 use crate::metrics::Metrics;
 use crate::store::post::{Post, PostReply};
 use crate::store::redis::{Api, PostError, RedisStore};
-use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream};
+use crate::store::tenure::{AnswersEntry, EntryId, Route, SharedStore as _, Stream, Ticket};
 use crate::store::{Durability, StockRow, StoreError};
 use crate::window::Rates;
 
@@ -113,24 +113,22 @@ impl Shared {
         }
     }
 
-    pub(super) async fn is_ticketed(&self, id: CommandId) -> Result<bool, StoreError> {
-        match self.buckets().of_id(id) {
-            Some(bucket) => Ok(self.api.ticketed(bucket, id).await?.is_some()),
-            None => Ok(false),
-        }
+    pub(super) async fn ticketed(&self, id: CommandId) -> Result<Option<Waits>, StoreError> {
+        let Some(bucket) = self.buckets().of_id(id) else { return Ok(None) };
+        let found = self.api.ticketed(bucket, id).await?;
+        let posted_at = |ticket: Ticket| Some(UnixMs(ticket.place.entry.ms));
+        Ok(found.map(|(ticket, sku)| Waits { id, sku, posted_at: posted_at(ticket) }))
     }
 
-    /// A bucket's own clock tells how long the command has waited.
-    pub(super) async fn in_line(&self, id: CommandId) -> Result<Option<InLine>, StoreError> {
-        let Some(bucket) = self.buckets().of_id(id) else { return Ok(None) };
-        let Some((ticket, sku)) = self.api.ticketed(bucket, id).await? else { return Ok(None) };
-        let stream = self.front.reserve_stream(&sku);
-        let Some(line) = self.api.line(bucket, &stream).await? else { return Ok(None) };
-        let per_s =
-            self.known.of(&sku).and_then(|item| item.reserves_per_s).or(self.reserves_per_s);
-        let age_ms = line.now.0.saturating_sub(ticket.place.entry.ms);
-        let oldest_age_ms = line.now.0.saturating_sub(line.oldest.0);
-        Ok(Some(InLine::by_age(age_ms, line.waiting, oldest_age_ms, per_s)))
+    /// The bucket's own clock tells how long the command has waited.
+    pub(super) async fn in_line(&self, waits: &Waits) -> Result<Option<InLine>, StoreError> {
+        let Waits { sku, posted_at, .. } = waits;
+        let stream = self.front.reserve_stream(sku);
+        let Some(line) = self.api.line(self.bucket(sku), &stream).await? else { return Ok(None) };
+        let per_s = self.known.of(sku).and_then(|item| item.reserves_per_s).or(self.reserves_per_s);
+        let age_ms = |since: UnixMs| line.now.0.saturating_sub(since.0);
+        let own = posted_at.map_or(0, age_ms);
+        Ok(Some(InLine::by_age(own, line.waiting, age_ms(line.oldest), per_s)))
     }
 
     pub(super) async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, StoreError> {

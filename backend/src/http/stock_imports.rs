@@ -20,6 +20,7 @@ mod lines;
 pub(super) mod results;
 mod run;
 mod seats;
+mod tries;
 pub(crate) mod wanted;
 
 use std::convert::Infallible;

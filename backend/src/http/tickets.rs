@@ -19,6 +19,7 @@ use super::extract::IdPath;
 use super::openapi::schemas;
 use super::prefer::Prefer;
 use super::refused::Refused;
+use crate::engine::Waits;
 
 /// A request that still waits.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -78,8 +79,11 @@ pub(super) async fn show(
     IdPath(id): IdPath,
 ) -> Result<Response, Refused> {
     if events::are_wanted(&headers) {
-        let first = look(&call, id).await?;
-        return Ok(events::of(call, id, first));
+        return match look(&call, id).await {
+            // Whoever follows a ticket that there is not would ask again for ever.
+            Err(refused) if refused.0.problem_type == ProblemType::UnknownTicket => Err(refused),
+            first => Ok(events::of(call, id, first)),
+        };
     }
     // Who does not say that it waits is answered at once, as ever.
     let until = Instant::now() + prefer.wait_if_asked(call.app.wait);
@@ -87,11 +91,11 @@ pub(super) async fn show(
         let found = look(&call, id).await?;
         let rest = until.saturating_duration_since(Instant::now());
         if matches!(found, Found::Decided(..)) || rest.is_zero() {
-            return Ok(prefer.applied(found.answer()?));
+            return Ok(prefer.applied(found.answer(&call).await?));
         }
         tokio::select! {
             () = sleep(LOOK_EVERY.min(rest)) => {}
-            () = call.app.stopping() => return found.answer(),
+            () = call.app.stopping() => return found.answer(&call).await,
         }
     }
 }
@@ -103,15 +107,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What there is to say of a ticket.
 enum Found {
     /// The command waits.
-    Queued(TicketView),
+    Queued(Waits),
     /// It has been decided.
     Decided(Sku, Reservation),
 }
 
 impl Found {
-    fn answer(&self) -> Result<Response, Refused> {
+    async fn answer(&self, call: &Call) -> Result<Response, Refused> {
         match self {
-            Self::Queued(view) => Ok(accepted(view)),
+            Self::Queued(waits) => Ok(accepted(&view(call, waits.id, Some(waits)).await)),
             Self::Decided(sku, decided) => reservation(StatusCode::OK, sku, decided),
         }
     }
@@ -121,29 +125,31 @@ async fn look(call: &Call, id: Option<CommandId>) -> Result<Found, Refused> {
     let unknown = || Refused(Problem::new(ProblemType::UnknownTicket));
     let id = id.ok_or_else(unknown)?;
     // In this order: a command leaves the queue in the same commit that decides it.
-    let is_queued = call.app.engine.is_ticketed(id).await?;
-    match call.read(id).await? {
+    let waits = call.app.engine.ticketed(id).await?;
+    match (call.read(id).await?, waits) {
         // What went back unclaimed, or was refused for the sale's terms, and waits again.
-        Some((_, before)) if is_queued && before.is_forgone() => {
-            Ok(Found::Queued(view(call, id).await))
-        }
-        Some((sku, decided)) => match decided.state.refusal((call.app.clock)()) {
+        (Some((_, before)), Some(waits)) if before.is_forgone() => Ok(Found::Queued(waits)),
+        (Some((sku, decided)), _) => match decided.state.refusal((call.app.clock)()) {
             Some(refusal) => Err(Refused::by_ledger(refusal, &sku)),
             None => Ok(Found::Decided(sku, decided)),
         },
-        None if is_queued => Ok(Found::Queued(view(call, id).await)),
-        None => Err(unknown()),
+        (None, Some(waits)) => Ok(Found::Queued(waits)),
+        (None, None) => Err(unknown()),
     }
 }
 
 /// 202: the command still waits, and this is the ticket to its outcome.
 pub(super) async fn queued(call: &Call, id: CommandId) -> Response {
-    accepted(&view(call, id).await)
+    let waits = call.app.engine.ticketed(id).await.ok().flatten();
+    accepted(&view(call, id, waits.as_ref()).await)
 }
 
-async fn view(call: &Call, id: CommandId) -> TicketView {
-    // Nobody's ticket is worth less because its place cannot be read.
-    let in_line = call.app.engine.in_line(id).await.ok().flatten();
+async fn view(call: &Call, id: CommandId, waits: Option<&Waits>) -> TicketView {
+    let in_line = match waits {
+        // Nobody's ticket is worth less because its place cannot be read.
+        Some(waits) => call.app.engine.in_line(waits).await.ok().flatten(),
+        None => None,
+    };
     TicketView {
         ticket: id,
         state: "queued",

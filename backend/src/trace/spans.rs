@@ -78,7 +78,12 @@ impl Spans {
             Some(parent) => parent.trace_id,
             None => self.ids.new_trace_id(),
         };
-        let is_sampled = |sampling: &Sampling| sampling.takes(trace_id, parent);
+        let is_sampled = |sampling: &Sampling| match parent {
+            Some(parent) if sampling.trusts_parent => parent.is_sampled,
+            // Whoever is not trusted has made the trace's id as well.
+            Some(_) => sampling.takes(self.ids.new_trace_id()),
+            None => sampling.takes(trace_id),
+        };
         let span = self.sampling.as_ref().is_some_and(is_sampled).then(|| {
             let state = parent.map(|_| state(headers)).unwrap_or_default();
             RequestSpan {
@@ -236,12 +241,9 @@ impl Sampling {
         Self { bound, trusts_parent: config.trust_parent }
     }
 
-    /// By the trace's id, as other services of the trace decide: with the same fraction, the same.
-    fn takes(&self, trace_id: TraceId, parent: Option<Parent>) -> bool {
-        match parent {
-            Some(parent) if self.trusts_parent => parent.is_sampled,
-            _ => (u128::from_be_bytes(trace_id.to_bytes()) as u64) >> 1 < self.bound,
-        }
+    /// By a trace's id, as other services of the trace decide: with the same fraction, the same.
+    fn takes(&self, trace_id: TraceId) -> bool {
+        (u128::from_be_bytes(trace_id.to_bytes()) as u64) >> 1 < self.bound
     }
 }
 
@@ -275,6 +277,19 @@ mod tests {
             assert_eq!((begun.is_new, begun.span.is_some()), (false, expected));
         }
         assert!(Spans::default().begin(&from("01")).span.is_none(), "nobody takes it");
+    }
+
+    /// Nor does it by the id that it makes up.
+    #[test]
+    fn who_is_not_trusted_decides_nothing() {
+        for digit in ["0", "f"] {
+            let parent = format!("00-1{}-{}-00", digit.repeat(31), "7".repeat(16));
+            let parent = HeaderValue::try_from(parent).unwrap();
+            let headers = HeaderMap::from_iter([("traceparent".parse().unwrap(), parent)]);
+            let spans = spans(0.5, false);
+            let sampled = (0..1_000).filter(|_| spans.begin(&headers).span.is_some()).count();
+            assert!((400..600).contains(&sampled), "{sampled} of {digit}");
+        }
     }
 
     #[test]

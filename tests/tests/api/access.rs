@@ -163,7 +163,7 @@ async fn a_start_without_its_issuer_waits_for_its_keys() {
     let refused = ask(&service, "get", "/v1/skus/X", Some(&good)).await;
     assert_problem(&refused, 503, "unavailable");
     assert!(refused.header("retry-after").is_some());
-    assert!(service.log().contains("cannot be fetched"), "{}", service.log());
+    assert!(service.log().contains("keys cannot be fetched"), "{}", service.log());
     assert_eq!(http().get(service.url("/live")).send().await.unwrap().status(), 200);
 }
 

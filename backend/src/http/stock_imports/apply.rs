@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::content::{Window, sku};
 use super::ended::Ended;
+use super::tries::Tries;
 use super::wanted::{Read, Wanted};
 use crate::engine::Engine;
 use crate::http::call::Call;
@@ -18,11 +19,6 @@ use crate::store::{StockRow, StoreError};
 
 /// How long to wait when all that is left found its lanes full.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
-
-/// How often a window is tried again, and after how long: ten seconds in all, in which leases of workers
-/// that have died end, and a failover has its time.
-const TRIES_MAX: u32 = 20;
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// How many entries of a journal are looked at together.
 const ENTRIES: usize = 1_000;
@@ -55,16 +51,14 @@ impl Plan {
         call: &Call,
         window: Window,
         undecided: &mut VecDeque<u64>,
+        tries: &mut Tries<'_>,
     ) -> Result<Self, Ended> {
         let engine = &*call.app.engine;
         let skus: Vec<_> = window.lines.iter().filter_map(sku).collect();
         if !undecided.is_empty() {
-            let mut tries = Tries::new(engine);
-            while let Err(error) = until_decided(call, &skus).await {
-                tries.pause_after(error).await?;
-            }
+            tries.until_done(|| until_decided(call, &skus)).await?;
         }
-        let mut rows = engine.stocks(&skus).await.map_err(Ended::Store)?.into_iter();
+        let mut rows = tries.until_done(|| stocks(engine, &skus)).await?.into_iter();
         let (mut versions, mut steps) = (Vec::with_capacity(window.lines.len()), Vec::new());
         for line in window.lines {
             let row = sku(&line).and_then(|_| rows.next().flatten());
@@ -78,7 +72,8 @@ impl Plan {
                     Step::of(wanted, row)
                 }
                 Read::Wanted(wanted) => {
-                    Step::again(engine, wanted, before.unwrap_or_default()).await?
+                    let before = before.unwrap_or_default();
+                    tries.until_done(|| Step::again(engine, &wanted, before)).await?
                 }
             });
         }
@@ -86,8 +81,11 @@ impl Plan {
     }
 
     /// Does it. All commands are under way at once, and decided when this ends, in whatever way.
-    pub(super) async fn apply(mut self, call: &Call) -> Result<Vec<Verdict>, Ended> {
-        let mut tries = Tries::new(&call.app.engine);
+    pub(super) async fn apply(
+        mut self,
+        call: &Call,
+        tries: &mut Tries<'_>,
+    ) -> Result<Vec<Verdict>, Ended> {
         loop {
             let mut waiters = Vec::new();
             let (mut are_full, mut failed) = (false, None);
@@ -134,12 +132,12 @@ impl Plan {
         let skus: Vec<_> = left.iter().map(|(_, wanted)| &wanted.sku).collect();
         let engine = &*call.app.engine;
         until_decided(call, &skus).await?;
-        let rows = engine.stocks(&skus).await.map_err(Ended::Store)?;
+        let rows = stocks(engine, &skus).await?;
         for ((place, wanted), row) in left.into_iter().zip(rows) {
             let before = self.versions[place];
             self.steps[place] = match row.map_or(0, |row| row.version) == before {
                 true => Step::of(wanted, row),
-                false => Step::again(engine, wanted, before).await?,
+                false => Step::again(engine, &wanted, before).await?,
             };
         }
         Ok(())
@@ -178,7 +176,7 @@ impl Step {
 
     /// Of a line that may have been applied when its SKU stood at `before`, and stands elsewhere now: if
     /// it had as many units at any time since, it was, or there was nothing to do then.
-    async fn again(engine: &Engine, wanted: Wanted, before: u64) -> Result<Self, Ended> {
+    async fn again(engine: &Engine, wanted: &Wanted, before: u64) -> Result<Self, Ended> {
         let mut after = before.saturating_sub(1);
         loop {
             let sku = wanted.sku.clone();
@@ -196,7 +194,7 @@ impl Step {
             }
             match entries.last() {
                 Some(last) => after = last.version,
-                None => return Ok(Self::Set(wanted)),
+                None => return Ok(Self::Set(wanted.clone())),
             }
         }
     }
@@ -214,19 +212,6 @@ async fn until_decided(call: &Call, skus: &[&Sku]) -> Result<(), Ended> {
     Ok(())
 }
 
-/// How often something is tried again that a shared store's trouble came between. An engine that is of
-/// this process alone does not come back.
-struct Tries(u32);
-
-impl Tries {
-    fn new(engine: &Engine) -> Self {
-        Self(if engine.shared_api().is_some() { TRIES_MAX } else { 0 })
-    }
-
-    /// Waits before the next one, if there is one.
-    async fn pause_after(&mut self, trouble: Ended) -> Result<(), Ended> {
-        self.0 = self.0.checked_sub(1).ok_or(trouble)?;
-        sleep(TRY_AGAIN_AFTER).await;
-        Ok(())
-    }
+async fn stocks(engine: &Engine, skus: &[&Sku]) -> Result<Vec<Option<StockRow>>, Ended> {
+    engine.stocks(skus).await.map_err(Ended::Store)
 }

@@ -16,7 +16,7 @@ use super::content::{Content, Window};
 use super::ended::Ended;
 use super::results::Results;
 use super::seats::Taken;
-use crate::http::App;
+use super::tries::{Tries, unless_over};
 use crate::http::call::Call;
 use crate::http::refused::Refused;
 use crate::metrics::Metrics;
@@ -94,10 +94,12 @@ impl Import {
     /// Applies a window, and reads the next one meanwhile.
     async fn apply(&mut self, window: Window) -> Result<Option<Window>, Ended> {
         let (first, prefix) = (window.first, window.prefix);
-        let plan = Plan::make(&self.call, window, &mut self.undecided).await?;
+        let mut tries = Tries::new(&self.call.app, &self.seat);
+        let plan = Plan::make(&self.call, window, &mut self.undecided, &mut tries).await?;
         self.record.window = plan.versions.iter().chain(&self.undecided).copied().collect();
         self.note().await?;
-        let apply = plan.apply(&self.call);
+        let mut tries = Tries::new(&self.call.app, &self.seat);
+        let apply = plan.apply(&self.call, &mut tries);
         let read = unless_over(&self.seat, &self.call.app, self.content.window());
         let (verdicts, next) = tokio::join!(apply, read);
         let (record, verdicts) = (&mut self.record, verdicts?);
@@ -114,8 +116,11 @@ impl Import {
     /// Writes down how far it is.
     async fn note(&mut self) -> Result<(), Ended> {
         let Some(digest) = self.digest else { return Ok(()) };
-        let put = self.call.app.import_records.put(digest, self.run, &self.record);
-        self.is_noted = put.await.map_err(Ended::Store)?;
+        let records = &self.call.app.import_records;
+        // Only the last run writes, however often it does.
+        let (run, record) = (self.run, &self.record);
+        let put = || async move { records.put(digest, run, record).await.map_err(Ended::Store) };
+        self.is_noted = Tries::new(&self.call.app, &self.seat).until_done(put).await?;
         if self.is_noted { Ok(()) } else { Err(Ended::TakenOver) }
     }
 
@@ -144,18 +149,4 @@ fn count(metrics: &Metrics, before: Counts, now: Counts) {
     metrics.count_import_lines("set", now.set - before.set);
     metrics.count_import_lines("unchanged", now.unchanged - before.unchanged);
     metrics.count_import_lines("refused", now.refused - before.refused);
-}
-
-/// Goes on until somebody takes over, or the service stops.
-async fn unless_over<T>(
-    seat: &Taken,
-    app: &App,
-    what: impl Future<Output = Result<T, Ended>>,
-) -> Result<T, Ended> {
-    tokio::select! {
-        biased;
-        done = what => done,
-        () = seat.taken_over() => Err(Ended::TakenOver),
-        () = app.stopping() => Err(Ended::Stopping),
-    }
 }
