@@ -124,7 +124,7 @@ async fn who_reads_the_page_can_call_every_route() {
     assert!(routes >= 27 && calls.len() >= routes, "{} of {routes}", calls.len());
     for call in calls {
         let script = format!("{prepare}\n{call} -sS -o /dev/null -w '\\n%{{http_code}}\\n'");
-        let output = Command::new("sh").args(["-euc", &script]).output().unwrap();
+        let output = Command::new("sh").args(["-euc", &script]).current_dir(&dir).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let status = said.lines().last().unwrap_or_default();
         assert!(status.starts_with('2'), "{status}: {call}\n{output:?}");

@@ -91,6 +91,11 @@ impl<T: Send + Sync + 'static> Fetched<T> {
         (since.elapsed() < GOOD_FOR).then(|| Arc::clone(value))
     }
 
+    /// Whether it has not just been tried.
+    pub(super) fn may_be_renewed(&self) -> bool {
+        self.shared.tried.borrow().elapsed() >= AGAIN_AFTER
+    }
+
     /// Something is missing in it: fetches it again, and waits for that, if it has not just been tried.
     pub(super) async fn renew(&self) {
         let mut tried = self.shared.tried.subscribe();

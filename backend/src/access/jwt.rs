@@ -126,7 +126,7 @@ impl Jwts {
         let client = self.known_client(token, now);
         let is_missing = matches!(client, Err(Denied::UnknownKey | Denied::NoKeys));
         match &self.keys {
-            KeySource::Url(fetched) if is_missing && may_wait() => {
+            KeySource::Url(fetched) if is_missing && fetched.may_be_renewed() && may_wait() => {
                 fetched.renew().await;
                 self.known_client(token, now)
             }

@@ -63,8 +63,13 @@ fn head(document: &Document<'_>, method: &str, path: &str, operation: &Value) ->
         true => "",
         false => " \\\n     -H \"authorization: Bearer $TOKEN\"",
     };
-    format!("curl -i -X {method} \"$CARTGATE{path}\"{token}{headers}")
+    // No terminal takes that as it is.
+    let is_binary = !operation["responses"]["200"]["content"][BINARY].is_null();
+    let (show, into) = if is_binary { ("-sS", " -o answer.bin") } else { ("-i", "") };
+    format!("curl {show} -X {method} \"$CARTGATE{path}\"{into}{token}{headers}")
 }
+
+const BINARY: &str = "application/octet-stream";
 
 const NEXT: &str = " \\\n     ";
 
