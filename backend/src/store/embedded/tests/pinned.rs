@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-use super::super::examine::{examine, is_in_use};
+use super::super::examine::{Obstacle, examine};
 use super::super::restore::Restoring;
 use super::super::{Embedded, FORMAT, Pinned, tables};
 use super::projector::{check_all, commits, open};
@@ -128,7 +128,7 @@ fn a_store_is_examined_without_a_change() {
     let store = open(directory.path());
     store.commit(&sale("A")).unwrap();
     let error = examine(directory.path()).unwrap_err();
-    assert!(is_in_use(&error), "{error}");
+    assert_eq!(Obstacle::of(&error), Obstacle::InUse, "{error}");
     drop(store);
     for _ in 0..2 {
         let found = examine(directory.path()).unwrap();
