@@ -169,15 +169,19 @@ mod tests {
         }
         let together = Barrier::new(8);
         let begin = |thread| {
-            for round in 1..=4 {
+            let put = |round| {
                 together.wait();
-                assert!(files.put(digest(round, thread), None, b"new").unwrap());
-            }
+                files.put(digest(round, thread), None, b"new")
+            };
+            // Also after a failure: the others wait for it.
+            (1..=4).map(put).collect::<Vec<_>>()
         };
-        std::thread::scope(|scope| {
+        let put: Vec<_> = std::thread::scope(|scope| {
             let begin = &begin;
-            (0..8).for_each(|thread| drop(scope.spawn(move || begin(thread))));
+            let threads: Vec<_> = (0..8).map(|thread| scope.spawn(move || begin(thread))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
+        assert!(put.iter().all(|put| matches!(put, Ok(true))), "{put:?}");
         let all = files.all().unwrap();
         let is_new = |stored: &&Stored| stored.record == b"new";
         assert!(all.len() <= RECORDS_MAX && all.iter().filter(is_new).count() == 32);
