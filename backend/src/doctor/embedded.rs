@@ -39,7 +39,7 @@ pub enum NotExamined {
     /// Others than the service's user would leave files there that it cannot use.
     #[error(
         "{}: the store is user {owner}'s, who alone can examine it and leave it usable: \
-         sudo -u '#{owner}' cartgate doctor --data DIRECTORY", path.display()
+         sudo -u '#{owner}' cartgate doctor --data {}", path.display(), path.display()
     )]
     NotOurs {
         /// The directory.
