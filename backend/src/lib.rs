@@ -11,10 +11,13 @@
 //! - [`scan`] finds hot items in access logs;
 //! - [`stock`] brings stock in and out in bulk, as a client of the service, which [`client`] is how to reach;
 //! - [`backup`] makes a file of the store of a running service, and a store of such a file;
+//! - [`cause`] says what caused an error;
 //! - [`config`] is what an operator can set, [`serve`] puts the parts together.
 
 pub mod access;
 pub mod backup;
+mod blocking;
+pub mod cause;
 pub mod check_config;
 pub mod client;
 pub mod clock;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use cartgate_backend::access::Scope;
 use cartgate_backend::access::tokens::Keeper;
 use cartgate_backend::backup::{self, BackupArguments, RestoreArguments};
+use cartgate_backend::cause::chain;
 use cartgate_backend::check_config;
 use cartgate_backend::config::{Config, ConfigError, Role, StoreUrl};
 use cartgate_backend::doctor::{self, Level};
@@ -386,16 +387,4 @@ fn start_logging(format: LogFormat) -> Result<(), Box<dyn Error>> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
-}
-
-/// An error and everything that caused it, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

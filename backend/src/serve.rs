@@ -2,7 +2,6 @@
 
 use std::future::{Future, pending};
 use std::net::SocketAddr;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::access::{Access, AccessError};
+use crate::blocking::blocking;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Role, StoreUrl};
 use crate::customers::{Customers, CustomersError};
@@ -212,8 +212,7 @@ async fn open_shared(config: &Config, url: &StoreUrl) -> Result<RedisStore, Serv
     let until = Instant::now() + STORE_WITHIN;
     loop {
         let (address, settings) = (url.address.clone(), config.redis_settings());
-        let opened = tokio::task::spawn_blocking(move || RedisStore::open(address, settings)).await;
-        match opened.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic())) {
+        match blocking(move || RedisStore::open(address, settings)).await {
             Err(error) if is_passing(&error) && Instant::now() < until => {
                 let cause: &dyn std::error::Error = &error;
                 tracing::warn!(store = ?url, error = cause, "the store does not answer yet");

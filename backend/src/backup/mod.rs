@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::client::{CallError, ServiceArguments};
+use crate::client::{AnyError, CallError, ServiceArguments};
+use crate::grouped::Grouped;
 use crate::store::StoreError;
 use crate::store::backup::Reader;
 
@@ -106,7 +107,18 @@ pub enum BackupError {
         /// What it said.
         said: String,
     },
-    /// There is no answer, or not all of it.
+    /// Not all of it has come.
+    #[error(
+        "the backup broke off after {} bytes: run it again; the service's log says why",
+        Grouped(*bytes)
+    )]
+    BrokeOff {
+        /// How many have come.
+        bytes: u64,
+        /// How that was noticed.
+        source: AnyError,
+    },
+    /// There is no answer.
     #[error("the service cannot be asked")]
     Call(#[from] CallError),
     /// Something of the operating system's.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{BackupError, ReadError, RestoreArguments, Summary, open, parent, sync_directory};
 use crate::store::backup::{IMPORTS, Reader};
-use crate::store::embedded::make_private;
+use crate::store::embedded::create_private;
 use crate::store::embedded::restore::{Restoring, sync_all};
 use crate::store::imports::{Records, Stored};
 
@@ -68,11 +68,14 @@ impl Beside {
         let mut name = data.components().as_path().as_os_str().to_owned();
         name.push(".restoring");
         let path = PathBuf::from(name);
-        if path.exists() {
-            return Err(BackupError::Left(path));
+        // Of two restores that begin at the same time, one makes it.
+        match create_private(&path) {
+            Ok(()) => Ok(Self(path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(BackupError::Left(path))
+            }
+            Err(error) => Err(BackupError::at(&path)(error)),
         }
-        make_private(&path).map_err(BackupError::at(&path))?;
-        Ok(Self(path))
     }
 }
 
@@ -131,5 +134,39 @@ impl Iterator for Rows<'_> {
             self.failed = Some(error);
             None
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn of_restores_into_one_directory_one_goes_on() {
+        let dir = TempDir::new().unwrap();
+        let (data, all) = (dir.path().join("above/data"), Barrier::new(8));
+        for _ in 0..50 {
+            let make = || {
+                all.wait();
+                Beside::make(&data)
+            };
+            let made: Vec<_> = std::thread::scope(|scope| {
+                let making: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                making.into_iter().map(|making| making.join().unwrap()).collect()
+            });
+            let (going_on, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+            assert_eq!(going_on.len(), 1);
+            for refused in refused {
+                assert!(matches!(refused, Err(BackupError::Left(_))));
+            }
+            let beside = data.with_extension("restoring");
+            assert!(beside.is_dir(), "whoever is refused leaves it alone");
+            drop(going_on);
+            assert!(!beside.exists());
+        }
     }
 }

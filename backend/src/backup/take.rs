@@ -4,15 +4,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use super::{BackupArguments, BackupError, Summary, open, parent, sync_directory};
-use crate::client::{CallError, read};
+use crate::client::{AnyError, CallError, ServiceArguments, read};
+
+/// A service gives up somebody who takes nothing for a minute: nothing comes later than a little after that.
+const COMES_WITHIN: Duration = Duration::from_secs(70);
 
 /// How often the bar is drawn.
 const FRAMES_PER_S: u8 = 5;
@@ -27,25 +33,35 @@ pub fn backup(arguments: &BackupArguments) -> Result<Summary, BackupError> {
 }
 
 async fn run(BackupArguments { file, service }: &BackupArguments) -> Result<Summary, BackupError> {
-    if file.exists() {
-        return Err(BackupError::Exists(file.clone()));
+    expect_none(file)?;
+    let late = |late: Elapsed| CallError::NoAnswer(late.to_string());
+    let body = timeout(COMES_WITHIN, ask(service)).await.map_err(late)??;
+    let part = Part::of(file);
+    write(body, &part.0).await?;
+    // What is on the disk counts, not what has come.
+    let summary = open(&part.0)?.summary().map_err(BackupError::of(&part.0))?;
+    // It may have come to be there meanwhile.
+    expect_none(file)?;
+    fs::rename(&part.0, file).map_err(BackupError::at(file))?;
+    sync_directory(parent(file))?;
+    Ok(summary)
+}
+
+fn expect_none(file: &Path) -> Result<(), BackupError> {
+    match file.try_exists().map_err(BackupError::at(file))? {
+        false => Ok(()),
+        true => Err(BackupError::Exists(file.to_path_buf())),
     }
+}
+
+/// The backup, as far as it comes.
+async fn ask(service: &ServiceArguments) -> Result<Incoming, BackupError> {
     let head = service.head(Method::GET, "/v1/backup");
     let answer = service.send(head, Empty::<Bytes>::new()).await?;
     if answer.status() != StatusCode::OK {
         return Err(BackupError::Refused { said: read(answer).await?.said() });
     }
-    let part = Part::of(file);
-    write(answer.into_body(), &part.0).await?;
-    // What is on the disk counts, not what has come.
-    let summary = open(&part.0)?.summary().map_err(BackupError::of(&part.0))?;
-    // It may have come to be there meanwhile.
-    if file.exists() {
-        return Err(BackupError::Exists(file.clone()));
-    }
-    fs::rename(&part.0, file).map_err(BackupError::at(file))?;
-    sync_directory(parent(file))?;
-    Ok(summary)
+    Ok(answer.into_body())
 }
 
 /// A file that is not whole yet; it goes when this does.
@@ -66,18 +82,33 @@ impl Drop for Part {
     }
 }
 
-async fn write(mut body: Incoming, path: &Path) -> Result<(), BackupError> {
+async fn write<B>(mut body: B, path: &Path) -> Result<(), BackupError>
+where
+    B: Body<Data = Bytes, Error: Into<AnyError>> + Unpin,
+{
     let failed = BackupError::at(path);
     let mut file = create(path).map_err(&failed)?;
-    let bar = bar();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| CallError::NoAnswer(error.to_string()))?;
+    let (bar, mut bytes) = (bar(), 0);
+    while let Some(frame) = next(&mut body).await {
+        let frame = frame.map_err(|source| BackupError::BrokeOff { bytes, source })?;
         let data = frame.into_data().unwrap_or_default();
         file.write_all(&data).map_err(&failed)?;
-        bar.inc(data.len() as u64);
+        bytes += data.len() as u64;
+        bar.set_position(bytes);
     }
     bar.finish_and_clear();
     file.sync_all().map_err(failed)
+}
+
+/// What comes next; `None`: that was all.
+async fn next<B>(body: &mut B) -> Option<Result<Frame<Bytes>, AnyError>>
+where
+    B: Body<Data = Bytes, Error: Into<AnyError>> + Unpin,
+{
+    match timeout(COMES_WITHIN, body.frame()).await {
+        Ok(frame) => Some(frame?.map_err(Into::into)),
+        Err(late) => Some(Err(late.into())),
+    }
 }
 
 /// Nobody else is to read it.
@@ -97,5 +128,45 @@ fn bar() -> ProgressBar {
     match ProgressStyle::with_template("{spinner} {binary_bytes}, {binary_bytes_per_sec}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::channel::{Channel, Sender};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    type Service = Sender<Bytes, io::Error>;
+
+    /// Looks at a backup of which 1,500 bytes come, and then this.
+    async fn check(go_on: impl FnOnce(Service) -> Option<Service>, expected: &str) {
+        let dir = TempDir::new().unwrap();
+        let (mut service, body) = Channel::new(2);
+        for len in [1_000, 500] {
+            service.send_data(Bytes::from(vec![7; len])).await.unwrap();
+        }
+        let _service = go_on(service);
+        let error = write(body, &dir.path().join("part")).await.unwrap_err();
+        assert!(matches!(error, BackupError::BrokeOff { bytes: 1_500, .. }), "{error:?}");
+        assert_eq!(crate::cause::chain(&error), expected);
+    }
+
+    const BROKE_OFF: &str =
+        "the backup broke off after 1,500 bytes: run it again; the service's log says why: ";
+
+    #[tokio::test]
+    async fn what_breaks_off_says_so() {
+        let abort = |service: Service| {
+            service.abort(io::Error::other("gone"));
+            None
+        };
+        check(abort, &format!("{BROKE_OFF}gone")).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_go_on_breaks_off() {
+        check(Some, &format!("{BROKE_OFF}deadline has elapsed")).await;
     }
 }

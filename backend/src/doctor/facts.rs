@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cluster_nodes::ClusterNodes;
+use crate::store::StoreError;
 use crate::store::embedded::examine::Contents;
 
 /// What a server says of itself: `INFO`, or anything else that is lines of `name:value`.
@@ -111,7 +112,7 @@ pub(super) struct DataFacts {
     /// How long a write of a page takes, with `fdatasync`; or why it did not pass.
     pub(super) write: Result<Took, String>,
     /// What is in it, or why that cannot be read.
-    pub(super) contents: Result<Contents, String>,
+    pub(super) contents: Result<Contents, StoreError>,
 }
 
 /// How long something took that was done again and again.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use cartgate_ledger::{Command, CommandId, JournalEntry, Reservation, UnixMs};
 use cartgate_policy::Sku;
 
+use crate::blocking::blocking;
 use crate::hot_items::{Changed, HotItem, HotItemHistory, Note};
 use crate::lanes::{
     BucketDepths, Buckets, EnqueueError, HotLaneState, InLine, Lanes, Level, Standing, State,
@@ -225,9 +226,8 @@ impl Engine {
             Self::Local(Local { store, .. }) => {
                 let store = Arc::clone(store);
                 let read = move || Ok((store.journal(&sku, after, limit)?, store.stock(&sku)?));
-                // A page is many reads, perhaps from disk: not on a thread that answers shoppers.
-                let read = tokio::task::spawn_blocking(read).await;
-                read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+                // A page is many reads, perhaps from disk.
+                blocking(read).await
             }
             Self::Shared(shared) => {
                 let entries = shared.journal(&sku, after, limit).await?;

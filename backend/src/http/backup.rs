@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use cartgate_ledger::UnixMs;
 use cartgate_policy::problem::{Problem, ProblemType};
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::App;
 use super::refused::Refused;
+use crate::blocking::blocking;
 use crate::store::backup::{Head, IMPORTS, Writer};
 use crate::store::imports::Stored;
 use crate::store::{Pinned, StoreError};
@@ -26,11 +27,15 @@ use crate::store::{Pinned, StoreError};
 /// the store's tables is there twice.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
+/// Nor does whoever takes fewer bytes in a second than this, but for the first minute.
+const TAKEN_PER_S_MIN: u64 = 1 << 20;
+
 /// All of the embedded store, while it serves.
 ///
 /// As it stands after one commit: at least all that was answered before. It has the store's secret, and
 /// customers. `cartgate backup` asks for it, sees whether all of it has come, and writes a file that
-/// `cartgate restore` makes a store of. What breaks off is no backup.
+/// `cartgate restore` makes a store of. What breaks off is no backup: it does when the service stops, and
+/// when whoever asked takes nothing of it for a minute, or, after the first one, less than 1 MiB/s.
 #[utoipa::path(
     get, path = "/v1/backup", tag = "operation", security(("token" = ["admin"])),
     operation_id = "back_up",
@@ -38,8 +43,13 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(60);
         content((String = "application/octet-stream")))),
     extensions(("x-problems" = json!(["backup-under-way", "backup-elsewhere"]))),
 )]
-pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+pub(super) async fn show(State(app): State<Arc<App>>, method: Method) -> Result<Response, Refused> {
     let Some(store) = app.engine.own_store() else { return Err(elsewhere()) };
+    let (sender, body) = Channel::<Bytes, Broken>::new(1);
+    if method == Method::HEAD {
+        // Nobody would read what is pinned.
+        return Ok(answer(body));
+    }
     let seat = Arc::clone(&app.backup_seat).try_acquire_owned();
     let seat = seat.map_err(|_| Refused(Problem::new(ProblemType::BackupUnderWay)))?;
     let (taken_at, records) = ((app.clock)(), Arc::clone(&app));
@@ -48,25 +58,23 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
     let pin = move || Ok::<_, StoreError>((records.import_records.all_at(|| store.pin())?, seat));
     let ((imports, pinned), seat) = blocking(pin).await?;
     let pinned = pinned.ok_or_else(elsewhere)?;
-    let (sender, body) = Channel::<Bytes, Broken>::new(1);
     let backup = Backup { pinned, imports, taken_at, _seat: seat };
     let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(|| backup.send(Output::new(sender))));
+    tokio::task::spawn_blocking(move || span.in_scope(|| backup.send(Output::new(sender, app))));
+    Ok(answer(body))
+}
+
+fn answer(body: Channel<Bytes, Broken>) -> Response {
     let mut response = Response::new(Body::new(body));
     let media_type = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(CONTENT_TYPE, media_type);
-    Ok(response)
+    response
 }
 
 fn elsewhere() -> Refused {
     let detail = "its store is Redis: back that up by its own means, such as BGSAVE and its files, \
                   on each primary";
     Refused(Problem::new(ProblemType::BackupElsewhere).detail(detail))
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 /// A backup that is about to be sent; the only one.
@@ -119,26 +127,71 @@ struct Broken(#[source] io::Error);
 /// Who asked for it. Waits for them, on a thread that may.
 struct Output {
     sender: Sender<Bytes, Broken>,
+    app: Arc<App>,
     runtime: Handle,
+    began: Instant,
+    /// How many bytes were taken.
+    taken: u64,
 }
 
 impl Output {
-    fn new(sender: Sender<Bytes, Broken>) -> Self {
-        Self { sender, runtime: Handle::current() }
+    fn new(sender: Sender<Bytes, Broken>, app: Arc<App>) -> Self {
+        Self { sender, app, runtime: Handle::current(), began: Instant::now(), taken: 0 }
     }
+}
+
+/// How long somebody may take for the next block who has taken so many bytes in that time. Who has taken
+/// them by the time that there are more is never late, however long reading them takes.
+fn patience(elapsed: Duration, taken: u64) -> Duration {
+    let at_most = TAKEN_WITHIN + Duration::from_secs(taken / TAKEN_PER_S_MIN);
+    at_most.saturating_sub(elapsed).min(TAKEN_WITHIN)
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let patience = patience(self.began.elapsed(), self.taken);
         let sent = self.sender.send_data(Bytes::copy_from_slice(bytes));
-        match self.runtime.block_on(async { timeout(TAKEN_WITHIN, sent).await }) {
-            Ok(Ok(())) => Ok(bytes.len()),
-            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client has gone")),
-            Err(late) => Err(io::Error::new(io::ErrorKind::TimedOut, late)),
-        }
+        let taken = async {
+            tokio::select! {
+                biased;
+                () = self.app.stopping() => Err(io::Error::other("the service stops")),
+                sent = timeout(patience, sent) => match sent {
+                    Ok(Ok(())) => Ok(bytes.len()),
+                    Ok(Err(_)) => {
+                        Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client has gone"))
+                    }
+                    Err(late) => Err(io::Error::new(io::ErrorKind::TimedOut, late)),
+                },
+            }
+        };
+        let len = self.runtime.block_on(taken)?;
+        self.taken += len as u64;
+        Ok(len)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_takes_it_slowly_gets_no_more() {
+        let check = |elapsed_s, taken: u64, expected_s| {
+            let patience = patience(Duration::from_secs(elapsed_s), taken);
+            assert_eq!(patience, Duration::from_secs(expected_s), "{elapsed_s} s, {taken} bytes");
+        };
+        check(0, 0, 60);
+        check(59, 0, 1);
+        check(60, 0, 0);
+        // What was taken fast is no reason to wait for longer.
+        check(10, 1 << 40, 60);
+        // 1 MiB/s will do, half as much will not.
+        check(1_000, 1_000 << 20, 60);
+        check(100, 50 << 20, 10);
+        check(200, 100 << 20, 0);
     }
 }

@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 use super::encoding::{Reader, decode, encode, malformed, put_number, unreadable};
 use super::redis::Api;
 use super::{Durability, StoreError};
+use crate::blocking::blocking;
 use files::Files;
 
 /// The most imports that are remembered: the one that went on least lately is forgotten.
@@ -228,14 +229,6 @@ fn written(run: RunId, record: &Record) -> Result<Vec<u8>, StoreError> {
 
 fn read(stored: &[u8]) -> Result<Record, StoreError> {
     decode("import's record", stored.get(size_of::<RunId>()..).unwrap_or_default())
-}
-
-/// Does what may wait for a disk, not on a thread that answers shoppers.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 #[cfg(test)]

@@ -102,10 +102,19 @@ async fn a_service_that_is_killed_leaves_no_file_and_keeps_its_store() {
     let answer = Answer::to(http().get(service.url("/v1/backup"))).await.unwrap();
     assert_eq!((answer.status, answer.problem()), (409, "backup-under-way"));
 
+    // Nobody has to wait to ask whether there would be one.
+    let asked = http().head(service.url("/v1/backup")).send().await.unwrap();
+    assert!(asked.status() == 200 && asked.headers().get("content-length").is_none(), "{asked:?}");
+
     service.process.kill().await.unwrap();
     drop(between);
     let output = client.wait_with_output().await.unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("the backup broke off after ") && error.contains("run it again"),
+        "{error}"
+    );
     assert_eq!(names(file.parent().unwrap()), [""; 0], "something is left");
 
     let service = Service::start(&options).await.unwrap();
@@ -113,6 +122,21 @@ async fn a_service_that_is_killed_leaves_no_file_and_keeps_its_store() {
     assert!(said.starts_with("40,000 SKUs"), "{said}");
     assert_eq!(names(file.parent().unwrap()), ["store.backup"]);
     done(restore(&file, &dir.path().join("other")).await);
+}
+
+/// Whoever does not take a backup in holds up no stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_stops_ends_a_backup_at_once() {
+    let (_dir, _options, mut service, file) = service().await;
+    let (client, between) = stalled(&service, &file).await;
+    assert!(service.process.stop().await.unwrap().success());
+    let log = service.log();
+    assert!(log.contains("a backup breaks off") && log.contains("the service stops"), "{log}");
+    assert!(!log.contains("did not take their answers in time"), "{log}");
+    drop(between);
+    let output = client.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(names(file.parent().unwrap()), [""; 0], "something is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]

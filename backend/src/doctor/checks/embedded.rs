@@ -3,7 +3,9 @@
 use super::super::facts::DataFacts;
 use super::super::report::Finding;
 use super::speed::{WRITE_SLOW, WRITE_TOO_SLOW, took};
-use crate::store::embedded::examine::Contents;
+use crate::cause::chain;
+use crate::store::StoreError;
+use crate::store::embedded::examine::{Contents, Obstacle, PARTS};
 
 /// Both files of the log, and the tables of one window: with less, commits fail soon.
 const FREE_LOW: u64 = 256 << 20;
@@ -19,10 +21,28 @@ pub(in super::super) fn all(facts: &DataFacts) -> Vec<Finding> {
         Ok(contents) => {
             vec![store(contents), log(contents), journal(facts, contents), holds(facts, contents)]
         }
-        Err(reason) => vec![restore(facts, Finding::bad("store", reason.clone()))],
+        Err(error) => vec![unread(facts, error)],
     };
     findings.extend([write(facts), space(facts), secret(facts)]);
     findings
+}
+
+/// Whoever is told to restore gives up all that came after the backup: only damage is worth that.
+fn unread(facts: &DataFacts, error: &StoreError) -> Finding {
+    let finding = Finding::bad("store", chain(error));
+    match Obstacle::of(error) {
+        Obstacle::Damage => restore(facts, finding),
+        Obstacle::Version => finding.change("use the cartgate that made it"),
+        Obstacle::Missing => finding.change(format!(
+            "name the directory that `serve --data` names; if that is {}, bring back what is not there: \
+             {}",
+            facts.at,
+            PARTS.join(", ")
+        )),
+        Obstacle::InUse | Obstacle::Unreadable | Obstacle::Other => {
+            finding.change("see what the system's log says of the disk, and examine it again")
+        }
+    }
 }
 
 fn restore(facts: &DataFacts, finding: Finding) -> Finding {
@@ -54,8 +74,8 @@ fn journal(facts: &DataFacts, contents: &Contents) -> Finding {
         );
         return Finding::ok("journal", found);
     };
-    let why = std::error::Error::source(first).map(|why| format!(": {why}")).unwrap_or_default();
-    restore(facts, Finding::bad("journal", format!("{count} of {skus} are wrong: {first}{why}")))
+    let found = format!("{count} of {skus} are wrong: {}", chain(first));
+    restore(facts, Finding::bad("journal", found))
 }
 
 fn holds(facts: &DataFacts, contents: &Contents) -> Finding {
@@ -111,7 +131,6 @@ mod tests {
     use super::super::super::facts::Took;
     use super::super::super::report::Level;
     use super::*;
-    use crate::store::StoreError;
 
     fn contents() -> Contents {
         Contents {
@@ -171,9 +190,30 @@ mod tests {
         let wrong_holds = Some(StoreError::Holds { sku, counted: 2, held: 1 });
         let holds = facts(Contents { wrong_holds, ..contents() });
         check(&holds, "holds", Level::Bad, "cartgate restore FILE --data /data");
-        let lost =
-            DataFacts { contents: Err("the log is damaged".to_owned()), ..facts(contents()) };
-        check(&lost, "store", Level::Bad, "the log is damaged");
+        let lost = failed(StoreError::CommitLost { number: 7 });
+        check(&lost, "store", Level::Bad, "cartgate restore FILE --data /data");
+        check(&lost, "store", Level::Bad, "the log is damaged, commit 7");
+    }
+
+    fn failed(error: StoreError) -> DataFacts {
+        DataFacts { contents: Err(error), ..facts(contents()) }
+    }
+
+    /// A store that is good is not given up.
+    #[test]
+    fn what_proves_no_damage_is_not_to_be_restored() {
+        let poisoned =
+            StoreError::Database { action: "be read", source: Box::new(fjall::Error::Poisoned) };
+        for (error, part) in [
+            (StoreError::Format { stored: 4, supported: 3 }, "use the cartgate that made it"),
+            (StoreError::NoStore, "bring back what is not there: log, keyspaces"),
+            (poisoned, "examine it again"),
+        ] {
+            let facts = failed(error);
+            check(&facts, "store", Level::Bad, part);
+            let change = all(&facts).into_iter().flat_map(|finding| finding.change);
+            assert!(!change.into_iter().any(|change| change.contains("restore")));
+        }
     }
 
     #[test]

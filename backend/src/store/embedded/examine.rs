@@ -2,6 +2,8 @@
 //!
 //! Nothing is projected, and no more is written than the database does by itself when it is opened.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 
 use cartgate_ledger::{Counters, verify_next};
@@ -9,7 +11,8 @@ use cartgate_policy::Sku;
 
 use super::projection::Shared;
 use super::tables::Tables;
-use super::{FORMAT, check_meta, load, read_log, shared};
+use super::{FORMAT, check_meta, load, log, read_log, shared};
+use crate::cause::causes;
 use crate::store::journal::{broken, verify_end};
 use crate::store::{Durability, StockRow, StoreError};
 
@@ -52,8 +55,11 @@ pub(crate) struct Contents {
 /// It cannot be read.
 pub(crate) fn examine(directory: &Path) -> Result<Contents, StoreError> {
     // Whatever is missing is made when it is opened.
-    if !PARTS.iter().all(|part| directory.join(part).exists()) {
-        return Err(StoreError::NoStore);
+    for part in PARTS {
+        let is_there = directory.join(part).try_exists();
+        if !is_there.map_err(log::failed_to("be read"))? {
+            return Err(StoreError::NoStore);
+        }
     }
     let tables = Tables::open(directory)?;
     let meta = check_meta(&tables)?.ok_or(StoreError::NoStore)?;
@@ -70,7 +76,10 @@ pub(crate) fn examine(directory: &Path) -> Result<Contents, StoreError> {
     for (sku, row) in &rows {
         match verify_journal(&shared, sku, row) {
             Ok(version) => entries += version,
-            Err(error) => wrong_journals.get_or_insert((0, error)).0 += 1,
+            Err(error) if Obstacle::of(&error) == Obstacle::Damage => {
+                wrong_journals.get_or_insert((0, error)).0 += 1;
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(Contents {
@@ -88,10 +97,63 @@ pub(crate) fn examine(directory: &Path) -> Result<Contents, StoreError> {
     })
 }
 
-/// Whether another process has the store open.
-pub(crate) fn is_in_use(error: &StoreError) -> bool {
-    let StoreError::Database { source, .. } = error else { return false };
-    matches!(source.downcast_ref(), Some(fjall::Error::Locked))
+/// What an error says of a store that could not be examined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// Another process has it open.
+    InUse,
+    /// The system, or the disk, does not give what is in it. That may be as it should be.
+    Unreadable,
+    /// Another version has made it.
+    Version,
+    /// It is no store, or a part of it is elsewhere.
+    Missing,
+    /// It is not what was written: this, and nothing else, is a reason to give it up.
+    Damage,
+    /// Nothing.
+    Other,
+}
+
+impl Obstacle {
+    /// Judges an error.
+    pub(crate) fn of(error: &StoreError) -> Self {
+        match error {
+            StoreError::NoStore => Self::Missing,
+            StoreError::Format { .. } => Self::Version,
+            StoreError::CommitLost { .. }
+            | StoreError::Journal { .. }
+            | StoreError::Holds { .. }
+            | StoreError::Encoding { .. } => Self::Damage,
+            StoreError::Database { source, .. } => Self::of_database(&**source),
+            _ => Self::Other,
+        }
+    }
+
+    fn of_database(error: &(dyn Error + 'static)) -> Self {
+        if let Some(failed) = causes(error).find_map(|error| error.downcast_ref::<io::Error>()) {
+            return match failed.kind() {
+                // A file is shorter than what is to be in it, or has something else.
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damage,
+                _ => Self::Unreadable,
+            };
+        }
+        match error.downcast_ref() {
+            Some(fjall::Error::Locked) => Self::InUse,
+            Some(
+                fjall::Error::InvalidVersion(_)
+                | fjall::Error::Storage(fjall::LsmError::InvalidVersion(_)),
+            ) => Self::Version,
+            Some(
+                fjall::Error::Storage(_)
+                | fjall::Error::JournalRecovery(_)
+                | fjall::Error::Decompress(_)
+                | fjall::Error::InvalidTrailer
+                | fjall::Error::InvalidTag(_)
+                | fjall::Error::Unrecoverable,
+            ) => Self::Damage,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Checks that a SKU's journal has no gap, that each entry goes on where the one before ended, and that
@@ -109,4 +171,38 @@ fn verify_journal(shared: &Shared, sku: &Sku, row: &StockRow) -> Result<u64, Sto
         }
     }
     verify_end(sku, version, counters, row).map(|()| version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(source: impl Error + Send + Sync + 'static, expected: Obstacle) {
+        let error = StoreError::Database { action: "be read", source: Box::new(source) };
+        assert_eq!(Obstacle::of(&error), expected, "{error:?}");
+    }
+
+    #[test]
+    fn only_what_was_changed_is_damage() {
+        use fjall::{Error, LsmError};
+        use io::ErrorKind::{PermissionDenied, StorageFull, UnexpectedEof};
+
+        let lsm = |kind: io::ErrorKind| Error::Storage(LsmError::Io(kind.into()));
+        for kind in [PermissionDenied, StorageFull] {
+            check(io::Error::from(kind), Obstacle::Unreadable);
+            check(Error::Io(kind.into()), Obstacle::Unreadable);
+            check(lsm(kind), Obstacle::Unreadable);
+        }
+        check(lsm(UnexpectedEof), Obstacle::Damage);
+        check(Error::Storage(LsmError::InvalidTrailer), Obstacle::Damage);
+        check(Error::Unrecoverable, Obstacle::Damage);
+        check(Error::Storage(LsmError::InvalidVersion(4)), Obstacle::Version);
+        check(Error::InvalidVersion(None), Obstacle::Version);
+        check(Error::Locked, Obstacle::InUse);
+        check(Error::Poisoned, Obstacle::Other);
+        let format = StoreError::Format { stored: FORMAT + 1, supported: FORMAT };
+        assert_eq!(Obstacle::of(&format), Obstacle::Version);
+        assert_eq!(Obstacle::of(&StoreError::CommitLost { number: 1 }), Obstacle::Damage);
+    }
 }

@@ -94,10 +94,8 @@ impl Log {
         let paths = paths(directory);
         if is_new {
             Self::make(directory).map_err(failed_to("be made"))?;
-        } else if !paths.iter().all(|path| path.exists()) {
-            return Err(StoreError::NoStore);
         }
-        let [first, second] = paths.map(|path| open_file(&path).map_err(failed_to("be opened")));
+        let [first, second] = paths.map(|path| open_file(&path).map_err(unopened));
         let ((first, first_bytes), (second, second_bytes)) = (first?, second?);
         let lens = [&first_bytes, &second_bytes].map(|bytes| bytes.len() as u64);
         let contents = [first_bytes, second_bytes];
@@ -309,6 +307,13 @@ fn synced_anywhere(bytes: &[u8], last: u64) -> impl Iterator<Item = Record> {
     };
     let places = (0..bytes.len()).step_by(8).filter(move |at| is_header(*at) == Some(true));
     places.filter_map(|at| Record::at(&bytes[at..]))
+}
+
+fn unopened(error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::NotFound => StoreError::NoStore,
+        _ => failed_to("be opened")(error),
+    }
 }
 
 pub(super) fn failed_to(action: &'static str) -> impl Fn(io::Error) -> StoreError {

@@ -195,10 +195,12 @@ impl Embedded {
 }
 
 /// Makes a directory for us alone, unless it is there: what is in it has the store's secret.
-pub(crate) fn make_private(directory: &Path) -> std::io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() { Ok(()) } else { create_private(directory) }
+}
+
+/// Makes a directory for us alone, which is not there yet.
+pub(crate) fn create_private(directory: &Path) -> std::io::Result<()> {
     if let Some(parent) = directory.parent() {
         std::fs::create_dir_all(parent)?;
     }

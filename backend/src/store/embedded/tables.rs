@@ -25,7 +25,7 @@ const CACHED_FILES_MAX: usize = 128;
 
 /// So many runs of a table are merged into the next level at once. The more, the less often the
 /// rows below are written again, and the more files a lookup asks.
-const RUNS_MERGED: u8 = 8;
+pub(super) const RUNS_MERGED: u8 = 8;
 
 /// While a table has so many files that are not merged yet, nothing is projected into it: reading
 /// would become slow, and disk space would not be given back.

@@ -28,11 +28,7 @@ impl Files {
     }
 
     pub(super) fn get(&self, digest: ContentDigest) -> Result<Option<Vec<u8>>, StoreError> {
-        match fs::read(self.path(digest)) {
-            Ok(record) => Ok(Some(record)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed_to("be read")(error)),
-        }
+        unless_gone(fs::read(self.path(digest))).map_err(failed_to("be read"))
     }
 
     /// Writes a record, or removes it if there are no bytes; unless another run has written it.
@@ -73,9 +69,8 @@ impl Files {
     }
 
     fn all(&self) -> io::Result<Vec<Stored>> {
-        let entries = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+        let Some(entries) = unless_gone(fs::read_dir(&self.directory))? else {
+            return Ok(Vec::new());
         };
         let mut records = Vec::new();
         for entry in entries {
@@ -127,15 +122,68 @@ impl Files {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            let written_at = entry.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let Some(metadata) = unless_gone(entry.metadata())? else { continue };
+            let written_at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             records.push((written_at, entry.path()));
         }
         records.sort_unstable();
         let over = records.len().saturating_sub(RECORDS_MAX);
-        records[..over].iter().try_for_each(|(_, path)| fs::remove_file(path))
+        // Imports that begin at the same time see the same ones, and each would have them go.
+        let forget = |(_, path)| unless_gone(fs::remove_file(path)).map(drop);
+        records.into_iter().take(over).try_for_each(forget)
+    }
+}
+
+/// What was done to a file; `None`: there is none.
+fn unless_gone<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        done => done.map(Some),
     }
 }
 
 fn failed_to(action: &'static str) -> impl Fn(io::Error) -> StoreError {
     move |source| StoreError::Database { action, source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// They all find that the same ones are the oldest.
+    #[test]
+    fn imports_that_begin_at_the_same_time_forget_the_same_records() {
+        let dir = TempDir::new().unwrap();
+        let files = Files::new(dir.path(), Durability::Process);
+        let digest = |first: u8, number: u8| {
+            ContentDigest([[first; 16], [number; 16]].concat().try_into().unwrap())
+        };
+        for number in 0..64 {
+            let written_at = UnixMs(number.into());
+            let stored = Stored { digest: digest(0, number), written_at, record: vec![1] };
+            files.put_back(&stored).unwrap();
+        }
+        let together = Barrier::new(8);
+        let begin = |thread| {
+            let put = |round| {
+                together.wait();
+                files.put(digest(round, thread), None, b"new")
+            };
+            // Also after a failure: the others wait for it.
+            (1..=4).map(put).collect::<Vec<_>>()
+        };
+        let put: Vec<_> = std::thread::scope(|scope| {
+            let begin = &begin;
+            let threads: Vec<_> = (0..8).map(|thread| scope.spawn(move || begin(thread))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(put.iter().all(|put| matches!(put, Ok(true))), "{put:?}");
+        let all = files.all().unwrap();
+        let is_new = |stored: &&Stored| stored.record == b"new";
+        assert!(all.len() <= RECORDS_MAX && all.iter().filter(is_new).count() == 32);
+    }
 }
