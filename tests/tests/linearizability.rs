@@ -47,19 +47,25 @@ const SLOW: &str = "hold_ms = 300\nwait_ms = 10\nbuckets = 1\n[lanes]\nreserves_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable() {
-    check("quick", QUICK, &["held", "sold out", "done", "expired", "refused", "perhaps"]).await;
+    record_and_judge(
+        "quick",
+        QUICK,
+        &["held", "sold out", "done", "expired", "refused", "perhaps"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_of_one_bucket_with_tickets_are_linearizable() {
-    check("slow", SLOW, &["held", "sold out", "done", "queued", "expired", "perhaps"]).await;
+    record_and_judge("slow", SLOW, &["held", "sold out", "done", "queued", "expired", "perhaps"])
+        .await;
 }
 
 /// How many histories more are recorded at most until everything was told in some: a busy machine does little
 /// in the time that one takes.
 const MORE_MAX: usize = 5;
 
-async fn check(name: &str, settings: &str, words: &[&str]) {
+async fn record_and_judge(name: &str, settings: &str, words: &[&str]) {
     let mut recordings = Vec::new();
     for number in 0..histories() + MORE_MAX {
         if number >= histories() && untold(&recordings, words).is_none() {
