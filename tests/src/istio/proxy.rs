@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::authority::Authority;
@@ -183,7 +184,8 @@ impl Proxy {
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits until it knows that somebody is at `address`, which istiod tells it a moment after the rest.
+    /// Waits until it knows that somebody is at `address`, which istiod tells it a moment after the rest, and
+    /// takes connections.
     ///
     /// # Panics
     /// It is not told.
@@ -191,6 +193,11 @@ impl Proxy {
         let healthy = format!("::{address}::health_flags::healthy");
         eventually("an endpoint", || async {
             self.ask_admin("/clusters").await.contains(&healthy).then_some(())
+        })
+        .await;
+        // Clusters are there before the listeners that lead to them.
+        eventually("a listener", || async {
+            TcpStream::connect(self.address()).await.ok().map(drop)
         })
         .await;
     }
