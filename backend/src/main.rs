@@ -297,16 +297,19 @@ fn print(text: String) -> ExitCode {
 }
 
 fn keep_tokens(action: TokenAction) -> Result<ExitCode, Box<dyn Error>> {
+    let of = |TokenFile { file }: &TokenFile| file.display().to_string();
+    let in_file = |file: String| move |error| format!("{file}: {}", chain(&error));
     match action {
         TokenAction::Create { file, client, scopes, expires_at } => {
-            println!("{}", Keeper::of(&file.file).create(&client, &scopes, expires_at)?);
+            let created = Keeper::of(&file.file).create(&client, &scopes, expires_at);
+            println!("{}", created.map_err(in_file(of(&file)))?);
         }
         TokenAction::List(file) => {
-            let entries = Keeper::of(&file.file).list()?;
+            let entries = Keeper::of(&file.file).list().map_err(in_file(of(&file)))?;
             println!("{}", serde_json::to_string_pretty(&entries)?);
         }
         TokenAction::Revoke { file, id } => {
-            let revoked = Keeper::of(&file.file).revoke(&id)?;
+            let revoked = Keeper::of(&file.file).revoke(&id).map_err(in_file(of(&file)))?;
             eprintln!("revoked: {} of {}", revoked.id, revoked.client);
         }
     }

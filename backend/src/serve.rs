@@ -297,7 +297,9 @@ pub enum ServeError {
     #[error("tracing.otlp: spans cannot be exported")]
     Tracing(#[source] ExportError),
     /// The engine cannot start.
-    #[error("the engine cannot start")]
+    #[error(
+        "the engine cannot start (of a store of its own `cartgate doctor --data DIR` says why)"
+    )]
     Start(#[source] StartError),
     /// The engine failed; the log says how.
     #[error("the engine failed: restart to read its store back")]

@@ -30,7 +30,7 @@ impl Rig {
         let admin = tokens::create(&tokens, "admin", "admin");
         let options = ServiceOptions::new(dir.path()).settings(&tokens::setting(&tokens)).quiet();
         let rig = Self { dir, service: Service::start(&options).await.unwrap() };
-        for sku in ["TEE-WHITE-M", "LIMITED-SNEAKER", "0"] {
+        for sku in ["EXAMPLE-TEE-M", "LIMITED-SNEAKER", "0"] {
             rig.put(&admin, &format!("/v1/skus/{sku}/stock"), json!({"quantity": 100_000})).await;
         }
         rig.put(&admin, "/v1/hot-items/LIMITED-SNEAKER", json!({"reserves_per_s": 500})).await;

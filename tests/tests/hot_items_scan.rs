@@ -229,6 +229,11 @@ async fn what_is_hot_is_registered_at_a_service() {
     assert_eq!(shown("SNEAKER").await.status, 404);
 
     assert_eq!(outcomes(&terms).await, ["registered", "left_alone"]);
+    // Who has changed what is in the log, whatever else is.
+    let is_change = |line: &&str| line.contains(" INFO ") && line.contains("SNEAKER");
+    let change = service.log();
+    let change = change.lines().find(is_change).expect("a line");
+    assert!(change.contains(r#"client="scan""#) && change.contains(r#"method="PUT""#), "{change}");
     let new = shown("SNEAKER").await.body;
     assert_eq!((&new["origin"], &new["reserves_per_s"]), (&json!("detected"), &json!(4)));
     assert_eq!(new["limit"], json!({ "per_second": 5, "burst": 9 }));

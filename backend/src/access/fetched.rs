@@ -3,7 +3,7 @@
 //! What was fetched last goes on when the owner cannot be reached, for a day: longer than an outage, and
 //! not for as long as somebody likes who keeps us from hearing that a key was taken back.
 
-use std::fmt::Display;
+use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::cause::chain;
 use crate::trouble::Trouble;
 
 /// How long a document is fresh if its `cache-control` (RFC 9111) says nothing, and the least and the most
@@ -70,7 +71,7 @@ enum FetchError {
 impl<T: Send + Sync + 'static> Fetched<T> {
     /// Fetches it, waits until that has been tried, and keeps it fresh from now on. Whether it was there
     /// is in the log: an owner that is away keeps nobody from starting.
-    pub(super) async fn start<E: Display + 'static>(
+    pub(super) async fn start<E: Error + 'static>(
         url: Uri,
         parse: fn(&str) -> Result<T, E>,
     ) -> Self {
@@ -128,7 +129,7 @@ impl<T> Drop for Fetched<T> {
     }
 }
 
-async fn keep<T, E: Display>(
+async fn keep<T, E: Error + 'static>(
     shared: Arc<Shared<T>>,
     url: Uri,
     parse: fn(&str) -> Result<T, E>,
@@ -144,7 +145,7 @@ async fn keep<T, E: Display>(
             if last_text.as_ref() == Some(&text) {
                 shared.is_good_still();
             } else {
-                let parsed = parse(&text).map_err(|error| FetchError::Format(error.to_string()));
+                let parsed = parse(&text).map_err(|error| FetchError::Format(chain(&error)));
                 shared.store(parsed?);
                 last_text = Some(text);
             }

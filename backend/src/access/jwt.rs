@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::config::{JwtConfig, KeysAt};
 use super::fetched::Fetched;
 use super::watched::Watched;
-use super::{Client, Denied, Scopes};
+use super::{AccessError, Client, Denied, Scopes};
 
 /// The kinds of signatures that are taken: none with a secret that we would have to share.
 const ALGORITHMS: [Algorithm; 9] = [
@@ -80,10 +80,10 @@ pub(super) struct Keys {
 #[derive(Debug, Error)]
 pub enum KeysError {
     /// The file cannot be read.
-    #[error("the file cannot be read: {0}")]
+    #[error("it cannot be read")]
     File(#[from] io::Error),
     /// It is no JWK Set.
-    #[error("there is no JWK Set (RFC 7517): {0}")]
+    #[error("there is no JWK Set (RFC 7517)")]
     Format(#[from] serde_json::Error),
 }
 
@@ -106,10 +106,13 @@ impl Keys {
 }
 
 impl Jwts {
-    pub(super) async fn new(config: &JwtConfig) -> Result<Self, KeysError> {
+    pub(super) async fn new(config: &JwtConfig) -> Result<Self, AccessError> {
         let JwtConfig { issuer, audience, keys } = config.clone();
         let keys = match keys {
-            KeysAt::File(path) => KeySource::File(Watched::read(&path, Keys::parse)?),
+            KeysAt::File(path) => {
+                let keys = Watched::read(&path, Keys::parse);
+                KeySource::File(keys.map_err(|source| AccessError::Keys { path, source })?)
+            }
             KeysAt::Url(url) => KeySource::Url(Fetched::start(url, Keys::parse).await),
         };
         Ok(Self { issuer, audience, keys, verified: Mutex::default() })

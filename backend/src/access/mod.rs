@@ -12,6 +12,7 @@ pub mod tokens;
 mod watched;
 
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cartgate_ledger::UnixMs;
@@ -96,11 +97,21 @@ pub enum AccessError {
     #[error("access: development mode checks nothing: take out tokens, jwt and mesh, or it")]
     Both,
     /// The file of tokens.
-    #[error("access.tokens: {0}")]
-    Tokens(#[source] TokensError),
+    #[error("access.tokens: {}", path.display())]
+    Tokens {
+        /// The file, from where the service was started.
+        path: PathBuf,
+        /// Why.
+        source: TokensError,
+    },
     /// The keys of the issuer.
-    #[error("access.jwt.keys: {0}")]
-    Keys(#[source] KeysError),
+    #[error("access.jwt.keys: {}", path.display())]
+    Keys {
+        /// The file, from where the service was started.
+        path: PathBuf,
+        /// Why.
+        source: KeysError,
+    },
 }
 
 impl Access {
@@ -117,13 +128,12 @@ impl Access {
             (false, false) => return Err(AccessError::Closed),
             (true, false) => None,
             (false, true) => {
-                let tokens = tokens.as_ref().map(|path| Watched::read(path, Tokens::parse));
                 let jwts = match jwt {
-                    Some(config) => Some(Jwts::new(config).await.map_err(AccessError::Keys)?),
+                    Some(config) => Some(Jwts::new(config).await?),
                     None => None,
                 };
                 Some(Doors {
-                    tokens: tokens.transpose().map_err(AccessError::Tokens)?,
+                    tokens: tokens.as_deref().map(read_tokens).transpose()?,
                     jwts,
                     mesh: Mesh::new(mesh),
                 })
@@ -170,6 +180,15 @@ impl Access {
     pub fn may_try(&self) -> bool {
         self.attempts.check().is_ok()
     }
+}
+
+fn read_tokens(path: &Path) -> Result<Watched<Tokens>, AccessError> {
+    let tokens = Watched::read(path, Tokens::parse);
+    let tokens = tokens.map_err(|source| AccessError::Tokens { path: path.to_owned(), source })?;
+    if tokens.now().is_empty() {
+        tracing::warn!(file = %path.display(), "there is no token in it: `cartgate token create`");
+    }
+    Ok(tokens)
 }
 
 /// The token of an `authorization` header (RFC 6750, section 2.1).

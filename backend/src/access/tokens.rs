@@ -22,6 +22,9 @@ use crate::random;
 /// What every token of ours begins with: scanners for secrets that got out can look for it.
 const PREFIX: &str = "cg_";
 
+/// The longest name of a client, in bytes.
+const CLIENT_LEN_MAX: usize = 128;
+
 /// The most tokens in a file.
 const TOKENS_MAX: usize = 1_000;
 
@@ -67,7 +70,7 @@ struct Known {
 #[derive(Debug, Error)]
 pub enum TokensError {
     /// The file cannot be read or written.
-    #[error("the file of tokens cannot be used: {0}; `cartgate token create` makes one")]
+    #[error("the file of tokens cannot be used; `cartgate token create` makes one")]
     File(#[from] io::Error),
     /// It is not as `cartgate token` writes it.
     #[error("the file of tokens is not as `cartgate token` writes it: {0}")]
@@ -75,6 +78,14 @@ pub enum TokensError {
     /// There are too many.
     #[error("there are {TOKENS_MAX} tokens, which is the most: revoke some")]
     TooMany,
+    /// Nobody could say whose it is.
+    #[error(
+        "a client has a name of 1 to {CLIENT_LEN_MAX} letters, digits and signs, without line breaks"
+    )]
+    Client,
+    /// It would be no good from the beginning.
+    #[error("it would have expired already: give a time to come")]
+    Past,
     /// None has this id.
     #[error("there is no token {0}: `cartgate token list` shows all")]
     Unknown(String),
@@ -99,6 +110,10 @@ impl Tokens {
             Ok((entry.id, Known { hash, client, expires_at }))
         };
         entries.map(known).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whose token this is.
@@ -154,13 +169,20 @@ impl Keeper {
     /// Makes a token. It is told here, and never again.
     ///
     /// # Errors
-    /// The file cannot be written, or has as many as it may.
+    /// The file cannot be written, or has as many as it may; the client has no name, or the time is past.
     pub fn create(
         &self,
         client: &str,
         scopes: &[Scope],
         expires_at: Option<Timestamp>,
     ) -> Result<String, TokensError> {
+        let is_plain = client.chars().all(|sign| !sign.is_control()) && !client.trim().is_empty();
+        if !is_plain || client.len() > CLIENT_LEN_MAX {
+            return Err(TokensError::Client);
+        }
+        if expires_at.is_some_and(|expires_at| expires_at <= Timestamp::now()) {
+            return Err(TokensError::Past);
+        }
         let mut entries = match self.list() {
             Err(TokensError::File(error)) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             entries => entries?,
@@ -243,6 +265,12 @@ mod tests {
         for wrong in [&token[..token.len() - 1], &format!("cg_{id}_{others}"), "cg_", "cg_x_y"] {
             assert_eq!(read(&keeper).client(wrong, NOW), Err(Denied::Unknown), "{wrong}");
         }
+
+        for nobody in ["", " ", "a\nb", &"x".repeat(129)] {
+            assert!(matches!(keeper.create(nobody, &[], None), Err(TokensError::Client)));
+        }
+        let past = Timestamp::now();
+        assert!(matches!(keeper.create("a", &[], Some(past)), Err(TokensError::Past)));
 
         assert_eq!(keeper.revoke(&id).unwrap().client, "legacy-cart");
         assert_eq!(read(&keeper).client(&token, NOW), Err(Denied::Unknown));

@@ -1,7 +1,7 @@
 //! A file that is read again when it changes: a token is made or revoked, keys are changed, and nobody
 //! starts the service anew.
 
-use std::fmt::Display;
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +21,7 @@ pub(super) struct Watched<T> {
 
 impl<T: Send + Sync + 'static> Watched<T> {
     /// Reads a file, and looks for changes of it from now on.
-    pub(super) fn read<E: Display + From<std::io::Error> + 'static>(
+    pub(super) fn read<E: Error + From<std::io::Error> + 'static>(
         path: &Path,
         parse: fn(&str) -> Result<T, E>,
     ) -> Result<Self, E> {
@@ -49,7 +49,7 @@ fn state(path: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-async fn look<T, E: Display + From<std::io::Error>>(
+async fn look<T, E: Error + From<std::io::Error> + 'static>(
     path: PathBuf,
     parse: fn(&str) -> Result<T, E>,
     last: Arc<RwLock<Arc<T>>>,
@@ -69,8 +69,8 @@ async fn look<T, E: Display + From<std::io::Error>>(
                 tracing::info!(file = %path.display(), "read again");
             }
             Err(error) => {
-                let file = path.display();
-                tracing::error!(%file, %error, "cannot be read: what it said before goes on");
+                let (file, error): (_, &dyn Error) = (path.display(), &error);
+                tracing::error!(%file, error, "cannot be read: what it said before goes on");
             }
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// A reservation.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reservation, examples(json!({
-    "reservation_id": schemas::ID_EXAMPLE, "state": "held", "sku": "TEE-WHITE-M", "quantity": 1,
+    "reservation_id": schemas::ID_EXAMPLE, "state": "held", "sku": "EXAMPLE-TEE-M", "quantity": 1,
     "customer_id": "ann", "expires_at": "2026-12-01T10:15:00.000Z",
 })))]
 pub(super) struct ReservationView<'a> {

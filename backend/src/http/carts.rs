@@ -67,7 +67,7 @@ impl From<EnqueueError> for Failure {
 /// A cart that is held.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Cart, examples(json!({"state": "held", "reservations": [{
-    "reservation_id": schemas::ID_EXAMPLE, "state": "held", "sku": "TEE-WHITE-M", "quantity": 1,
+    "reservation_id": schemas::ID_EXAMPLE, "state": "held", "sku": "EXAMPLE-TEE-M", "quantity": 1,
     "customer_id": "ann", "expires_at": "2026-12-01T10:15:00.000Z",
 }]})))]
 pub(super) struct CartView<'a> {

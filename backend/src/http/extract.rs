@@ -209,7 +209,13 @@ pub(super) fn from_json<T: DeserializeOwned>(document: Document) -> Result<T, Re
         Document::Json(value) if !value.is_object() => {
             Err(Refused::invalid("the body must be a JSON object"))
         }
-        Document::Json(value) => serde_json::from_value(value).map_err(Refused::invalid),
+        Document::Json(value) => serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            match path.as_str() {
+                "." => Refused::invalid(error.inner()),
+                path => Refused::invalid(format_args!("{path}: {}", error.inner())),
+            }
+        }),
         Document::Form(_) => {
             let problem = Problem::new(ProblemType::UnsupportedMediaType);
             Err(Refused(problem.detail("the body must be application/json")))

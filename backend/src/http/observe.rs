@@ -119,7 +119,8 @@ pub(super) async fn observe(
     let trail = observed.trail.clone();
     let span = tracing::info_span!("request", request_id = trail.id(), %trace_id, client = Empty);
     let (started, status) = (Instant::now(), (HUNG_UP, None));
-    let mut seen = Seen { app, started, span, trail, traced, method, route, status };
+    let change = is_change(method, route.as_ref()).then(|| request.uri().path().into());
+    let mut seen = Seen { app, started, span, trail, traced, method, route, change, status };
 
     let mut response = next.run(request).instrument(seen.span.clone()).await;
 
@@ -129,6 +130,12 @@ pub(super) async fn observe(
     }
     response.headers_mut().insert(X_REQUEST_ID, observed.header);
     response
+}
+
+/// Whether a request sets stock or terms of a sale. Imports tell of themselves.
+fn is_change(method: &str, route: Option<&MatchedPath>) -> bool {
+    let Some(route) = route else { return false };
+    ["PUT", "PATCH", "DELETE"].contains(&method) || route.as_str().ends_with("/adjustments")
 }
 
 /// The status of a request whose client had gone before the answer, as nginx counts it.
@@ -145,6 +152,8 @@ struct Seen {
     traced: Option<RequestSpan>,
     method: &'static str,
     route: Option<MatchedPath>,
+    /// Its path, if it changes what the shop has set: such a path names a product, and nobody's order.
+    change: Option<Box<str>>,
     /// With what problem it is, if it is one.
     status: (u16, Option<ProblemType>),
 }
@@ -162,7 +171,15 @@ impl Drop for Seen {
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let (method, route) = (self.method, self.route());
         let problem = status.1.map(ProblemType::slug);
-        tracing::debug!(parent: &self.span, method, route, status = status.0, problem, ms, "request ended");
+        match self.change.as_deref().filter(|_| ![401, 429].contains(&status.0)) {
+            // Who has changed what: that is asked for on the day after.
+            Some(path) => {
+                tracing::info!(parent: &self.span, method, path, status = status.0, problem, ms, "request ended");
+            }
+            None => {
+                tracing::debug!(parent: &self.span, method, route, status = status.0, problem, ms, "request ended");
+            }
+        }
         let (metrics, request_id) = (&self.app.metrics, self.trail.id());
         let trace_id = self.traced.as_ref().map(|span| span.context.trace_id());
         metrics.count_request(method, route, status, elapsed.as_secs_f64(), trace_id);

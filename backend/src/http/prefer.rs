@@ -57,9 +57,10 @@ impl Prefer {
         if self.wait_s.is_some() { self.wait(longest) } else { Duration::ZERO }
     }
 
-    /// Says which of them was heeded.
-    pub(super) fn applied(self, mut response: Response) -> Response {
-        let wait = self.wait_s.map(|seconds| format!("wait={seconds}"));
+    /// Says which of them was heeded, and how far.
+    pub(super) fn applied(self, longest: Duration, mut response: Response) -> Response {
+        let granted = |seconds: u64| seconds.min(longest.as_secs());
+        let wait = self.wait_s.map(|seconds| format!("wait={}", granted(seconds)));
         let is_async = self.is_async.then(|| "respond-async".to_owned());
         let applied: Vec<_> = is_async.into_iter().chain(wait).collect();
         if !applied.is_empty() {

@@ -135,7 +135,7 @@ pub(super) async fn create(
         Answer::Ticket => tickets::queued(&call, id).await,
         Answer::Outcome(decided) => outcome(StatusCode::CREATED, &sku, decided)?,
     };
-    Ok(prefer.applied(response))
+    Ok(prefer.applied(call.app.wait, response))
 }
 
 /// What became of the command: now, or when it first came.

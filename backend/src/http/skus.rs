@@ -32,7 +32,7 @@ pub(super) struct StockRequest {
 /// Where a product's units are.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Stock, examples(json!({
-    "sku": "TEE-WHITE-M", "available": 99, "held": 1, "confirmed": 0, "version": 2,
+    "sku": "EXAMPLE-TEE-M", "available": 99, "held": 1, "confirmed": 0, "version": 2,
 })))]
 pub(super) struct StockView {
     /// The product.

@@ -47,7 +47,8 @@ pub(super) struct TicketView {
 
 /// What became of a request that was answered 202.
 ///
-/// Answers what the first call would have answered by now: 200 with the reservation, a problem, or 202
+/// Answers what the first call would have answered by now: 200 with the reservation, whose `state` says whether
+/// it is held (`expired`: nobody asked in time, and it went back), a problem, or 202
 /// again. With `Prefer: wait=N` it waits for up to so many seconds. With `Accept: text/event-stream` its
 /// course comes as server-sent events: `queued` at the beginning and whenever something has changed, and
 /// `outcome` at the end, whose data are what would have been answered. Ask at least every `claim_within_ms`:
@@ -91,7 +92,7 @@ pub(super) async fn show(
         let found = look(&call, id).await?;
         let rest = until.saturating_duration_since(Instant::now());
         if matches!(found, Found::Decided(..)) || rest.is_zero() {
-            return Ok(prefer.applied(found.answer(&call).await?));
+            return Ok(prefer.applied(call.app.wait, found.answer(&call).await?));
         }
         tokio::select! {
             () = sleep(LOOK_EVERY.min(rest)) => {}

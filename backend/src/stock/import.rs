@@ -38,11 +38,19 @@ pub fn import(arguments: &ImportArguments) -> Result<bool, StockError> {
         content,
         lines: 0,
         refused: 0,
+        is_old: false,
+        has_broken: false,
+        is_again: arguments.again,
     };
     let counts = block_on(import.run())?;
     let Counts { set, unchanged, refused } = counts;
     let [lines, set, unchanged, refused] =
         [import.lines, set, unchanged, refused].map(|count| Grouped(count).to_string());
+    if import.is_old {
+        println!(
+            "imported before, nothing was applied now; with --again it is: this came of it then:"
+        );
+    }
     println!("{lines} lines: {set} set, {unchanged} unchanged, {refused} refused");
     Ok(counts.refused == 0)
 }
@@ -55,6 +63,12 @@ struct Import<'a> {
     /// The last line that is decided, and the last one that is known to be refused.
     lines: u64,
     refused: u64,
+    /// Whether all of it was imported before this command came.
+    is_old: bool,
+    /// Whether an attempt of this command has.
+    has_broken: bool,
+    /// Whether it is to be applied though it was imported before.
+    is_again: bool,
 }
 
 /// How an attempt went on.
@@ -77,6 +91,7 @@ impl Import<'_> {
                 }
                 Attempt::Broken(error) => error,
             };
+            self.has_broken = true;
             if self.lines > before {
                 (tries, pause) = (0, Duration::from_millis(250));
             }
@@ -93,7 +108,9 @@ impl Import<'_> {
     async fn attempt(&mut self) -> Result<Attempt, StockError> {
         let mut head = self.service.head(Method::POST, "/v1/stock-imports");
         head = head.header(CONTENT_TYPE, self.content.format.media_type());
-        head = head.header(REPR_DIGEST, repr_digest(self.content.digest));
+        if !self.is_again {
+            head = head.header(REPR_DIGEST, repr_digest(self.content.digest));
+        }
         if self.content.is_gzip {
             head = head.header(CONTENT_ENCODING, "gzip");
         }
@@ -117,7 +134,11 @@ impl Import<'_> {
             match answer.next().await {
                 Err(error) => return Ok(Attempt::Broken(error)),
                 Ok(Told::Refused { line, problem }) => self.say_refused(line, &problem),
-                Ok(Told::Standing { line, .. }) => self.advance(line),
+                Ok(Told::Standing { line, state, .. }) => {
+                    let is_whole = state == "resumed" && line >= self.content.lines;
+                    self.is_old |= is_whole && !self.has_broken;
+                    self.advance(line);
+                }
                 Ok(Told::End { done: true, lines, counts, .. }) => {
                     self.advance(lines);
                     return Ok(Attempt::Complete(counts));

@@ -26,7 +26,8 @@ pub use import::import;
 /// Set how many units of each SKU there are, from a file with a line for each, of any length: NDJSON with
 /// objects such as {"sku": "A", "quantity": 7}, or CSV with the header `sku,quantity`; gzip or not.
 /// `quantity` is the total: available, held and sold. If the connection breaks it goes on where it was, and so
-/// does the same file when it is imported again. Ends with 0 if all lines were applied, 1 if some were refused,
+/// does the same file when it is imported again: one that was imported whole is not applied twice, unless
+/// --again says so. Ends with 0 if all lines were applied, 1 if some were refused,
 /// 2 if it could not be completed.
 #[derive(Debug, clap::Args)]
 pub struct ImportArguments {
@@ -35,6 +36,9 @@ pub struct ImportArguments {
     /// How its lines are written. Without it, its name says so: .ndjson, .jsonl or .csv, and .gz after that.
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Apply it also if it was imported before; it does not go on where it was then.
+    #[arg(long)]
+    again: bool,
     #[command(flatten)]
     service: ServiceArguments,
 }

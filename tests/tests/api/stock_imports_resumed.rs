@@ -173,7 +173,7 @@ async fn the_command_goes_on_when_the_service_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_say_what_came_of_it() {
-    let (dir, service, _shop) = service("").await;
+    let (dir, service, shop) = service("").await;
     let write = |name: &str, content: &str| {
         let file = dir.path().join(name);
         fs::write(&file, content).unwrap();
@@ -197,6 +197,17 @@ async fn the_commands_say_what_came_of_it() {
     let (status, _, error) = import(&write("c.txt", "A,7\n")).await;
     assert_eq!(status, 2);
     assert!(error.contains("say --format ndjson or --format csv"), "{error}");
+    // What was imported is not applied again, and says so; unless it is to be.
+    let file = write("again.csv", "sku,quantity\nA,8\n");
+    for (more, is_old, then) in [(None, false, 8), (None, true, 9), (Some("--again"), false, 8)] {
+        let arguments = ["stock", "import", &file, "--service", &url];
+        let (status, output, _) = cartgate(&[&arguments, more.as_slice()].concat()).await;
+        assert_eq!((status, output.contains("imported before")), (0, is_old), "{output}");
+        assert_eq!(shop.stock("A").await.unwrap().body["available"], then);
+        let next = if then == 8 { 9 } else { 7 };
+        assert_eq!(shop.set_stock("A", next).await.unwrap().status, 200);
+    }
+    assert_eq!(shop.set_stock("A", 7).await.unwrap().status, 200);
     let (status, output, error) = cartgate(&["stock", "export", "--service", &url]).await;
     assert_eq!((status, &*error), (0, ""), "{output}");
     let mut exported = lines(&output);

@@ -22,7 +22,7 @@ const LINES_MAX: usize = 50;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = CartRequest, examples(json!({
-    "customer_id": "ann", "lines": [{"sku": "TEE-WHITE-M", "quantity": 1}],
+    "customer_id": "ann", "lines": [{"sku": "EXAMPLE-TEE-M", "quantity": 1}],
 })))]
 pub(in crate::http) struct CartBody {
     /// Who the customer is: the same for the same person. Products with a cap need it.

@@ -9,14 +9,14 @@ use super::shape::Document;
 /// What examples need to be there: a service, something to sell, and a way to have a reservation.
 pub(super) const PREPARE: &str = r#"CARTGATE=http://127.0.0.1:8080
 TOKEN=none  # in development mode; else what `cartgate token create` printed
-curl -sS -X PUT "$CARTGATE/v1/skus/TEE-WHITE-M/stock" \
+curl -sS -X PUT "$CARTGATE/v1/skus/EXAMPLE-TEE-M/stock" \
      -H "authorization: Bearer $TOKEN" \
      -H 'content-type: application/json' \
      -d '{"quantity":100}'
 # Reserves one, and prints the reservation's id.
 reserve() {
     curl -sS "$CARTGATE/v1/reservations" -H "authorization: Bearer $TOKEN" \
-         -d 'sku=TEE-WHITE-M&customer_id=ann' | sed 's/.*"reservation_id":"\([0-9a-f]*\)".*/\1/'
+         -d 'sku=EXAMPLE-TEE-M&customer_id=ann' | sed 's/.*"reservation_id":"\([0-9a-f]*\)".*/\1/'
 }"#;
 
 /// The calls that a route has examples of: one for each kind of body.

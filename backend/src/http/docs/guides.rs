@@ -13,7 +13,7 @@ use crate::http::openapi::problems::{Guide, example, guide};
 const INTRODUCTION: &str = "What goes wrong is answered as `application/problem+json` (RFC 9457). A program branches \
     on `type`: it is a stable name, not a place to fetch from. `title` is for people and the same each time, \
     `detail` is for people and says what is particular; further members are for programs. 429 and most 503 have \
-    `Retry-After`. Every answer has an `x-request-id`, by which an operator finds the request in the logs.";
+    `Retry-After`. Every answer has an `x-request-id`, by which an operator finds the request in the logs (of every one with `RUST_LOG=info,cartgate=debug`). What is no HTTP, or has a head of more than 16 KiB, gets 400 or 431 without either.";
 
 /// All problems, each with what is said of it.
 fn all() -> impl Iterator<Item = (ProblemType, &'static Guide)> {

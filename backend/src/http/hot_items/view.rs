@@ -19,7 +19,7 @@ use crate::window::Rates;
 /// A hot item.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HotItem, examples(json!({
-    "sku": "TEE-WHITE-M", "reserves_per_s": 500, "limit": {"per_second": 500, "burst": 1_000}, "paused": false,
+    "sku": "EXAMPLE-TEE-M", "reserves_per_s": 500, "limit": {"per_second": 500, "burst": 1_000}, "paused": false,
     "origin": "manual", "version": 1, "since": "2026-12-01T09:00:00.000Z",
     "changed_at": "2026-12-01T09:00:00.000Z",
 })))]

@@ -52,7 +52,8 @@ const DESCRIPTION: &str = "\
     stable, not on `title` or `detail`, which are for people. `docs/problems.md`, and `/docs/problems` on the \
     service, say of each what the client, the operator and support do about it.\n\n\
     Every answer below `/v1` says in `cartgate-durability` what it survives. Send `x-request-id`, or take the one \
-    in the answer: it finds the request in every log.";
+    in the answer: it finds the request in the log. At its usual level that has who has changed stock or terms of a \
+    sale; with `RUST_LOG=info,cartgate=debug` it has every request, and who has sent it.";
 
 /// The document without its routes.
 pub(super) fn head() -> OpenApi {

@@ -52,8 +52,8 @@ documents! {
     );
     Prefer => in_header(
         "Prefer",
-        "`wait=N`: how many seconds to wait at most, or `respond-async`: not at all (RFC 7240). What is not \
-         understood counts for nothing.",
+        "`wait=N`: how many seconds to wait at most, and never longer than the service's `wait_ms`, 8 s unless \
+         it is set; or `respond-async`: not at all (RFC 7240). What is not understood counts for nothing.",
         text().examples(["wait=2"]),
     );
     ReprDigest => in_header(

@@ -25,8 +25,8 @@ pub(in crate::http) const EVENTS_EXAMPLE: &str = "event: queued\n\
 
 /// Lines of stock.
 pub(in crate::http) const NDJSON_EXAMPLE: &str =
-    "{\"sku\":\"TEE-WHITE-M\",\"quantity\":100}\n{\"sku\":\"TEE-WHITE-L\",\"quantity\":80}\n";
-pub(in crate::http) const CSV_EXAMPLE: &str = "sku,quantity\nTEE-WHITE-M,100\nTEE-WHITE-L,80\n";
+    "{\"sku\":\"EXAMPLE-TEE-M\",\"quantity\":100}\n{\"sku\":\"EXAMPLE-TEE-L\",\"quantity\":80}\n";
+pub(in crate::http) const CSV_EXAMPLE: &str = "sku,quantity\nEXAMPLE-TEE-M,100\nEXAMPLE-TEE-L,80\n";
 
 /// What is said of them.
 pub(in crate::http) const RESULTS_EXAMPLE: &str =
@@ -36,7 +36,7 @@ pub(in crate::http) const RESULTS_EXAMPLE: &str =
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ReservationRequest, examples(json!({
-    "sku": "TEE-WHITE-M", "quantity": 1, "customer_id": "ann",
+    "sku": "EXAMPLE-TEE-M", "quantity": 1, "customer_id": "ann",
 })))]
 pub(in crate::http) struct ReservationJson {
     /// The product.
@@ -53,7 +53,7 @@ pub(in crate::http) struct ReservationJson {
 /// The same as a form. Other fields are passed over, since pages post whatever is on them.
 #[derive(ToSchema)]
 #[schema(as = ReservationForm, examples(json!({
-    "sku": "TEE-WHITE-M", "quantity": 1, "customer_id": "ann",
+    "sku": "EXAMPLE-TEE-M", "quantity": 1, "customer_id": "ann",
 })))]
 pub(in crate::http) struct ReservationForm {
     /// The product.

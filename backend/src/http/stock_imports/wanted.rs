@@ -21,7 +21,7 @@ pub(crate) enum Format {
     /// A JSON object each.
     #[default]
     Ndjson,
-    /// Two fields each (RFC 4180), and [`CSV_HEADER`] first.
+    /// Two fields each (RFC 4180), and the header `sku,quantity` first.
     Csv,
 }
 
