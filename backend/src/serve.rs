@@ -174,6 +174,8 @@ async fn start(config: &Config, spans: Arc<Spans>) -> Result<Arc<App>, ServeErro
         None => start_local(config, &clock, &metrics)?,
         Some(url) => start_shared(config, url, &metrics).await?,
     };
+    let agreed = customers.agree_with(engine.shared_api().as_deref(), &config.data).await;
+    agreed.map_err(ServeError::Customers)?;
     Ok(Arc::new(App::new(config, engine, customers, metrics, clock)))
 }
 

@@ -65,6 +65,25 @@ async fn the_store_knows_customers_by_pseudonyms_if_it_is_told_to() {
     assert!(!files_with(dir.path(), &called).is_empty(), "the search finds nothing");
 }
 
+/// Who is somebody else all of a sudden may buy once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("customers.key");
+    let settings = format!("[customers]\npseudonym_key = {:?}\n", key.display().to_string());
+    let options = options(&dir).settings(&settings);
+    fs::write(&key, [7; 32]).unwrap();
+    for _ in 0..2 {
+        let mut service = Service::start(&options).await.unwrap();
+        assert!(service.process.stop().await.unwrap().success());
+    }
+    fs::write(&key, [8; 32]).unwrap();
+    let error = Service::start(&options).await.unwrap_err().to_string();
+    assert!(error.contains("this is not the key that this store's pseudonyms"), "{error}");
+    let error = Service::start(&options.settings("")).await.unwrap_err().to_string();
+    assert!(error.contains("name the key that they were made with"), "{error}");
+}
+
 /// Everything is logged that can be, commands included.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_names_a_customer() {

@@ -46,7 +46,8 @@
 //! | `lost`          | hash   | SKU: version that was committed, version that a failover left | an operator removes it |
 //!
 //! Of the whole store: `{cg:imports}:records`, a hash of how far imports of stock are (`imports.rs`), and
-//! `{cg:imports}:order`, when that was written, the last 64 of each; `cg:store`, a hash of `format`, `buckets`, `secret`; `cg:workers`, a hash of
+//! `{cg:imports}:order`, when that was written, the last 64 of each; `cg:store`, a hash of `format`, `buckets`, `secret`, and `customers`, the mark of the key
+//! that customers' pseudonyms are made with; `cg:workers`, a hash of
 //! workers and their reports, each good for as long as a lease is; `cg:control`, a string, the incarnation
 //! that leads the fleet of edges, until its lease ends; the channels `cg:answers:<process>`,
 //! `cg:control:leader` and `cg:control:<process>`, which keep nothing. What has no end in the table is what the shop itself
@@ -106,6 +107,7 @@ mod ask;
 mod breaker;
 mod commit;
 pub mod control;
+mod customers;
 mod facts;
 mod imports;
 pub(crate) mod keys;
