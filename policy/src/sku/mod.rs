@@ -92,7 +92,7 @@ impl utoipa::PartialSchema for Sku {
             .description(Some("A product's identifier."))
             .pattern(Some("^(?!\\.{1,2}$)[A-Za-z0-9._~:-]+$"))
             .max_length(Some(Self::LEN_MAX))
-            .examples(["TEE-WHITE-M"])
+            .examples(["EXAMPLE-TEE-M"])
             .into()
     }
 }
