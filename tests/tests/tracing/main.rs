@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cartgate_tests::client::http;
 use cartgate_tests::process::eventually;
 use cartgate_tests::redis::{Certificate, Redis, RedisOptions};
-use cartgate_tests::{Answer, Order, Service, ServiceOptions, Shop};
+use cartgate_tests::{Answer, EnvoyConfig, Order, Service, ServiceOptions, Shop, Site};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -124,6 +124,26 @@ async fn a_refusal_is_named_in_its_trace() {
         ("409", "sold-out", false)
     );
     assert_eq!(named(&spans, "lane").get("cartgate.outcome"), "sold-out");
+}
+
+/// The edge passes on what its client says, and the order's id with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_from_the_edge_to_the_commit() {
+    let collector = Collector::start().await;
+    let config = EnvoyConfig::shipped().unwrap();
+    let site = Site::start(&collector.settings(0.0), config).await.unwrap();
+    assert_eq!(site.back().set_stock(SKU, 10).await.unwrap().status, 200);
+    let request =
+        http().post(site.envoy.url("/v1/reservations")).header("traceparent", parent("01"));
+    let held = Answer::to(request.json(&json!({"sku": SKU}))).await.unwrap();
+    assert_eq!(held.status, 201, "{held:?}");
+    let spans = collector.trace(TRACE, 3).await;
+    let request = named(&spans, "POST /v1/reservations");
+    assert_eq!(request.parent, CALLER);
+    assert_eq!(Some(&*request.get("cartgate.request_id")), held.header("x-request-id"));
+    for child in ["lane", "commit"] {
+        assert_eq!(named(&spans, child).parent, request.id);
+    }
 }
 
 /// The API process and the worker are two, with nothing between them but Redis.
