@@ -129,7 +129,8 @@ impl Follower {
         let highest = f64::from(limit.per_second());
         self.level = wished.clamp(self.level * LOWER, most).clamp(1.0, highest);
         let in_force = self.level.min(bound);
-        if (in_force - self.told).abs() >= self.told * TELL_PART || in_force >= bound {
+        let is_other = (in_force - self.told).abs() >= self.told * TELL_PART;
+        if is_other || in_force >= bound || self.told > bound {
             self.told = in_force;
         }
         part_of(limit, self.told)

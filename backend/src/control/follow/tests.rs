@@ -141,6 +141,25 @@ fn it_is_never_more_than_is_left() {
     assert_eq!(step(5_000), (1_000, 3_000));
 }
 
+/// Not by so little either as edges are not told of otherwise.
+#[test]
+fn it_is_not_a_little_more_than_is_left() {
+    let limit = Limit::new(83_524, 83_524).unwrap();
+    let target = NonZeroU32::new(25_936).unwrap();
+    let mut follower = Follower::new(limit, None);
+    for (decided, waiting, demand_per_s, available, over_ms) in [
+        (2_396, 11_278, 7_966, 4_104, 1_032),
+        (2_630, 18_898, 6_341, 0, 460),
+        (4_448, 10_933, 5_432, 2_151, 0),
+        (4_014, 30_477, 8_104, 2_602, 0),
+        (4_281, 33_704, 3_914, 2_525, 836),
+    ] {
+        let seen = Seen { over_ms, decided, waiting, demand_per_s, available };
+        let now = u64::from(follower.step(limit, target, seen).per_second());
+        assert!(now <= available.max(1), "{now} of {available}");
+    }
+}
+
 #[test]
 fn what_nobody_asks_for_is_not_raised() {
     let (limit, target) = (Limit::new(1_000, 1_000).unwrap(), NonZeroU32::new(1_000).unwrap());
