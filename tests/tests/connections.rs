@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cartgate_tests::bench::watch::{pid, resident_bytes};
 use cartgate_tests::process::eventually;
 use cartgate_tests::{Order, Service, ServiceOptions, Shop};
 use futures_util::stream::{self, StreamExt as _};
@@ -43,10 +44,7 @@ fn raise_file_limit() {
 
 /// What the service has in RAM, in KiB.
 fn resident_kib(service: &Service) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", service.process.id().unwrap()));
-    let status = status.unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    usize::try_from(resident_bytes(pid(service)) / 1_024).unwrap()
 }
 
 /// How many connections the service has, by the files that it has open.

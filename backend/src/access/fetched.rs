@@ -100,7 +100,7 @@ impl<T: Send + Sync + 'static> Fetched<T> {
     /// Something is missing in it: fetches it again, and waits for that, if it has not just been tried.
     pub(super) async fn renew(&self) {
         let mut tried = self.shared.tried.subscribe();
-        if tried.borrow_and_update().elapsed() < AGAIN_AFTER {
+        if !self.may_be_renewed() {
             return;
         }
         self.shared.wanted.notify_one();

@@ -28,18 +28,18 @@ struct Waited {
 }
 
 /// A caller, for as long as it waits.
-pub(super) struct Waits<'a> {
+pub(super) struct Caller<'a> {
     part: &'a Mutex<HashMap<CommandId, Waited>>,
     id: CommandId,
 }
 
 impl InFlight {
     /// A caller begins to wait.
-    pub(super) fn enter(&self, reserve: &Reserve) -> Waits<'_> {
+    pub(super) fn enter(&self, reserve: &Reserve) -> Caller<'_> {
         let (id, fingerprint) = (reserve.id, reserve.fingerprint);
         let part = self.part(id);
         lock(part).entry(id).or_insert(Waited { fingerprint, callers: 0 }).callers += 1;
-        Waits { part, id }
+        Caller { part, id }
     }
 
     /// Refuses a repeat of what somebody waits for.
@@ -60,7 +60,7 @@ impl InFlight {
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Caller<'_> {
     fn drop(&mut self) {
         if let Entry::Occupied(mut waited) = lock(self.part).entry(self.id) {
             waited.get_mut().callers -= 1;

@@ -123,7 +123,7 @@ pub(super) async fn create(
     let (sku, reserve) = request.command(&call.app, key.as_deref());
     let (id, wait) = (reserve.id, prefer.wait(call.app.wait));
     let in_flight = &call.app.in_flight;
-    let _waits = match reserve.repeatable {
+    let _caller = match reserve.repeatable {
         true if wait.is_zero() => {
             in_flight.check(&reserve)?;
             None
